@@ -1,0 +1,215 @@
+"""The values of the leasing surface: what is leased, how an attempt is settled, what is answered.
+
+A **lease** is the right to settle one attempt of one job, proven by its token. Values that are
+built once per job on the supervisor's hot path are named tuples: a third of the cost of a frozen
+dataclass. Instants inside of them are integers, microseconds since 1970 UTC, for a lease is
+carried and not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from portico.ports.job import Job, JobStatus
+
+
+class Lease(NamedTuple):
+    """The right to settle one attempt, with the job as it was stored.
+
+    `payload` and `metadata` are the stored bytes, unopened: a supervisor hands them to a worker,
+    and only the worker decodes them.
+    """
+
+    id: bytes
+    """The job's id, 16 bytes; `job_id` is the same as a UUID."""
+    token: bytes
+    """Attempt number and random bytes: an attempt number alone repeats when a store loses a write."""
+    attempt: int
+    queue_name: str
+    job_type: str
+    payload: bytes
+    priority: int
+    max_retries: int
+    retry_count: int
+    """Retries before this attempt: on the last attempt it equals `max_retries`."""
+    scheduled_at: int | None
+    started_at: int
+    created_at: int
+    created_by: bytes | None
+    metadata: bytes
+    error_message: str | None
+    """What the attempt before this one said."""
+    suspect: bool
+    """It was running when a worker with several jobs died: run it alone."""
+
+    @property
+    def job_id(self) -> UUID:
+        """The job's id."""
+        return UUID(bytes=self.id)
+
+
+class Failure(NamedTuple):
+    """Why an attempt did not succeed, as text: no exception crosses a process.
+
+    `type` is the exception's class name, or one of Portico's own words for it (`WorkerLostError`,
+    `JobTimeoutError`, `UnknownJobType`, ...); `message` is at most 8 KiB, `traceback` 16 KiB.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Transition(str, Enum):
+    """How an attempt ends. Every one applies to RUNNING with the settlement's token only.
+
+    | member | becomes | counts |
+    |---|---|---|
+    | COMPLETE | COMPLETED | the result is stored |
+    | RETRY | RETRYING, due after `delay`; DEAD_LETTER when `retry_count` has reached `max_retries` | retry_count + 1 when it will run again |
+    | FAIL | FAILED | |
+    | RELEASE | PENDING, in its old place | release_count + 1; it was never started |
+    | INTERRUPT | as RELEASE; DEAD_LETTER when `max_retries` is 0 | release_count + 1; it was started, the outcome is unknown and not its fault |
+    | SUSPECT | as INTERRUPT, marked to run alone | release_count + 1 |
+    | CRASH | as RETRY; DEAD_LETTER also at the third crash | crash_count + 1, and as RETRY |
+    | SNOOZE | SCHEDULED, due after `delay`; DEAD_LETTER when it has been put off for longer than `patience` | snooze_count + 1 |
+    | QUARANTINE | DEAD_LETTER | |
+    """  # noqa: E501 - a table
+
+    COMPLETE = "complete"
+    RETRY = "retry"
+    FAIL = "fail"
+    RELEASE = "release"
+    INTERRUPT = "interrupt"
+    SUSPECT = "suspect"
+    CRASH = "crash"
+    SNOOZE = "snooze"
+    QUARANTINE = "quarantine"
+
+
+MAX_CRASHES = 3
+"""A job whose worker died this often while it ran alone is dead-lettered, retries left or not."""
+MAX_EXPIRIES = 10
+"""A job whose supervisor vanished this often is dead-lettered, retries left or not."""
+
+
+class Settlement(NamedTuple):
+    """The end of one attempt, as the holder of its lease reports it.
+
+    Without a token it speaks for whichever attempt is running: that is what the unfenced
+    `acknowledge` and `reject` can promise, and why supervisors do not use them.
+    """
+
+    id: bytes
+    token: bytes | None
+    transition: Transition
+    result: bytes | None = None
+    failure: Failure | None = None
+    delay: float = 0.0
+    """Seconds until it is due again: RETRY, CRASH, SNOOZE."""
+    patience: float | None = None
+    """Seconds of snoozing in a row after which SNOOZE gives up; `None` never does."""
+
+
+class Answer(str, Enum):
+    """What became of a settlement or a renewal."""
+
+    OK = "ok"
+    ALREADY = "already"
+    """This very transition of this very attempt is recorded: an earlier answer got lost."""
+    LOST = "lost"
+    """The token is not the current one, or the attempt has ended otherwise; nothing changed."""
+    NOT_FOUND = "not_found"
+
+
+class Receipt(NamedTuple):
+    """The answer to one settlement, and the status that the job has now (`None`: no such job)."""
+
+    answer: Answer
+    status: JobStatus | None
+
+
+class Exchange(NamedTuple):
+    """What one exchange brought: a receipt per settlement, in order, and the new leases."""
+
+    receipts: list[Receipt]
+    leases: list[Lease]
+    next_due: float | None = None
+    """Seconds until the next waiting job of these queues is due; `None`: none is known."""
+
+
+class Renewal(NamedTuple):
+    """The answer for one held lease; `cancel`: someone asked to stop this job."""
+
+    answer: Answer
+    cancel: bool = False
+
+
+class Recovered(NamedTuple):
+    """An attempt whose lease ran out: the lease as it was, and the status the job has now."""
+
+    lease: Lease
+    status: JobStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """A job with everything the store knows of its attempts.
+
+    At all times `attempt == retry_count + release_count + snooze_count + (1 if RUNNING) +
+    (1 if ended_by_attempt)`, with `retry_count` from `job`.
+    """
+
+    job: Job
+    attempt: int
+    release_count: int = 0
+    snooze_count: int = 0
+    crash_count: int = 0
+    expiry_count: int = 0
+    suspect: bool = False
+    ended_by_attempt: bool = False
+    """Terminal by its last attempt, and not by a cancellation while it waited."""
+    cancel_requested: bool = False
+    error_type: str | None = None
+    traceback: str | None = None
+    result: dict[str, Any] | None = None
+    due_at: datetime | None = None
+    """Since when, or from when, it may be leased; `None` when it is not waiting."""
+    owner: str | None = None
+    """Who holds the lease, for people to read."""
+
+    @property
+    def accounted(self) -> bool:
+        """Whether the accounting identity holds."""
+        running = self.job.status is JobStatus.RUNNING
+        return self.attempt == (
+            self.job.retry_count + self.release_count + self.snooze_count
+            + running + self.ended_by_attempt
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFilter:
+    """Which jobs to list or act on; a condition left out matches all.
+
+    `older_than` is an age in seconds, counted from the instant the job ended, or was created when
+    it has not ended.
+    """
+
+    queue_name: str | None = None
+    job_type: str | None = None
+    statuses: Sequence[JobStatus] = ()
+    older_than: float | None = None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """One page of jobs, newest first; `cursor` asks for the next one, `None` on the last."""
+
+    jobs: list[Job]
+    cursor: str | None = None
