@@ -119,9 +119,7 @@ class AuditAdapter(ABC):
         """What one user did in the last `days` days, newest first."""
 
     @abstractmethod
-    async def get_resource_history(
-        self, resource_type: str, resource_id: str
-    ) -> list[AuditEvent]:
+    async def get_resource_history(self, resource_type: str, resource_id: str) -> list[AuditEvent]:
         """All that happened to one thing, newest first."""
 
     @abstractmethod

@@ -190,7 +190,7 @@ def _encodable(text: str) -> bool:
 def _plain(value: object, path: str, depth: int) -> Any:
     """The nearest JSON value of a result."""
     if depth > MAX_DEPTH + 1:
-        raise ValidationError(f"{_short(path)} is nested deeper than {MAX_DEPTH} levels; flatten it")
+        raise ValidationError(f"{_short(path)} is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
         return {
             key if isinstance(key, str) else str(_plain_scalar(key, path)): _plain(
@@ -246,4 +246,4 @@ def _article(value: object) -> str:
 
 
 def _short(path: str) -> str:
-    return path if len(path) <= 80 else f"{path[:77]}..."  # noqa: PLR2004 - one line of a terminal
+    return path if len(path) <= 80 else f"{path[:77]}..."

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from portico.exceptions import ValidationError
 from portico.ports import document
-from portico.ports.job import Job
+from portico.ports.job import Job, JobStatus
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 """What queue names and job types are made of."""
@@ -57,6 +57,22 @@ class Draft(NamedTuple):
             checked_instant(job.scheduled_at, "scheduled_at"),
             None if job.created_by is None else checked_id(job.created_by, "created_by"),
             document.encode(job.metadata, "metadata", document.MAX_METADATA),
+        )
+
+    def stored(self, status: JobStatus, created_at: datetime) -> Job:
+        """The job as the store has it now; decodes the documents."""
+        return Job(
+            id=self.id,
+            queue_name=self.queue_name,
+            job_type=self.job_type,
+            payload=document.decode(self.payload),
+            priority=self.priority,
+            max_retries=self.max_retries,
+            scheduled_at=self.scheduled_at,
+            status=status,
+            created_by=self.created_by,
+            created_at=created_at,
+            metadata=document.decode(self.metadata),
         )
 
 

@@ -31,6 +31,7 @@ from portico.ports.leasing import (
     Answer,
     Exchange,
     Failure,
+    Inserted,
     JobFilter,
     JobPage,
     JobRecord,
@@ -47,6 +48,7 @@ __all__ = [
     "Draft",
     "Exchange",
     "Failure",
+    "Inserted",
     "JobFilter",
     "JobPage",
     "JobQueueAdapter",
@@ -142,11 +144,11 @@ class JobQueueAdapter(ABC):
             if getattr(type(self), method) is getattr(JobQueueAdapter, method)
         ]
 
-    async def insert(self, drafts: Sequence[Draft]) -> list[Job | None]:
-        """Store many jobs in one transaction.
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        """Store many jobs in one transaction, their documents unopened.
 
         Returns:
-            Per draft the job as stored, or `None` where a job with this id exists already (also
+            Per draft what became of it, or `None` where a job with this id exists already (also
             earlier in the same call); that one is left as it was.
         """
         return await nine_methods.insert(self, drafts)

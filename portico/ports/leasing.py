@@ -18,6 +18,13 @@ from uuid import UUID
 from portico.ports.job import Job, JobStatus
 
 
+class Inserted(NamedTuple):
+    """What the store made of a draft: PENDING or SCHEDULED, and since when it has it."""
+
+    status: JobStatus
+    created_at: datetime
+
+
 class Lease(NamedTuple):
     """The right to settle one attempt, with the job as it was stored.
 
@@ -28,7 +35,7 @@ class Lease(NamedTuple):
     id: bytes
     """The job's id, 16 bytes; `job_id` is the same as a UUID."""
     token: bytes
-    """Attempt number and random bytes: an attempt number alone repeats when a store loses a write."""
+    """Attempt number and random bytes: a number alone repeats when a store loses a write."""
     attempt: int
     queue_name: str
     job_type: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,7 +17,7 @@ from portico.exceptions import ConflictError
 from portico.ports import document
 from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus
-from portico.ports.leasing import Answer, Exchange, Lease, Receipt, Settlement, Transition
+from portico.ports.leasing import Answer, Exchange, Inserted, Lease, Receipt, Settlement, Transition
 
 if TYPE_CHECKING:
     from portico.ports.job_queue import JobQueueAdapter
@@ -50,14 +51,18 @@ _AGAIN = {
 }
 
 
-async def insert(queue: JobQueueAdapter, drafts: Sequence[Draft]) -> list[Job | None]:
+async def insert(queue: JobQueueAdapter, drafts: Sequence[Draft]) -> list[Inserted | None]:
     """Enqueue one by one; a job that exists already is left as it was."""
-    stored: list[Job | None] = []
+    stored: list[Inserted | None] = []
     for draft in drafts:
+        now = datetime.now(UTC)
         try:
-            stored.append(await queue.enqueue(job_of_draft(draft)))
+            job = draft.stored(JobStatus.PENDING, now)
+            job = await queue.enqueue(replace(job, created_at=None))
         except ConflictError:
             stored.append(None)
+        else:
+            stored.append(Inserted(job.status, job.created_at or now))
     return stored
 
 
@@ -86,21 +91,6 @@ async def _settle(queue: JobQueueAdapter, settlement: Settlement) -> Receipt:
     if job is None:
         return Receipt(Answer.NOT_FOUND, None)
     return Receipt(Answer.LOST if job.status is JobStatus.RUNNING else Answer.OK, job.status)
-
-
-def job_of_draft(draft: Draft) -> Job:
-    """The job that a draft was made of."""
-    return Job(
-        id=draft.id,
-        queue_name=draft.queue_name,
-        job_type=draft.job_type,
-        payload=document.decode(draft.payload),
-        priority=draft.priority,
-        max_retries=draft.max_retries,
-        scheduled_at=draft.scheduled_at,
-        created_by=draft.created_by,
-        metadata=document.decode(draft.metadata),
-    )
 
 
 def lease_of(job: Job) -> Lease:

@@ -1,0 +1,124 @@
+"""`python -m portico.supervisor`: the command line, and the process around one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from portico import __version__
+from portico.exceptions import ConfigurationError, PorticoError
+from portico.supervisor.config import SupervisorConfig, configure
+from portico.supervisor.settings import SETTINGS
+
+_EPILOG = """
+Every option can also be given as PORTICO_<OPTION> in the environment, or in portico.toml or
+[tool.portico] of pyproject.toml; the option itself wins, then the environment, then the file.
+
+\b
+Signals     TERM, INT  drain: finish what runs, settle, exit; a second one stops at once
+            QUIT       kill the workers, release nothing
+            HUP        load the application anew, replace the workers one by one
+            TTIN, TTOU one worker more, one less
+            USR1       log the state and all stacks
+Exit codes  0 drained   1 configuration   2 usage   3 workers keep dying at start
+            4 the app cannot be imported   5 store unreachable at start   70 internal error
+            75 something could not be settled   131 quit
+"""
+
+
+def main(arguments: Sequence[str] | None = None, prog_name: str = "portico supervisor") -> NoReturn:
+    """Run a supervisor with these command-line arguments, and exit."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to drain
+    _open_standard_descriptors()
+    command(args=None if arguments is None else list(arguments), prog_name=prog_name)
+    sys.exit(0)
+
+
+def supervise(**flags: str | None) -> NoReturn:
+    """Run jobs from a queue in a pool of worker processes."""
+    try:
+        config = configure(flags)
+        sys.exit(check(config) if config.check else run(config))
+    except ConfigurationError as error:
+        click.echo(f"portico: {error}", err=True)
+        sys.exit(1)
+
+
+def run(config: SupervisorConfig) -> int:
+    """Run a supervisor to its end, and return its exit code."""
+    import uvloop
+
+    from portico.supervisor.pid_file import pid_file
+    from portico.supervisor.supervisor import Supervisor, exit_code_of
+    from portico.utils.logging import configure_logging, get_logger
+
+    configure_logging(config.log_level, config.log_format, "stderr")
+    logger = get_logger(__name__)
+
+    async def supervised() -> int:
+        return await Supervisor(config).run()
+
+    with pid_file(config.pid_file):
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(supervised())
+        except PorticoError as error:
+            click.echo(error.details.get("traceback", ""), err=True, nl=False)
+            logger.critical("supervisor_failed", error=str(error), exit_code=exit_code_of(error))
+            return exit_code_of(error)
+        except Exception as error:
+            logger.critical("supervisor_failed", exc_info=error, exit_code=exit_code_of(error))
+            return exit_code_of(error)
+
+
+def check(config: SupervisorConfig) -> int:
+    """Validate the application and the store, start nothing, and return the exit code."""
+    from portico.supervisor.checking import findings
+
+    async def checked() -> int:
+        code = 0
+        async for finding in findings(config):
+            click.echo(finding.text, err=finding.code != 0)
+            code = code or finding.code
+        return code
+
+    return asyncio.run(checked())
+
+
+def _open_standard_descriptors() -> None:
+    """Started with 0, 1 or 2 closed, the next file opened would become stdin, stdout or stderr."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def _options() -> list[click.Parameter]:
+    options: list[click.Parameter] = []
+    for setting in SETTINGS:
+        kind: dict[str, Any] = (
+            {"is_flag": True, "flag_value": "true"}
+            if setting.takes_no_value
+            else {"metavar": setting.metavar}
+        )
+        options.append(
+            click.Option([*setting.flags, setting.name], default=None, help=setting.help, **kind)
+        )
+    return options
+
+
+command = click.version_option(__version__, prog_name="portico")(
+    click.Command(
+        "supervisor",
+        params=_options(),
+        callback=supervise,
+        help=supervise.__doc__,
+        epilog=_EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+)

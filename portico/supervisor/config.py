@@ -1,0 +1,155 @@
+"""The supervisor's configuration: one frozen value, checked before the first process starts.
+
+A setting comes from its flag, else from `PORTICO_<FLAG>`, else from `portico.toml` (or
+`[tool.portico]` in `pyproject.toml`), else from its default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from portico.exceptions import ConfigurationError
+from portico.supervisor.settings import DEFAULT_APP, DEFAULT_QUEUE_URL, SETTINGS, Setting, Unusable
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorConfig:
+    """How one supervisor runs. Durations in seconds, sizes in bytes."""
+
+    workers: int
+    app: str = DEFAULT_APP
+    queue_url: str = DEFAULT_QUEUE_URL
+    queues: tuple[str, ...] = ("default",)
+    concurrency: int = 1
+    drain: bool = False
+    job_timeout: float | None = 300.0
+    shutdown_grace: float = 25.0
+    lease: float = 60.0
+    max_jobs_per_worker: int | None = None
+    max_memory_per_worker: int | None = None
+    start_method: str = "zygote"
+    retry_returned_failures: bool = False
+    log_level: str = "INFO"
+    log_format: str = "console"
+    pid_file: str | None = None
+    check: bool = False
+
+
+def configure(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> SupervisorConfig:
+    """Gather and check the configuration.
+
+    Args:
+        flags: the text of each flag that was given, by the setting's name.
+        environment: variables; those of the process when left out.
+        directory: where `portico.toml` and `pyproject.toml` are looked for; the current one when
+            left out.
+
+    Raises:
+        ConfigurationError: a value is not usable; it names the value, its source and the way out.
+    """
+    environment = os.environ if environment is None else environment
+    path, table = _file_table(directory or Path.cwd())
+    values = {}
+    for setting in SETTINGS:
+        source, text = _find(setting, flags, environment, path, table)
+        values[setting.name] = _default(setting) if text is None else _parsed(setting, text, source)
+    return _consistent(SupervisorConfig(**values))
+
+
+def resolve_queue_url(flag: str | None, directory: Path | None = None) -> str:
+    """The queue's URL alone, by the same rules, for commands that need nothing else.
+
+    Raises:
+        ConfigurationError: the configuration file is not usable.
+    """
+    setting = next(s for s in SETTINGS if s.name == "queue_url")
+    path, table = _file_table(directory or Path.cwd())
+    source, text = _find(setting, {"queue_url": flag}, os.environ, path, table)
+    return str(setting.default if text is None else _parsed(setting, text, source))
+
+
+def _find(
+    setting: Setting,
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    path: str,
+    table: Mapping[str, Any],
+) -> tuple[str, str | None]:
+    """The source that speaks first for a setting, and its text."""
+    if (text := flags.get(setting.name)) is not None:
+        return setting.flags[0], text
+    if (text := environment.get(setting.variable)) is not None:
+        return f"environment variable {setting.variable}", text
+    if (value := table.get(setting.name)) is not None:
+        return f"{setting.name} in {path}", _as_text(value)
+    return "default", None
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def _parsed(setting: Setting, text: str, source: str) -> Any:
+    try:
+        return setting.parse(text)
+    except Unusable as way_out:
+        raise ConfigurationError(
+            f"{source} is {text!r}: {way_out}", {"setting": setting.name, "value": text}
+        ) from None
+
+
+def _default(setting: Setting) -> Any:
+    return setting.default() if callable(setting.default) else setting.default
+
+
+def _file_table(directory: Path) -> tuple[str, Mapping[str, Any]]:
+    """The settings of the configuration file, and its name for error messages."""
+    own, project = directory / "portico.toml", directory / "pyproject.toml"
+    if own.is_file():
+        return own.name, _checked_keys(own.name, _load(own))
+    if project.is_file():
+        place = f"[tool.portico] of {project.name}"
+        table = _load(project).get("tool", {}).get("portico", {})
+        return place, _checked_keys(place, table)
+    return "", {}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path.name} cannot be read: {error}") from error
+
+
+def _checked_keys(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = {field.name for field in fields(SupervisorConfig)}
+    by_name = {key.replace("-", "_"): value for key, value in table.items()}
+    for key in by_name:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{place} has the unknown setting {key!r}; {hint}")
+    return by_name
+
+
+def _consistent(config: SupervisorConfig) -> SupervisorConfig:
+    if config.start_method == "zygote" and sys.platform != "linux":
+        raise ConfigurationError(
+            f"--start-method zygote needs Linux, this is {sys.platform}; use spawn"
+        )
+    return config

@@ -1,0 +1,148 @@
+"""The watchman: looks at running workers from outside, and acts on what takes too long.
+
+It never asks a worker, which may be blocked for good reason: it reads the shared page. It looks
+every 10 ms while a worker holds more than it runs (someone may wait behind a long job), ten times
+a second while anything runs, and not at all while the pool is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Protocol
+
+import psutil
+
+from portico.supervisor.assignment import Assignment, Fate
+from portico.supervisor.crew import Member, State
+from portico.supervisor.dispatch import QUANTUM, SOON
+from portico.utils.logging import get_logger
+
+HARD_GRACE = 5.0
+"""Seconds from the soft deadline, which the handler sees, to the hard one, which kills."""
+_KILL_AFTER = 2.0
+"""Seconds that a job has to end after it was cancelled."""
+_UNRESPONSIVE = 30.0
+"""Seconds in which a worker that runs nothing must start what it was given."""
+_PATIENCE = 2.0
+"""Seconds that leased jobs wait for a worker before they go back to the store."""
+_SLOW, _FAST = 0.1, QUANTUM
+_MEMORY_EVERY = 1.0
+
+logger = get_logger(__name__)
+
+
+class Post(Protocol):
+    """What the watchman sees of the pool, and may do to it."""
+
+    moved_at: float
+
+    @property
+    def members(self) -> list[Member]: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def recalls(self) -> bool: ...
+    def recall(self, member: Member) -> None: ...
+    def release_backlog(self) -> None: ...
+    def recycle(self, member: Member, reason: str) -> None: ...
+
+
+class Watchman:
+    """Deadlines, recalls, memory."""
+
+    def __init__(
+        self,
+        pool: Post,
+        *,
+        job_timeout: float | None,
+        on_failure_timeout: float,
+        max_memory: int | None,
+    ) -> None:
+        self._pool = pool
+        self._job_timeout = job_timeout
+        self._on_failure_timeout = on_failure_timeout
+        self._max_memory = max_memory
+        self._weighed_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._pace = 0.0
+
+    def overdue_message(self) -> str:
+        """What a job's error says when it was killed at its hard deadline."""
+        return (
+            f"ran past its deadline of {self._job_timeout:g} s and did not stop when it was "
+            f"cancelled; its worker was killed {HARD_GRACE:g} s later"
+        )
+
+    def wake(self) -> None:
+        """Look soon, as often as what the pool holds asks for."""
+        pace = _FAST if self._pool.recalls else _SLOW
+        if self._timer is not None:
+            if self._pace <= pace:
+                return
+            self._timer.cancel()
+        self._pace = pace
+        self._timer = asyncio.get_running_loop().call_later(pace, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = monotonic()
+        busy = False
+        for member in self._pool.members:
+            if member.inflight:
+                busy = True
+                if not member.condemned:
+                    self._inspect(member, now)
+        if self._pool.waiting and now - self._pool.moved_at > _PATIENCE:
+            self._pool.release_backlog()
+        if self._max_memory is not None and now - self._weighed_at >= _MEMORY_EVERY:
+            self._weighed_at = now
+            self._weigh()
+        if busy or self._pool.waiting:
+            self.wake()
+
+    def _inspect(self, member: Member, now: float) -> None:
+        started = member.process.page.started()
+        running = {s: started[s] for s in member.inflight if s in started}
+        load = member.load
+        longest = now - min(running.values(), default=now)
+        load.late, load.stuck = longest > QUANTUM, longest > SOON
+        if load.late and len(member.inflight) > max(len(running), 1):
+            self._pool.recall(member)
+        for serial, since in running.items():
+            self._check(member, member.inflight[serial], since, now)
+        oldest = next(iter(member.inflight.values())).since
+        if not running and now - oldest > _UNRESPONSIVE and member.state is State.READY:
+            logger.error("worker_unresponsive", worker=member.number, pid=member.process.pid)
+            member.kill("it did not start its job")
+
+    def _check(self, member: Member, assignment: Assignment, since: float, now: float) -> None:
+        if assignment.told_to_stop and now - assignment.told_to_stop > _KILL_AFTER:
+            assert assignment.fate is not None
+            member.kill(assignment.fate.value)
+        elif assignment.outcome is not None or assignment.failure is not None:
+            if now - assignment.since > self._on_failure_timeout + HARD_GRACE:
+                logger.error("on_failure_overdue", job_id=assignment.lease.job_id)
+                member.kill("on_failure ran past its deadline")
+        elif self._job_timeout is not None and now - since > self._job_timeout + HARD_GRACE:
+            assignment.fate = Fate.OVERDUE
+            logger.error(
+                "job_overdue",
+                job_id=assignment.lease.job_id,
+                job_type=assignment.lease.job_type,
+                worker=member.number,
+                seconds=round(now - since, 1),
+                action="its worker is killed, the job counts as failed",
+            )
+            member.kill(assignment.fate.value)
+
+    def _weigh(self) -> None:
+        assert self._max_memory is not None
+        for member in self._pool.members:
+            if member.state is State.READY:
+                try:
+                    resident = psutil.Process(member.process.pid).memory_info().rss
+                except psutil.Error:
+                    continue
+                if resident > self._max_memory:
+                    self._pool.recycle(member, f"resident size {resident // 2**20} MiB")

@@ -1,0 +1,132 @@
+"""Which worker gets which job, and how many to ask the store for: pure functions of loads.
+
+Small jobs travel in batches and long ones alone, in one configuration. A worker is given what it
+can finish within one quantum, judged by what its job types took before; an unknown type goes one
+at a time. So a job waits behind others for one quantum at most, unless one of them turns out
+long, and those behind it are recalled then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+QUANTUM = 0.010
+"""Seconds of work that a worker holds per slot."""
+MOST_JOBS = 512
+"""Jobs that a worker holds, however short they are."""
+MOST_BYTES = 1024 * 1024
+"""Payload bytes on the way to one worker, beyond its first job."""
+MOST_BYTES_AHEAD = 32 * 1024 * 1024
+"""Payload bytes that a supervisor holds in all, as far as it can tell before it leases."""
+SOON = 1.0
+"""Seconds: where jobs take less than this, the next ones are fetched while they run."""
+
+_WEIGHT = 0.2
+
+
+@dataclass(slots=True)
+class Load:
+    """What one worker holds."""
+
+    slots: int
+    open: bool = False
+    """It is ready and takes jobs."""
+    jobs: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    unknown: int = 0
+    """Jobs among them whose run time nobody knows."""
+    alone: bool = False
+    """It runs a suspect, which shares its worker with nobody."""
+    late: bool = False
+    """What it runs has taken longer than a quantum."""
+    stuck: bool = False
+    """What it runs has taken longer than `SOON`."""
+
+    def accepts(self, estimate: float | None, size: int, level: float) -> bool:
+        """Whether one more job may go to this worker, filled up to `level` seconds."""
+        if not self.open or self.alone:
+            return False
+        if self.jobs < self.slots:
+            return True
+        if estimate is None or self.unknown or self.late or self.jobs >= MOST_JOBS:
+            return False
+        return self.seconds + estimate <= level and self.bytes + size <= MOST_BYTES
+
+    def add(self, estimate: float | None, size: int) -> None:
+        """Count a job in."""
+        self.jobs += 1
+        self.bytes += size
+        if estimate is None:
+            self.unknown += 1
+        else:
+            self.seconds += estimate
+
+    def remove(self, estimate: float | None, size: int) -> None:
+        """Count a job out."""
+        self.jobs -= 1
+        self.bytes -= size
+        if estimate is None:
+            self.unknown -= 1
+        elif self.jobs:
+            self.seconds -= estimate
+        if not self.jobs:
+            self.seconds, self.alone, self.late, self.stuck = 0.0, False, False, False
+
+
+class RunTimes:
+    """What job types took, as moving averages, and what jobs of any type took and weighed."""
+
+    def __init__(self) -> None:
+        self._by_type: dict[str, float] = {}
+        self.mean: float | None = None
+        self.mean_bytes = 0.0
+
+    def estimate(self, job_type: str) -> float | None:
+        """Seconds that a job of this type takes; `None` when none has been seen."""
+        return self._by_type.get(job_type)
+
+    def learn(self, job_type: str, elapsed: float) -> None:
+        """Take one run time into account."""
+        known = self._by_type.get(job_type)
+        self._by_type[job_type] = elapsed if known is None else known + _WEIGHT * (elapsed - known)
+        mean = self.mean
+        self.mean = elapsed if mean is None else mean + _WEIGHT * (elapsed - mean)
+
+    def weigh(self, sizes: Sequence[int]) -> None:
+        """Take the payload sizes of a batch into account; growth counts at once."""
+        mean = sum(sizes) / len(sizes)
+        self.mean_bytes = max(mean, self.mean_bytes + _WEIGHT * (mean - self.mean_bytes))
+
+
+def demand(loads: Sequence[Load], times: RunTimes, backlog: int) -> int:
+    """How many jobs to lease now: what the workers can take, and a round ahead where jobs are
+    short enough that waiting for the store between them would cost more than it protects."""
+    wanted = 0
+    for load in loads:
+        if not load.open or load.alone:
+            continue
+        capacity = _capacity(load.slots, times.mean)
+        if load.jobs < load.slots or not (load.late or load.unknown):
+            wanted += max(0, capacity - load.jobs)
+        if times.mean is not None and times.mean < SOON and not load.stuck:
+            wanted += capacity
+    affordable = MOST_BYTES_AHEAD / times.mean_bytes if times.mean_bytes else wanted
+    return max(0, min(wanted, max(1, int(affordable))) - backlog)
+
+
+def _capacity(slots: int, mean: float | None) -> int:
+    if not mean:
+        return slots if mean is None else MOST_JOBS
+    return max(slots, min(MOST_JOBS, int(QUANTUM * slots / mean)))
+
+
+def level(loads: Sequence[Load], waiting: float) -> float:
+    """The seconds of work to fill each worker up to, so that `waiting` seconds more are spread
+    evenly; a quantum per slot at most."""
+    takers = [load for load in loads if load.open and not load.alone and not load.late]
+    if not takers:
+        return 0.0
+    fair = (waiting + sum(load.seconds for load in takers)) / len(takers)
+    return min(fair, QUANTUM * max(load.slots for load in takers))

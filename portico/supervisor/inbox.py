@@ -1,0 +1,174 @@
+"""A worker's control thread: it owns the job pipe, and what has not been started yet.
+
+The loop of a worker may be blocked for minutes by a handler; this thread answers all the same, as
+soon as the GIL lets it in: it gives back waiting jobs, cancels, dumps stacks. It ends the process
+when the supervisor is gone.
+
+    job pipe ──► control thread ──► waiting (deque) ──► the loop's slots
+                     └── recall, dump: answered from here, whatever the loop does
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from portico.ports.leasing import Failure, Lease
+from portico.supervisor import wire
+
+_READ = 256 * 1024
+EXIT_PROTOCOL = 72
+"""The supervisor sent what is no frame of ours: versions are mixed."""
+
+
+class Errand(NamedTuple):
+    """One thing for a slot to do: run a job, or mourn an attempt that ended elsewhere."""
+
+    serial: int
+    lease: Lease
+    failure: Failure | None = None
+    """Set: only `on_failure` is to be run."""
+
+
+class Outbox:
+    """The result pipe. Whole frames, from the loop and from the control thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, message: wire.FromWorker) -> None:
+        """Write one frame; returns when the pipe has it. Ends the process when nobody reads."""
+        data = wire.frame(message)
+        try:
+            with self._lock:
+                sent = os.write(self._fd, data)
+                while sent < len(data):
+                    sent += os.write(self._fd, data[sent:])
+        except BrokenPipeError:
+            os._exit(0)
+
+
+class Inbox:
+    """Jobs that wait for a slot. `take`, `arrival` and `close` are the loop's, the rest is the
+    thread's."""
+
+    def __init__(
+        self, fd: int, reader: wire.MessageReader, loop: asyncio.AbstractEventLoop, outbox: Outbox
+    ) -> None:
+        self._fd = fd
+        self._reader = reader
+        self._loop = loop
+        self._outbox = outbox
+        self._waiting: deque[Errand] = deque()
+        self._arrived = asyncio.Event()
+        self._idle = False
+        self.closing = False
+        self.on_cancel: Callable[[int, bool], None] = lambda *_: None
+        self.on_answer: Callable[[wire.Answer], None] = lambda _: None
+
+    def start(self) -> None:
+        """Start the control thread."""
+        threading.Thread(target=self._control, name="portico-control", daemon=True).start()
+
+    def take(self) -> Errand | None:
+        """The next errand, or `None` when none waits."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    async def arrival(self) -> None:
+        """Return when an errand may wait, or the inbox is closing."""
+        self._idle = True
+        if not self._waiting and not self.closing:  # looked at again, after the flag was up
+            await self._arrived.wait()
+        self._arrived.clear()
+
+    def close(self) -> None:
+        """Give back what waits and take no more; called on the loop."""
+        self.closing = True
+        self._recall()
+        self._arrived.set()
+
+    def _control(self) -> None:
+        try:
+            while data := os.read(self._fd, _READ):
+                for message in self._reader.feed(data):
+                    self._obey(message)
+        except wire.FrameError as error:
+            os.write(2, f"portico worker: {error}\n".encode())
+            os._exit(EXIT_PROTOCOL)
+        except OSError:
+            pass
+        os._exit(0)  # the supervisor is gone: nobody can be told how a job ends
+
+    def _obey(self, message: wire.ToWorker) -> None:
+        match message:
+            case wire.Run(first, leases):
+                self._waiting.extend(
+                    Errand(serial, lease) for serial, lease in enumerate(leases, first)
+                )
+                self._wake()
+            case wire.Mourn(serial, lease, failure):
+                self._waiting.appendleft(Errand(serial, lease, failure))
+                self._wake()
+            case wire.Recall():
+                self._recall()
+            case wire.Cancel(serial, requested):
+                self._cancel(serial, requested)
+            case wire.Answer():
+                self._loop.call_soon_threadsafe(self.on_answer, message)
+            case wire.Dump():
+                self._outbox.send(wire.Dumped(stacks(self._loop)))
+            case wire.Stop():
+                self._loop.call_soon_threadsafe(self.close)
+            case wire.Hello():
+                raise wire.FrameError("a second hello")
+        if self.closing:
+            self._recall()
+
+    def _wake(self) -> None:
+        if self._idle:
+            self._idle = False
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def _recall(self) -> None:
+        """Take from the far end, so that the loop may go on with the near one meanwhile."""
+        serials: list[int] = []
+        try:
+            while True:
+                serials.append(self._waiting.pop().serial)
+        except IndexError:
+            self._outbox.send(wire.Recalled(serials[::-1]))
+
+    def _cancel(self, serial: int, requested: bool) -> None:  # noqa: FBT001 - as on the wire
+        for errand in list(self._waiting):
+            if errand.serial == serial:
+                try:
+                    self._waiting.remove(errand)
+                except ValueError:
+                    break  # the loop has just taken it
+                self._outbox.send(wire.Recalled([serial]))
+                return
+        self._loop.call_soon_threadsafe(self.on_cancel, serial, requested)
+
+
+def stacks(loop: asyncio.AbstractEventLoop) -> str:
+    """The stacks of all threads, and of all tasks of the loop, as text."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    lines = []
+    for ident, frame in sys._current_frames().items():
+        lines.append(f"thread {names.get(ident, ident)}:")
+        lines.extend(line.rstrip() for line in traceback.format_stack(frame))
+    for task in asyncio.all_tasks(loop):
+        lines.append(f"task {task.get_name()}:")
+        for frame in task.get_stack():
+            lines.extend(line.rstrip() for line in traceback.format_stack(frame, limit=1))
+    return "\n".join(lines)

@@ -1,0 +1,180 @@
+"""The two ways to start a worker: forked from a zygote, or as a new interpreter.
+
+Both give a process that is the supervisor's own child. Neither forks the process that runs the
+loop: a new interpreter is started with `posix_spawn`, and the zygote forks for us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from portico.exceptions import PorticoError
+from portico.supervisor import zygote
+from portico.supervisor.birth import Descriptors
+from portico.utils.logging import get_logger
+
+FIRST_FD = 3
+"""Descriptors are passed from this number on."""
+
+_PACKET = 64 * 1024
+_BOOT = 120.0
+
+logger = get_logger(__name__)
+
+
+class AppError(PorticoError):
+    """The application cannot be imported or opened."""
+
+
+class SpawnError(PorticoError):
+    """A process could not be started; trying again later may help."""
+
+
+class Launcher(ABC):
+    """Starts worker processes."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Get ready to launch.
+
+        Raises:
+            AppError: the application cannot be imported.
+        """
+
+    @abstractmethod
+    async def launch(self, fds: Descriptors) -> int:
+        """Start a worker with these descriptors and return its pid.
+
+        Raises:
+            SpawnError: not now: out of processes, memory or descriptors.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Launch no more; running workers stay."""
+
+
+class SpawnLauncher(Launcher):
+    """A new interpreter per worker: for applications that cannot be forked, and off Linux."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    async def start(self) -> None:
+        """Nothing to prepare: each worker imports the application by itself."""
+
+    async def launch(self, fds: Descriptors) -> int:
+        return execute(["portico.supervisor.worker", self._target], fds)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class ZygoteLauncher(Launcher):
+    """Workers forked from a process that has the application loaded."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._control: socket.socket | None = None
+        self._replies: deque[asyncio.Future[bytes]] = deque()
+        self.pid = 0
+
+    async def start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.pid = execute(["portico.supervisor.zygote"], [theirs.fileno()])
+        ours.setblocking(False)
+        self._control = ours
+        asyncio.get_running_loop().add_reader(ours, self._received)
+        ours.send(msgspec.msgpack.encode(zygote.Load(self._target, os.getpid())))
+        reply = await asyncio.wait_for(self._reply(), _BOOT)
+        loaded = msgspec.msgpack.decode(reply, type=zygote.Loaded)
+        if loaded.error:
+            self.close()
+            raise AppError(loaded.error, {"traceback": loaded.traceback})
+        if loaded.warning:
+            logger.warning("zygote_has_threads", warning=loaded.warning)
+
+    async def launch(self, fds: Descriptors) -> int:
+        if self._control is None:
+            logger.warning("zygote_restarted", pid=self.pid)
+            await self.start()
+        assert self._control is not None
+        try:
+            socket.send_fds(self._control, [b"fork"], list(fds))
+            born = msgspec.msgpack.decode(await self._reply(), type=zygote.Born)
+        except OSError as error:
+            self.close()
+            raise SpawnError(f"the zygote cannot be reached: {error}") from error
+        if born.error:
+            raise SpawnError(f"the zygote cannot fork: {born.error}")
+        return born.pid
+
+    def close(self) -> None:
+        """Hang up: the zygote exits, its workers stay."""
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+        while self._replies:
+            reply = self._replies.popleft()
+            if not reply.done():
+                reply.set_exception(ConnectionResetError("the zygote is gone"))
+
+    def _reply(self) -> asyncio.Future[bytes]:
+        future = asyncio.get_running_loop().create_future()
+        self._replies.append(future)
+        return future
+
+    def _received(self) -> None:
+        assert self._control is not None
+        try:
+            packet = self._control.recv(_PACKET)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self.close()
+        elif self._replies:
+            future = self._replies.popleft()
+            if not future.done():
+                future.set_result(packet)
+
+
+def execute(module: Sequence[str], fds: Sequence[int]) -> int:
+    """Start `python -m <module> ...` with `fds` at 3, 4, ..., and the store's address kept out.
+
+    Raises:
+        SpawnError: the system refuses a new process.
+    """
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + len(fds)) for fd in fds]
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", *module],
+            _environment(),
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, FIRST_FD + n) for n, fd in enumerate(moved)],
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE],
+        )
+    except OSError as error:
+        raise SpawnError(f"cannot start a process: {error}") from error
+    finally:
+        for fd in moved:
+            os.close(fd)
+
+
+def _environment() -> dict[str, str]:
+    """Workers never open the store, so they need not know its password either."""
+    return {name: value for name, value in os.environ.items() if name != "PORTICO_QUEUE_URL"}

@@ -1,0 +1,459 @@
+"""The pool of worker processes as a `JobExecutor`: assign, recall, watch deadlines, judge deaths.
+
+    pipeline ─submit─► backlog ─assign─► worker ─frames─► outcomes ─finished─► pipeline
+                          ▲                 │
+                          └──── recall ─────┤ not started: another worker may have it
+                                            └ dead: the running job is charged, and only that
+
+Blame is exact. After a death the pipe has been read to its end, so every job whose handler had
+returned is reported; the shared page says which of the others had been started; the rest goes to
+another worker at once, uncharged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from time import monotonic
+
+from portico.ports.job import CANCELLED_MESSAGE
+from portico.ports.job_executor import (
+    Completed,
+    Crashed,
+    Failed,
+    Interrupted,
+    JobExecutor,
+    Outcome,
+    Quarantined,
+    Released,
+    Suspected,
+    Unroutable,
+    Verdict,
+)
+from portico.ports.leasing import Failure, Lease
+from portico.supervisor import deadlines, dispatch, wire
+from portico.supervisor.assignment import Assignment, Fate
+from portico.supervisor.crew import Crew, Member, State
+from portico.supervisor.process import Exit
+from portico.utils.logging import get_logger
+
+_KILL_AFTER = 2.0
+"""Seconds from cancelling a job to killing its worker."""
+_FRAME_BYTES = 1024 * 1024
+
+_VERDICTS: dict[str, Callable[[Failure, bool], Verdict]] = {
+    "Failed": Failed,
+    "Unroutable": lambda failure, _: Unroutable(failure),
+    "Quarantined": lambda failure, _: Quarantined(failure),
+    "Interrupted": lambda failure, _: Interrupted(failure),
+    "Released": lambda *_: Released(),
+}
+
+logger = get_logger(__name__)
+
+
+class ProcessPool(JobExecutor):
+    """Runs jobs in the workers of a crew."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        *,
+        job_timeout: float | None,
+        on_failure_timeout: float,
+        max_memory: int | None = None,
+        on_request: Callable[[wire.Request, Callable[[wire.Answer], None]], None] | None = None,
+    ) -> None:
+        self._crew = crew
+        self._watchman = deadlines.Watchman(
+            self,
+            job_timeout=job_timeout,
+            on_failure_timeout=on_failure_timeout,
+            max_memory=max_memory,
+        )
+        self._on_request = on_request
+        self._loop = asyncio.get_running_loop()
+        self._times = dispatch.RunTimes()
+        self._serials = count(1)
+        self._backlog: deque[Lease] = deque()
+        self._mourning: deque[Assignment] = deque()
+        self._outcomes: list[Outcome] = []
+        self._changed: Callable[[], None] = lambda: None
+        self._turn_due = False
+        self._draining = False
+        self._drain_by = float("inf")
+        self._settled = asyncio.Event()
+        self.moved_at = monotonic()
+        """When the backlog last moved."""
+        crew.on_ready = self._ready
+        crew.on_message = self._received
+        crew.on_death = self._lost
+
+    # The executor's port
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self._changed = callback
+
+    def free(self) -> int:
+        if self._draining:
+            return 0
+        waiting = len(self._backlog) + len(self._mourning)
+        return dispatch.demand([m.load for m in self._crew.members], self._times, waiting)
+
+    def submit(self, leases: Sequence[Lease]) -> None:
+        if not leases:
+            return
+        self._times.weigh([len(lease.payload) for lease in leases])
+        if not self._backlog:
+            self.moved_at = monotonic()
+        self._backlog.extend(leases)
+        self._turn()
+
+    def finished(self) -> list[Outcome]:
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def held(self) -> list[Lease]:
+        held = list(self._backlog)
+        held += [a.lease for a in self._mourning if a.outcome]
+        for member in self._crew.members:
+            held += [
+                a.lease
+                for a in member.inflight.values()
+                if a.fate is not Fate.FORFEITED and (a.failure is None or a.outcome)
+            ]
+        held += [outcome.lease for outcome in self._outcomes]
+        return held
+
+    def forfeit(self, leases: Sequence[Lease]) -> None:
+        self._stop_jobs(leases, Fate.FORFEITED)
+
+    def cancel(self, leases: Sequence[Lease]) -> None:
+        self._stop_jobs(leases, Fate.CANCELLED)
+
+    def mourn(self, lease: Lease, failure: Failure) -> None:
+        self._mourn(lease, failure, None)
+        self._turn_soon()
+
+    async def drain(self, grace: float) -> None:
+        first, self._draining = not self._draining, True
+        self._drain_by = min(self._drain_by, monotonic() + grace)
+        self._settled.set()  # wakes an earlier call, whose grace may be shorter now
+        if first:
+            self._release_backlog()
+            self._recall_all()
+        await self._wait_empty(lambda: self._drain_by)
+        for member in self._crew.members:
+            for serial in member.inflight:
+                member.process.send(wire.Cancel(serial, requested=False))
+        by = monotonic() + _KILL_AFTER
+        await self._wait_empty(lambda: by)
+        for member in self._crew.members:
+            if member.inflight:
+                member.kill("the shutdown's grace is over")
+        await self._wait_empty(lambda: float("inf"))
+        for assignment in self._mourning:
+            self._report(assignment.outcome)
+        self._mourning.clear()
+
+    # What the watchman may do
+
+    @property
+    def members(self) -> list[Member]:
+        """The workers whose processes live."""
+        return self._crew.members
+
+    @property
+    def waiting(self) -> int:
+        """Leased jobs that no worker has been given yet."""
+        return len(self._backlog)
+
+    @property
+    def running(self) -> int:
+        """Jobs that workers hold."""
+        return sum(len(member.inflight) for member in self._crew.members)
+
+    @property
+    def recalls(self) -> bool:
+        """Whether a worker holds more than it can run at a time."""
+        return any(m.load.jobs > m.load.slots for m in self._crew.members)
+
+    def recall(self, member: Member) -> None:
+        """Ask a worker for what it has not started, unless it still owes the last answer."""
+        if not member.recalling:
+            member.recalling = True
+            member.process.send(wire.Recall())
+
+    def release_backlog(self) -> None:
+        """Give leased jobs back to the store: nobody here will come to them soon."""
+        logger.debug("backlog_released", jobs=len(self._backlog))
+        self._release_backlog()
+        self._turn_soon()
+
+    def recycle(self, member: Member, reason: str) -> None:
+        """Have a worker replaced."""
+        self._crew.recycle(member, reason)
+
+    # Assigning
+
+    def _turn_soon(self) -> None:
+        """Assign and report once, after all that arrived together."""
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        if self._mourning:
+            self._assign_mourning()
+        if self._backlog:
+            self._assign()
+        self._watchman.wake()
+        if self._draining and self._empty():
+            self._settled.set()
+        self._changed()
+
+    def _assign(self) -> None:
+        """Give waiting jobs to workers: a free slot each first, then up to an even level."""
+        members = sorted(
+            (m for m in self._crew.members if m.load.open), key=lambda m: m.load.seconds
+        )
+        if not members:
+            return
+        given: dict[Member, list[Assignment]] = {}
+        for level in (0.0, None):
+            fill = self._level(members) if level is None else level
+            for member in members:
+                while self._backlog and self._give(member, fill, given, first=level == 0.0):
+                    pass
+        for member, assignments in given.items():
+            self._send(member, assignments)
+        if given:
+            self.moved_at = monotonic()
+
+    def _level(self, members: Iterable[Member]) -> float:
+        waiting = sum(self._times.estimate(lease.job_type) or 0.0 for lease in self._backlog)
+        return dispatch.level([m.load for m in members], waiting)
+
+    def _give(
+        self, member: Member, level: float, given: dict[Member, list[Assignment]], *, first: bool
+    ) -> bool:
+        """Move the next waiting job to a worker's list, if it takes that one."""
+        lease, load = self._backlog[0], member.load
+        if (first and load.jobs >= load.slots) or (lease.suspect and load.jobs):
+            return False
+        estimate = self._times.estimate(lease.job_type)
+        if not load.accepts(estimate, len(lease.payload), level):
+            return False
+        self._backlog.popleft()
+        load.add(estimate, len(lease.payload))
+        load.alone = lease.suspect
+        given.setdefault(member, []).append(Assignment(lease, estimate))
+        return True
+
+    def _send(self, member: Member, assignments: list[Assignment]) -> None:
+        """Write the jobs in frames of bounded size, with serials in a row."""
+        batch: list[Lease] = []
+        first = size = 0
+        for assignment in assignments:
+            serial = next(self._serials)
+            member.inflight[serial] = assignment
+            first = first or serial
+            batch.append(assignment.lease)
+            size += len(assignment.lease.payload) + len(assignment.lease.metadata)
+            if size > _FRAME_BYTES:
+                member.process.send(wire.Run(first, batch))
+                batch, first, size = [], 0, 0
+        if batch:
+            member.process.send(wire.Run(first, batch))
+
+    def _assign_mourning(self) -> None:
+        for member in sorted(self._crew.members, key=lambda m: m.load.jobs):
+            if not self._mourning:
+                return
+            if not member.load.open or member.load.jobs >= member.load.slots or member.load.alone:
+                continue
+            assignment = self._mourning.popleft()
+            assert assignment.failure is not None
+            assignment.since = monotonic()
+            serial = next(self._serials)
+            member.inflight[serial] = assignment
+            member.load.add(None, 0)
+            member.process.send(wire.Mourn(serial, assignment.lease, assignment.failure))
+
+    # What workers say
+
+    def _ready(self, member: Member) -> None:
+        del member
+        self._turn_soon()
+
+    def _received(self, member: Member, message: wire.FromWorker) -> None:
+        match message:
+            case wire.Done(serial, result, elapsed):
+                if assignment := self._ended(member, serial, elapsed):
+                    self._report(Outcome(assignment.lease, Completed(result)), assignment)
+            case wire.Ended():
+                self._attempt_ended(member, message)
+            case wire.Mourned(serial):
+                if assignment := self._ended(member, serial):
+                    self._report(assignment.outcome, assignment)
+            case wire.Recalled(serials):
+                self._recalled(member, serials)
+            case wire.Request():
+                if self._on_request is not None:
+                    self._on_request(message, member.process.send)
+                return
+            case wire.Dumped(text):
+                logger.info("worker_stacks", worker=member.number, stacks=text)
+                return
+        self._turn_soon()
+
+    def _ended(
+        self, member: Member, serial: int, elapsed: float | None = None
+    ) -> Assignment | None:
+        """Take back what a worker says has ended; a serial it does not hold condemns it."""
+        assignment = member.inflight.pop(serial, None)
+        if assignment is None:
+            logger.error("frame_invalid", worker=member.number, error=f"no job has serial {serial}")
+            member.kill("it reported a job that it does not hold")
+            return None
+        lease, load = assignment.lease, member.load
+        load.remove(assignment.estimate, 0 if assignment.failure else len(lease.payload))
+        if load.late and not member.inflight:
+            load.late = load.stuck = False
+        if elapsed is not None and 0.0 <= elapsed < float("inf"):
+            self._times.learn(lease.job_type, elapsed)
+        if member.retire_after is not None and assignment.failure is None:
+            member.retire_after -= 1
+            if member.retire_after == 0:
+                self._crew.recycle(member, "max jobs")
+        return assignment
+
+    def _attempt_ended(self, member: Member, ended: wire.Ended) -> None:
+        make = _VERDICTS.get(ended.kind)
+        assignment = member.inflight.get(ended.serial)
+        if make is None or assignment is None:
+            logger.error(
+                "frame_invalid", worker=member.number, error=f"{ended.kind} {ended.serial}"
+            )
+            member.kill("it reported an end that there is not")
+            return
+        outcome = Outcome(assignment.lease, make(ended.failure, ended.retryable))
+        if ended.mourning:
+            assignment.outcome = outcome
+            assignment.since = monotonic()
+        elif self._ended(member, ended.serial, ended.elapsed):
+            self._report(outcome, assignment)
+
+    def _recalled(self, member: Member, serials: Sequence[int]) -> None:
+        """Take back what was not started; the first of them is the next to be given away."""
+        member.recalling = False
+        for serial in reversed(serials):
+            assignment = self._ended(member, serial)
+            if assignment is not None:
+                self._give_back(assignment)
+
+    def _give_back(self, assignment: Assignment) -> None:
+        """Find a new place for something that has not been started."""
+        if assignment.failure is not None:
+            self._mourning.appendleft(assignment)
+        elif assignment.fate is not None or self._draining:
+            self._report(Outcome(assignment.lease, Released()), assignment)
+        else:
+            self._backlog.appendleft(assignment.lease)
+
+    def _report(self, outcome: Outcome | None, assignment: Assignment | None = None) -> None:
+        """Queue an outcome, seen in the light of what was decided about the attempt before."""
+        fate = assignment.fate if assignment else None
+        if outcome is None or fate is Fate.FORFEITED:
+            return
+        if fate is Fate.CANCELLED and not isinstance(outcome.verdict, Completed):
+            reason = Failure("JobCancelled", CANCELLED_MESSAGE)
+            outcome = Outcome(outcome.lease, Failed(reason, retryable=False))
+        self._outcomes.append(outcome)
+
+    # Deaths
+
+    def _lost(self, member: Member, status: Exit) -> None:
+        """Judge what a dead worker held."""
+        started = member.process.page.started()
+        inflight, member.inflight = member.inflight, {}
+        alone = sum(serial in started for serial in inflight) == 1
+        for serial, assignment in reversed(inflight.items()):
+            if serial not in started:
+                self._give_back(assignment)
+            elif assignment.outcome is None and assignment.failure is None:
+                self._judge(assignment, member, status, alone=alone)
+            else:
+                logger.error(
+                    "on_failure_crashed", job_id=assignment.lease.job_id, status=str(status)
+                )
+                self._report(assignment.outcome, assignment)
+        self._turn_soon()
+
+    def _judge(self, assignment: Assignment, member: Member, status: Exit, *, alone: bool) -> None:
+        lease = assignment.lease
+        if assignment.fate is Fate.OVERDUE:
+            reason = Failure("JobTimeoutError", self._watchman.overdue_message())
+            outcome = Outcome(lease, Failed(reason, retryable=True))
+            self._mourn(lease, reason, outcome)
+        elif assignment.fate is not None:
+            self._report(Outcome(lease, Released()), assignment)
+        elif member.condemned is not None:
+            reason = Failure("WorkerLostError", f"its worker was killed: {member.condemned}")
+            self._report(Outcome(lease, Interrupted(reason)))
+        elif alone:
+            reason = Failure("WorkerLostError", f"the worker {status} while it ran this job")
+            self._mourn(lease, reason, Outcome(lease, Crashed(reason)))
+        else:
+            reason = Failure("WorkerLostError", f"the worker {status} while it ran this and others")
+            self._report(Outcome(lease, Suspected(reason)))
+
+    def _mourn(self, lease: Lease, failure: Failure, outcome: Outcome | None) -> None:
+        """Have `on_failure` run in a healthy worker, then report; at once where nobody listens."""
+        if lease.job_type in self._crew.mourners and not self._stopped():
+            self._mourning.append(Assignment.of_mourning(lease, failure, outcome))
+        else:
+            self._report(outcome)
+
+    # Stopping
+
+    def _stopped(self) -> bool:
+        return self._draining and monotonic() >= self._drain_by
+
+    def _stop_jobs(self, leases: Sequence[Lease], fate: Fate) -> None:
+        tokens = {(lease.id, lease.token) for lease in leases}
+        for lease in [w for w in self._backlog if (w.id, w.token) in tokens]:
+            self._backlog.remove(lease)
+            assignment = Assignment(lease, None)
+            assignment.fate = fate
+            self._report(Outcome(lease, Released()), assignment)
+        for member in self._crew.members:
+            for serial, assignment in member.inflight.items():
+                if (assignment.lease.id, assignment.lease.token) in tokens and not assignment.fate:
+                    assignment.fate = fate
+                    assignment.told_to_stop = monotonic()
+                    member.process.send(wire.Cancel(serial, fate is Fate.CANCELLED))
+        self._turn_soon()
+
+    def _release_backlog(self) -> None:
+        self._outcomes.extend(Outcome(lease, Released()) for lease in self._backlog)
+        self._backlog.clear()
+
+    def _recall_all(self) -> None:
+        for member in self._crew.members:
+            if member.state is State.READY and member.inflight:
+                self.recall(member)
+
+    def _empty(self) -> bool:
+        return not self._mourning and not any(m.inflight for m in self._crew.members)
+
+    async def _wait_empty(self, by: Callable[[], float]) -> None:
+        while not self._empty() and monotonic() < by():
+            self._settled.clear()
+            try:
+                await asyncio.wait_for(self._settled.wait(), min(by() - monotonic(), 3600.0))
+            except TimeoutError:
+                return

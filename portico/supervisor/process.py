@@ -1,0 +1,237 @@
+"""One worker process, seen from its supervisor: pipes, shared page, output, death.
+
+A death is seen on the process handle alone (pidfd), never by end-of-file, which any process that
+inherited the pipe can hide, and never by asking. After it the result pipe is read to its end
+before anything is concluded: an outcome that was written counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from portico.supervisor import wire
+from portico.supervisor.birth import Descriptors
+from portico.supervisor.launch import Launcher
+from portico.supervisor.output import OutputLog
+from portico.supervisor.running_page import RunningPage
+
+_READ = 256 * 1024
+_PIPE_SIZE = 1024 * 1024
+_POLL = 0.02
+"""Seconds between two looks at a child where the system has no process handles (macOS)."""
+
+
+class Exit(NamedTuple):
+    """How a process ended: an exit code, or the number of the signal that killed it."""
+
+    code: int | None
+    signal: int | None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            name = signal.Signals(self.signal).name
+            return f"was killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+        return "vanished" if self.code is None else f"exited with code {self.code}"
+
+
+class Listener:
+    """What a worker's owner is told. The default does nothing."""
+
+    def received(self, worker: WorkerProcess, message: wire.FromWorker) -> None:
+        """A frame arrived."""
+
+    def exited(self, worker: WorkerProcess, status: Exit) -> None:
+        """The process is gone; every frame that it wrote has been received."""
+
+
+class WorkerProcess:
+    """One worker, from its pipes' creation to its death."""
+
+    def __init__(self, number: int, slots: int, listener: Listener, log_fd: int) -> None:
+        self.number = number
+        self.pid = 0
+        self.alive = False
+        self._listener = listener
+        self._log_fd = log_fd
+        self._loop = asyncio.get_running_loop()
+        self._reader = wire.reader_of_worker()
+        self._unsent: list[bytes] = []
+        self.output = OutputLog(number)
+        self.page = RunningPage.create(slots)
+        self._watch: Callable[[], None] = lambda: None
+
+    async def start(self, launcher: Launcher, hello: wire.Hello) -> None:
+        """Launch the process and greet it.
+
+        Raises:
+            SpawnError: it could not be started; nothing is left open.
+        """
+        jobs_out, jobs_in = _pipe()
+        results_out, results_in = _pipe()
+        output_out, output_in = os.pipe()
+        theirs = Descriptors(jobs_out, results_in, self.page.fd, output_in, self._log_fd)
+        try:
+            self.pid = await launcher.launch(theirs)
+        except BaseException:
+            for fd in (jobs_in, results_out, output_out):
+                os.close(fd)
+            self.page.close()
+            raise
+        finally:
+            for fd in (jobs_out, results_in, output_in):
+                os.close(fd)
+        self._jobs, self._results, self._output = jobs_in, results_out, output_out
+        for fd in (jobs_in, results_out, output_out):
+            os.set_blocking(fd, False)
+        self.alive = True
+        self._watch = watch(self.pid, self._loop, self._died)
+        self._loop.add_reader(results_out, self._readable)
+        self._loop.add_reader(output_out, self._print)
+        self.send(hello)
+
+    def send(self, message: wire.ToWorker) -> None:
+        """Write a frame, now or as soon as the pipe has room; lost when the process is gone."""
+        if not self.alive:
+            return
+        self._unsent.append(wire.frame(message))
+        if len(self._unsent) == 1:
+            self._write()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal; for SIGKILL, to everything in the worker's group."""
+        if not self.alive:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, number)
+        if number == signal.SIGKILL:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                data = self._unsent[0]
+                sent = os.write(self._jobs, data)
+                if sent < len(data):
+                    self._unsent[0] = data[sent:]
+                else:
+                    self._unsent.pop(0)
+        except BlockingIOError:
+            self._loop.add_writer(self._jobs, self._write)
+            return
+        except OSError:  # it is dying; the handle will say so
+            self._unsent.clear()
+        self._loop.remove_writer(self._jobs)
+
+    def _readable(self) -> bool:
+        """Take what the pipe holds, a bounded amount; whether there may be more."""
+        try:
+            data = os.read(self._results, _READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._results)
+            return False
+        try:
+            for message in self._reader.feed(data):
+                self._listener.received(self, message)
+        except wire.FrameError as error:
+            self._loop.remove_reader(self._results)
+            self.output.note("frame_invalid", error=str(error), pid=self.pid)
+            self.kill()
+            return False
+        return True
+
+    def _print(self) -> None:
+        if not self.output.read(self._output):
+            self._loop.remove_reader(self._output)
+
+    def _died(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # what it started; its own pid is not reaped yet
+        status = reap(self.pid)
+        while self._readable():
+            pass
+        if self._reader.truncated:
+            self.output.note("frame_truncated", pid=self.pid)
+        self._print()
+        self.output.flush()
+        self.alive = False
+        self._listener.exited(self, status)
+        self._close()
+
+    def _close(self) -> None:
+        self._watch()
+        for fd in (self._results, self._output):
+            self._loop.remove_reader(fd)
+        self._loop.remove_writer(self._jobs)
+        for fd in (self._jobs, self._results, self._output):
+            os.close(fd)
+        self.page.close()
+
+
+def _pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    with suppress(OSError, AttributeError):  # a larger pipe is a kindness, not a need
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    return reading, writing
+
+
+def watch(
+    pid: int, loop: asyncio.AbstractEventLoop, died: Callable[[], None]
+) -> Callable[[], None]:
+    """Call `died` once, when this child is a zombie; returns what ends the watch."""
+    if not hasattr(os, "pidfd_open"):
+        return _poll(pid, loop, died)
+    fd = os.pidfd_open(pid)
+
+    def readable() -> None:
+        loop.remove_reader(fd)
+        died()
+
+    def end() -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+    loop.add_reader(fd, readable)
+    return end
+
+
+def _poll(
+    pid: int, loop: asyncio.AbstractEventLoop, died: Callable[[], None]
+) -> Callable[[], None]:
+    handle: asyncio.TimerHandle | None = None
+
+    def look() -> None:
+        nonlocal handle
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            handle = loop.call_later(_POLL, look)
+        else:
+            died()
+
+    handle = loop.call_later(_POLL, look)
+
+    def end() -> None:
+        if handle is not None:
+            handle.cancel()
+
+    return end
+
+
+def reap(pid: int) -> Exit:
+    """Collect the status of a child that has ended."""
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return Exit(None, None)
+    if os.WIFSIGNALED(status):
+        return Exit(None, os.WTERMSIG(status))
+    return Exit(os.waitstatus_to_exitcode(status), None)

@@ -1,0 +1,78 @@
+"""A page of memory shared by one worker and its supervisor: which job each slot is running.
+
+After a death the supervisor must know exactly which job was running. A frame before every start
+would cost a system call per job and may be unsent when the process dies; a store to shared memory
+costs 0.3 µs and survives SIGKILL. The worker writes, the supervisor reads. A slot is never
+cleared: a job is running when its serial stands here and its end has not been reported.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import tempfile
+from time import monotonic_ns
+
+_SIZE = mmap.PAGESIZE
+_WORDS = 2  # of 8 bytes, per slot: serial, start in nanoseconds
+MAX_SLOTS = _SIZE // (8 * _WORDS)
+_TRIES = 8
+
+
+class RunningPage:
+    """One worker's page; `fd` is what to hand to the other process."""
+
+    def __init__(self, fd: int, slots: int = MAX_SLOTS) -> None:
+        self.fd = fd
+        self._memory = mmap.mmap(fd, _SIZE)
+        self._words = memoryview(self._memory).cast("Q")
+        self._used = self._words[: _WORDS * slots]
+
+    @classmethod
+    def create(cls, slots: int = MAX_SLOTS) -> RunningPage:
+        """A new page, all zero: anonymous memory on Linux, an unlinked file elsewhere."""
+        if sys.platform == "linux":
+            fd = os.memfd_create("portico-running", os.MFD_CLOEXEC)
+        else:
+            fd, path = tempfile.mkstemp(prefix="portico-")
+            os.unlink(path)
+        os.ftruncate(fd, _SIZE)
+        return cls(fd, slots)
+
+    def begin(self, slot: int, serial: int) -> None:
+        """Worker: say that `slot` starts this job now.
+
+        The instant goes first: whoever reads in between sees the old job with a start too late,
+        and never the new one with the start of the old, which would make it look overdue.
+        """
+        # One aligned store each. (struct.pack_into would first fill the place with zeros.)
+        self._words[_WORDS * slot + 1] = monotonic_ns()
+        self._words[_WORDS * slot] = serial
+
+    def started(self) -> dict[int, float]:
+        """Supervisor: what each used slot started last, and when (`time.monotonic()`)."""
+        words = self._steady()
+        found = {}
+        for serial, nanoseconds in zip(words[::_WORDS], words[1::_WORDS], strict=True):
+            if serial == 0:
+                break
+            found[serial] = nanoseconds / 1e9
+        return found
+
+    def _steady(self) -> list[int]:
+        """The page as two reads in a row agree on: a slot's two words belong together."""
+        words = self._used.tolist()
+        for _ in range(_TRIES):
+            again = self._used.tolist()
+            if again == words:
+                break
+            words = again
+        return words
+
+    def close(self) -> None:
+        """Let go of the memory and the descriptor."""
+        self._used.release()
+        self._words.release()
+        self._memory.close()
+        os.close(self.fd)

@@ -1,0 +1,244 @@
+"""One supervisor, from its parts to its end: store, crew, pool and pipeline put together.
+
+start      open the store ∥ start the workers        exit 1, 3, 4 or 5 when that fails
+work       pipeline.run(): lease, submit, collect, settle
+stop       drained, or a signal: let go of jobs, settle, retire the workers, close the store
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from time import monotonic
+
+from portico import compose
+from portico.exceptions import ConfigurationError, QueueConnectionError
+from portico.kits.job.execution import ON_FAILURE_TIMEOUT
+from portico.kits.job.pipeline import Pipeline
+from portico.ports.job_queue import JobQueueAdapter
+from portico.supervisor import birth, notify, orphans, wire
+from portico.supervisor.config import SupervisorConfig
+from portico.supervisor.crew import BootError, Crew
+from portico.supervisor.launch import AppError, Launcher, SpawnLauncher, ZygoteLauncher
+from portico.supervisor.pool import ProcessPool
+from portico.supervisor.requests import StoreDesk
+from portico.supervisor.settings import DEFAULT_APP
+from portico.utils.logging import get_logger
+
+EXIT_DRAINED = 0
+EXIT_CONFIGURATION = 1
+EXIT_USAGE = 2
+EXIT_BOOT = 3
+EXIT_APP = 4
+EXIT_STORE = 5
+EXIT_INTERNAL = 70
+EXIT_UNSETTLED = 75
+EXIT_QUIT = 128 + signal.SIGQUIT
+
+LOG_FD = 2
+_SWEEP = 2.0
+
+logger = get_logger(__name__)
+
+
+class Supervisor:
+    """Runs jobs until it is drained or told to stop."""
+
+    def __init__(self, config: SupervisorConfig) -> None:
+        self._config = config
+        self._queue: JobQueueAdapter = compose.job_queue(config.queue_url, lease=config.lease)
+        self._crew = Crew(config, self._launcher(), LOG_FD, self._hello)
+        self._desk = StoreDesk(self._queue)
+        self._pool = ProcessPool(
+            self._crew,
+            job_timeout=config.job_timeout,
+            on_failure_timeout=ON_FAILURE_TIMEOUT,
+            max_memory=config.max_memory_per_worker,
+            on_request=self._desk.take,
+        )
+        self._pipeline = Pipeline(
+            self._queue,
+            self._pool,
+            config.queues,
+            lease_seconds=config.lease,
+            drain_when_empty=config.drain,
+        )
+        self._stops = 0
+        self._work: asyncio.Task[None] | None = None
+        self._stopping: set[asyncio.Task[object]] = set()
+        self._since = monotonic()
+
+    async def run(self) -> int:
+        """Work until the end, and return the exit code."""
+        self._listen()
+        birth.adopt_orphans()
+        sweep = asyncio.get_running_loop().create_task(self._sweep())
+        self._work = asyncio.get_running_loop().create_task(self._start_and_work())
+        try:
+            await self._work
+        except asyncio.CancelledError:
+            if not self._stops:
+                raise
+        finally:
+            notify.systemd("STOPPING=1")
+            await self._crew.stop(self._config.shutdown_grace if self._stops < 2 else 0.0)  # noqa: PLR2004
+            await self._desk.close()
+            sweep.cancel()
+            await self._queue.close()
+        return self._summary()
+
+    async def _start_and_work(self) -> None:
+        crew = asyncio.get_running_loop().create_task(self._crew.start())
+        try:
+            await self._queue.initialize()
+            await crew
+        except BaseException:
+            crew.cancel()
+            await asyncio.gather(crew, return_exceptions=True)
+            raise
+        self._announce()
+        await self._pipeline.run()
+
+    def _announce(self) -> None:
+        config = self._config
+        logger.info(
+            "supervisor_started",
+            pid=os.getpid(),
+            workers=config.workers,
+            concurrency=config.concurrency,
+            queue_url=config.queue_url,
+            queues=",".join(config.queues),
+            app=config.app,
+            job_types=",".join(self._crew.job_types),
+            start_seconds=round(monotonic() - self._since, 3),
+        )
+        if config.app == DEFAULT_APP:
+            logger.info(
+                "bundled_examples",
+                note="no --app was given, so the handlers of portico.examples are served; "
+                "give --app yourmodule:app to serve your own",
+            )
+        if config.queue_url.startswith("memory:"):
+            logger.warning(
+                "queue_in_memory",
+                note="jobs live in this process only: no other process can enqueue, and all of "
+                "them are lost when it ends; use sqlite:///portico.db",
+            )
+        notify.systemd("READY=1")
+
+    def _summary(self) -> int:
+        counts, unsettled = self._pipeline.counts, self._pipeline.unsettled
+        logger.info(
+            "supervisor_stopped",
+            seconds=round(monotonic() - self._since, 1),
+            **counts._asdict(),
+            unsettled=unsettled,
+        )
+        if unsettled:
+            logger.error(
+                "jobs_unsettled",
+                jobs=unsettled,
+                note="the store did not take their outcome; they run again when their lease ends",
+            )
+            return EXIT_UNSETTLED
+        return EXIT_DRAINED
+
+    def _launcher(self) -> Launcher:
+        kinds = {"zygote": ZygoteLauncher, "spawn": SpawnLauncher}
+        return kinds[self._config.start_method](self._config.app)
+
+    def _hello(self, number: int) -> wire.Hello:
+        config = self._config
+        return wire.Hello(
+            worker=number,
+            supervisor=os.getpid(),
+            concurrency=config.concurrency,
+            job_timeout=config.job_timeout,
+            on_failure_timeout=ON_FAILURE_TIMEOUT,
+            retry_returned_failures=config.retry_returned_failures,
+            log_level=config.log_level,
+            log_format=config.log_format,
+        )
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            orphans.reap({member.process.pid for member in self._crew.members})
+
+    # Signals
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        actions: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGTERM: lambda: self._stop("SIGTERM"),
+            signal.SIGINT: lambda: self._stop("SIGINT"),
+            signal.SIGQUIT: self._quit,
+            signal.SIGHUP: self._reload,
+            signal.SIGTTIN: lambda: self._crew.resize(+1),
+            signal.SIGTTOU: lambda: self._crew.resize(-1),
+            signal.SIGUSR1: self._dump,
+        }
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+
+    def _stop(self, name: str) -> None:
+        """First: drain. Second: at once."""
+        self._stops += 1
+        grace = self._config.shutdown_grace if self._stops == 1 else 0.0
+        logger.info(
+            "stopping",
+            signal=name,
+            grace_seconds=grace,
+            running=self._pool.running,
+            note="a second signal stops at once" if self._stops == 1 else "stopping at once",
+        )
+        if self._crew.job_types and self._pipeline.started:
+            self._spawn_task(self._pipeline.stop(grace))
+        elif self._work is not None:
+            self._work.cancel()
+
+    def _quit(self) -> None:
+        logger.warning("quit", note="workers are killed, nothing is released")
+        self._crew.kill_all()
+        os._exit(EXIT_QUIT)
+
+    def _reload(self) -> None:
+        if self._stops:
+            logger.warning("reload_ignored", note="the supervisor is stopping")
+            return
+        logger.info("reloading", app=self._config.app)
+        self._spawn_task(self._crew.reload(self._launcher()))
+
+    def _dump(self) -> None:
+        for member in self._crew.members:
+            running = [str(a.lease.job_id) for a in member.inflight.values()]
+            logger.info(
+                "worker_state",
+                worker=member.number,
+                pid=member.process.pid,
+                state=member.state.value,
+                jobs=len(running),
+                first_jobs=running[:5],
+            )
+            member.process.send(wire.Dump())
+        logger.info(
+            "supervisor_state", waiting=self._pool.waiting, **self._pipeline.counts._asdict()
+        )
+
+    def _spawn_task(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code for what ended a supervisor."""
+    codes: tuple[tuple[type[BaseException], int], ...] = (
+        (AppError, EXIT_APP),
+        (BootError, EXIT_BOOT),
+        (QueueConnectionError, EXIT_STORE),
+        (ConfigurationError, EXIT_CONFIGURATION),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), EXIT_INTERNAL)

@@ -1,0 +1,220 @@
+"""What travels over a worker's two pipes: length-prefixed msgspec frames.
+
+    supervisor ── Hello, Run, Mourn, Recall, Cancel, Stop, Dump, Answer ──►  worker
+    supervisor ◄── Ready, Unready, Done, Ended, Mourned, Recalled, Dumped, Request ──  worker
+
+A frame is four bytes of length, little endian, and a MessagePack array led by its type's tag. A
+lease's payload is a byte string inside of it, and stays one until the worker decodes the job.
+What a worker sends is not trusted: `MessageReader` refuses a lying length before it allocates, and
+a frame of the wrong shape raises `FrameError`, upon which the worker is killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from portico.ports.leasing import Failure, Lease
+
+VERSION = 1
+"""Raised with every change of a frame; a supervisor refuses a worker of another version."""
+
+MAX_FRAME = 16 * 1024 * 1024
+"""Bytes: sixteen payloads of the largest size, and more than any batch that `pool` sends."""
+
+_HEADER = 4
+
+
+class FrameError(Exception):
+    """What arrived is not a frame of ours."""
+
+
+class _Frame(msgspec.Struct, array_like=True, gc=False):
+    pass
+
+
+class Hello(_Frame, tag="hello"):
+    """The first frame a worker reads: who it is and how it runs jobs. Durations in seconds."""
+
+    worker: int
+    supervisor: int
+    concurrency: int
+    job_timeout: float | None
+    on_failure_timeout: float
+    retry_returned_failures: bool
+    log_level: str
+    log_format: str
+
+
+class Run(_Frame, tag="run"):
+    """Jobs to run in this order; they carry the serials `first`, `first + 1`, and so on."""
+
+    first: int
+    leases: list[Lease]
+
+
+class Mourn(_Frame, tag="mourn"):
+    """Run `on_failure` for an attempt whose process is gone."""
+
+    serial: int
+    lease: Lease
+    failure: Failure
+
+
+class Recall(_Frame, tag="recall"):
+    """Give back all jobs that have not been started; answered by `Recalled`."""
+
+
+class Cancel(_Frame, tag="cancel"):
+    """Cancel one job: given back when not started, else its coroutine is cancelled.
+
+    `requested` says whether a person asked for it, or the supervisor needs its worker.
+    """
+
+    serial: int
+    requested: bool
+
+
+class Stop(_Frame, tag="stop"):
+    """Finish what runs, close the application and exit 0."""
+
+
+class Dump(_Frame, tag="dump"):
+    """Answer with the stacks of all threads and tasks."""
+
+
+class Answer(_Frame, tag="answer"):
+    """The reply to a `Request`: its value, or the class name and message of a Portico error."""
+
+    number: int
+    value: bytes
+    error: str | None = None
+
+
+class Ready(_Frame, tag="ready"):
+    """The application is open; jobs may come."""
+
+    version: int
+    job_types: list[str]
+    mourners: list[str]
+    """The job types whose handler overrides `on_failure`."""
+
+
+class Unready(_Frame, tag="unready"):
+    """The application cannot be opened, and the worker exits: a configuration error."""
+
+    message: str
+    traceback: str
+
+
+class Done(_Frame, tag="done"):
+    """The handler succeeded. `elapsed` is its run time in seconds."""
+
+    serial: int
+    result: bytes
+    elapsed: float
+
+
+class Ended(_Frame, tag="ended"):
+    """The attempt ended otherwise; `kind` is the verdict's class name.
+
+    Sent before `on_failure` runs, with `mourning`, so that a worker which dies in there has
+    already told what became of the attempt; `Mourned` follows.
+    """
+
+    serial: int
+    kind: str
+    failure: Failure
+    retryable: bool
+    elapsed: float
+    mourning: bool
+
+
+class Mourned(_Frame, tag="mourned"):
+    """`on_failure` has ended, one way or the other."""
+
+    serial: int
+
+
+class Recalled(_Frame, tag="recalled"):
+    """These had not been started, and will not be."""
+
+    serials: list[int]
+
+
+class Dumped(_Frame, tag="dumped"):
+    """The stacks that `Dump` asked for."""
+
+    text: str
+
+
+class Request(_Frame, tag="request"):
+    """A question of a handler to the store; `verb` and `body` are `requests`' business."""
+
+    number: int
+    verb: str
+    body: bytes
+
+
+ToWorker = Hello | Run | Mourn | Recall | Cancel | Stop | Dump | Answer
+FromWorker = Ready | Unready | Done | Ended | Mourned | Recalled | Dumped | Request
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """The bytes of one message."""
+    body = _encode(message)
+    return len(body).to_bytes(_HEADER, "little") + body
+
+
+def reader_of_worker() -> MessageReader:
+    """Reads what a worker sends."""
+    return MessageReader(msgspec.msgpack.Decoder(FromWorker).decode)
+
+
+def reader_of_supervisor() -> MessageReader:
+    """Reads what a supervisor sends."""
+    return MessageReader(msgspec.msgpack.Decoder(ToWorker).decode)
+
+
+class MessageReader:
+    """Cuts a stream of bytes into messages: however it is sliced, the messages are the same."""
+
+    def __init__(self, decode: Callable[[memoryview], Any]) -> None:
+        self._decode = decode
+        self._rest = b""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the stream stands in the middle of a frame."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """The messages that `data` completes.
+
+        Raises:
+            FrameError: an impossible length, or a body that is no message of the expected kind.
+        """
+        if self._rest:
+            data = self._rest + data
+        view = memoryview(data)
+        start, end = 0, len(data)
+        while end - start >= _HEADER:
+            size = int.from_bytes(view[start : start + _HEADER], "little")
+            if size > MAX_FRAME:
+                raise FrameError(f"a frame of {size:,} bytes, over the limit of {MAX_FRAME:,}")
+            if end - start - _HEADER < size:
+                break
+            start += _HEADER
+            yield self._message(view[start : start + size])
+            start += size
+        self._rest = data[start:]
+
+    def _message(self, body: memoryview) -> Any:
+        try:
+            return self._decode(body)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise FrameError(f"a frame that is none of ours: {error}") from error

@@ -1,0 +1,164 @@
+"""The zygote: a process that has imported the application and does nothing but fork workers.
+
+Started with a fresh interpreter before any worker, it never runs a loop, a thread or a handler,
+so a fork of it is safe and takes milliseconds, and its workers share its memory.
+
+    supervisor ──(seqpacket socket: target, then worker descriptors)──► zygote
+                                                       zygote ─fork─► intermediate ─fork─► worker
+    supervisor ◄────────(pid)─────────────────────────────┘ (the intermediate exits: the worker is
+                                                             the supervisor's own child then)
+"""
+
+from __future__ import annotations
+
+import ctypes  # noqa: F401 - loaded once here instead of in every worker
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+import warnings
+from typing import NoReturn
+
+import msgspec
+
+from portico.exceptions import ConfigurationError
+from portico.supervisor import birth, registry
+
+CONTROL_FD = 3
+_PACKET = 64 * 1024
+
+
+class Load(msgspec.Struct, frozen=True):
+    """The first packet: what to import, and for whom."""
+
+    target: str
+    supervisor: int
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """The answer to it; `error` and `traceback` say why the application cannot be imported."""
+
+    error: str | None = None
+    traceback: str = ""
+    warning: str | None = None
+
+
+class Born(msgspec.Struct, frozen=True):
+    """The answer to a packet with descriptors: the worker's pid, or why there is none."""
+
+    pid: int = 0
+    error: str | None = None
+
+
+def main() -> NoReturn:
+    """Import the application, then fork a worker per packet until the supervisor hangs up."""
+    gc.disable()
+    birth.detach_signals()
+    control = socket.socket(fileno=CONTROL_FD)
+    load = msgspec.msgpack.decode(control.recv(_PACKET), type=Load)
+    birth.die_with(load.supervisor)
+    birth.own_group()
+    app, report = _import(load.target)
+    control.send(msgspec.msgpack.encode(report))
+    if report.error:
+        sys.exit(4)
+    gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
+    serve(control, app)
+
+
+def _import(target: str) -> tuple[object, Loaded]:
+    try:
+        app = registry.load(target)
+        preload = getattr(sys.modules[target.partition(":")[0]], "preload", None)
+        if callable(preload):
+            preload()
+        import uvloop  # noqa: F401 - every worker needs it
+
+        from portico.supervisor import worker  # noqa: F401 - likewise
+    except ConfigurationError as error:
+        return None, Loaded(error.message, _text(error.cause or error))
+    except Exception as error:  # noqa: BLE001 - the application's own preload may raise anything
+        reason = f"--app is {target!r}: preload() failed: {type(error).__name__}: {error}"
+        return None, Loaded(reason, _text(error))
+    return app, Loaded(warning=_threads_warning(target))
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _threads_warning(target: str) -> str | None:
+    """Python threads do not survive a fork, and their locks stay as they were."""
+    others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    if not others:
+        return None
+    return (
+        f"importing {target} started threads ({', '.join(sorted(others))}), which forked workers "
+        "do not have; start them in the app factory, or use --start-method spawn"
+    )
+
+
+def serve(control: socket.socket, app: object) -> NoReturn:
+    """Fork a worker for every packet of descriptors."""
+    while True:
+        packet, fds, _flags, _address = socket.recv_fds(
+            control, _PACKET, len(birth.Descriptors._fields)
+        )
+        if not packet:
+            os._exit(0)
+        try:
+            born = Born(_fork(control, app, birth.Descriptors(*fds)))
+        except (OSError, TypeError) as error:
+            born = Born(error=f"{type(error).__name__}: {error}")
+        for fd in fds:
+            os.close(fd)
+        control.send(msgspec.msgpack.encode(born))
+
+
+def _fork(control: socket.socket, app: object, fds: birth.Descriptors) -> int:
+    """Fork twice; the intermediate exits before this returns, so the supervisor has the worker."""
+    reading, writing = os.pipe()
+    try:
+        intermediate = _quiet_fork()
+        if intermediate == 0:
+            _between(control, app, fds, writing)
+        os.close(writing)
+        writing = -1
+        os.waitpid(intermediate, 0)
+        told = os.read(reading, 16)
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+    if not told:
+        raise OSError("the second fork failed")
+    return int(told)
+
+
+def _between(control: socket.socket, app: object, fds: birth.Descriptors, writing: int) -> NoReturn:
+    try:
+        worker = _quiet_fork()
+    except OSError:
+        os._exit(1)
+    if worker:
+        os.write(writing, str(worker).encode())
+        os._exit(0)
+    control.detach()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    gc.enable()
+    from portico.supervisor.worker import become_worker
+
+    become_worker(app, fds)
+
+
+def _quiet_fork() -> int:
+    with warnings.catch_warnings():  # native threads of libraries bring their own fork handlers
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+if __name__ == "__main__":
+    main()
