@@ -1,0 +1,70 @@
+"""The context that every line logged here carries.
+
+It lives in one `ContextVar` that holds a mapping nobody changes: binding is one `set` of a merged
+copy, and values are turned into text only when a line is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Self
+
+_NOTHING: Mapping[str, Any] = {}
+
+_context: ContextVar[Mapping[str, Any]] = ContextVar("portico_log_context", default=_NOTHING)
+
+
+def bind_context(**values: Any) -> None:
+    """Add to the context of this task or thread, and of the tasks it starts from now on.
+
+    Values may be anything, such as a UUID: they become text only when a line is written.
+    """
+    _context.set({**_context.get(), **values})
+
+
+def clear_context() -> None:
+    """Empty the context of this task or thread."""
+    _context.set(_NOTHING)
+
+
+def current_context() -> Mapping[str, Any]:
+    """What is bound here and now; not to be changed."""
+    return _context.get()
+
+
+class log_context:  # noqa: N801 - reads as a statement
+    """Bind values for the length of a block: `with log_context(user=7):`, or `async with`."""
+
+    __slots__ = ("_token", "_values")
+
+    def __init__(self, **values: Any) -> None:
+        self._values = values
+        self._token: Token[Mapping[str, Any]] | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _context.set({**_context.get(), **self._values})
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            with suppress(ValueError):  # left in another context than entered: nothing to undo
+                _context.reset(self._token)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc, traceback)

@@ -1,0 +1,206 @@
+"""From an event to a line: secrets masked, values made printable, rendered to fit.
+
+Runs only for lines that are written, so nothing here is on the path of a suppressed log call.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from datetime import date, datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+Event = MutableMapping[str, Any]
+Renderer = Callable[[Mapping[str, Any]], str]
+
+FORMATS = ("console", "json")
+MASK = "***"
+
+_SECRET_WORDS = (
+    "password", "passwd", "passphrase", "secret", "authorization", "credential", "cookie",
+    "api_key", "api-key", "apikey", "access_key", "access-key", "private_key", "private-key",
+)  # fmt: skip
+_SECRET_ENDINGS = ("token", "dsn", "pwd")
+_URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/]*@")
+_QUERY_SECRET = re.compile(
+    r"([?&](?:[\w-]*(?:password|passwd|secret|token|api_?key|signature))=)[^&\s\"']+", re.IGNORECASE
+)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_BARE = re.compile(r"[\w.:/@+,*%#~-]+", re.ASCII)
+
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_DEEPEST = 8
+_MOST_ITEMS = 100
+_MOST_KNOWN = 1000
+_CUT = 32  # characters that saying so takes
+_COLORS = {"debug": 36, "info": 32, "warning": 33, "error": 31, "critical": 31}
+_FIRST = ("timestamp", "level", "logger", "event")
+_BLOCKS = ("exception", "stack")
+
+
+class Cleaner:
+    """Turns values into what JSON can hold, with secrets masked.
+
+    A value is a secret when its key says so (`password`, `api_key`, `refresh_token`, `dsn`, ...
+    and whatever the application adds), at any depth; passwords inside of URLs are masked in every
+    text.
+    """
+
+    def __init__(self, secret_keys: Iterable[str] = ()) -> None:
+        words = [re.escape(word) for word in (*_SECRET_WORDS, *secret_keys)]
+        endings = "|".join(_SECRET_ENDINGS)
+        self._secret = re.compile(rf"{'|'.join(words)}|(?:{endings})\Z", re.IGNORECASE)
+        self._known: dict[str, bool] = {}
+
+    def event(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Clean all values of one event."""
+        return {
+            str(key): MASK if self._is_secret(key) else self._value(value, 1)
+            for key, value in event.items()
+        }
+
+    def _is_secret(self, key: object) -> bool:
+        name = str(key)
+        known = self._known.get(name)
+        if known is None:
+            known = self._secret.search(name) is not None
+            if len(self._known) < _MOST_KNOWN:
+                self._known[name] = known
+        return known
+
+    def _value(self, value: object, depth: int) -> Any:
+        if type(value) is str:
+            return masked_urls(value)
+        match value:
+            case dict() | list() | tuple() | set() | frozenset() if depth > _DEEPEST:
+                return "..."
+            case dict():
+                return {
+                    str(key): MASK if self._is_secret(key) else self._value(item, depth + 1)
+                    for key, item in _first_items(value.items())
+                }
+            case list() | tuple() | set() | frozenset():
+                return [self._value(item, depth + 1) for item in _first_items(value)]
+        return _scalar(value)
+
+
+def _scalar(value: object) -> str | int | float | None:
+    match value:
+        case None | bool() | int():
+            return value
+        case Enum():
+            return _scalar(value.value)
+        case str():
+            return masked_urls(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case datetime() | date():
+            return value.isoformat()
+        case UUID() | PurePath():
+            return masked_urls(str(value))
+    return masked_urls(_shown(value))
+
+
+def masked_urls(text: str) -> str:
+    """The text with passwords and secret query parameters of URLs masked."""
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    if "=" in text:
+        text = _QUERY_SECRET.sub(rf"\1{MASK}", text)
+    return text
+
+
+def render_json(event: Mapping[str, Any]) -> str:
+    """One JSON object on one line, for programs."""
+    ordered = {key: event[key] for key in _FIRST if key in event} | dict(event)
+    text = _json.encode(ordered)
+    return _CONTROL_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def render_console(event: Mapping[str, Any], *, colored: bool = False) -> str:
+    """One line for people; a traceback follows indented, so no text of it can pass for a line."""
+    level = str(event.get("level", "info"))
+    head = f"{level.upper():<8}"
+    if colored:
+        head = f"\x1b[{_COLORS.get(level, 0)}m{head}\x1b[0m"
+    name = f"{escaped(str(event['logger']))}: " if event.get("logger") else ""
+    blocks = "".join(
+        f"\n    {escaped(line)}"
+        for key in _BLOCKS
+        for line in str(event.get(key, "")).split("\n")
+        if line
+    )
+    text = f"{escaped(str(event['event']))}{render_pairs(event)}"
+    return f"{event.get('timestamp', '')} {head} {name}{text}{blocks}"
+
+
+def render_pairs(event: Mapping[str, Any]) -> str:
+    """The fields of a cleaned event as ` key=value` each, for people."""
+    return "".join(
+        f" {escaped(key)}={_console_value(value)}"
+        for key, value in event.items()
+        if key not in _FIRST and key not in _BLOCKS
+    )
+
+
+def fitted(render: Renderer, event: Mapping[str, Any], longest: int) -> str:
+    """Render in at most `longest` bytes, newline included, by cutting the middle out of long texts.
+
+    A traceback may take up half of the line.
+    """
+    line = render(event)
+    share = longest // 2
+    while _size(line) > longest and share:
+        shortened = {
+            key: _shortened(value, share if key in _BLOCKS else share // 4)
+            for key, value in event.items()
+        }
+        line = render(shortened)
+        share //= 2
+    return line
+
+
+def _size(line: str) -> int:
+    return len(line.encode("utf-8", "backslashreplace")) + 1
+
+
+def _shortened(value: object, longest: int) -> object:
+    """Keep both ends: a traceback says most at its end, and where it began at its start."""
+    text = str(value)
+    if len(text) <= longest + _CUT:
+        return value
+    half = longest // 2
+    return f"{text[:half]}...[{len(text) - 2 * half} characters cut]...{text[len(text) - half :]}"
+
+
+def escaped(text: str) -> str:
+    """The text with control, line-breaking and direction-changing characters spelled out."""
+    return _CONTROL.sub(_spelled, text)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+def _console_value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str) or _BARE.fullmatch(text):
+        return escaped(text)
+    return '"' + escaped(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _first_items(items: Iterable[Any]) -> Iterable[Any]:
+    return (item for item, _ in zip(items, range(_MOST_ITEMS), strict=False))
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - any class's __repr__ may raise anything
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
