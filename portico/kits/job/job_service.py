@@ -1,0 +1,218 @@
+"""Creating and managing jobs: what application code and the command line call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+from portico.exceptions import ConflictError, ResourceNotFoundError, ValidationError
+from portico.kits.job.job_audit import JobAudit
+from portico.kits.job.new_job import new_job
+from portico.ports.audit import AuditAdapter
+from portico.ports.draft import Draft, checked_id
+from portico.ports.job import Job, QueueStats
+from portico.ports.job_creator import JobCreator
+from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import Inserted, JobFilter, JobPage, JobRecord
+
+_FIRST_LOOK = 0.02
+_SLOWEST_LOOK = 1.0
+_SHOWN = 12
+
+
+class Created(NamedTuple):
+    """What became of one item of `create_jobs`: the job as stored, or why there is none."""
+
+    job: Job | None
+    error: ValidationError | ConflictError | None = None
+
+
+class JobService(JobCreator):
+    """Creates jobs in a queue, and looks after them.
+
+    The queue must be initialized; `async with` does that, and closes it afterwards. Job ids may be
+    given as UUIDs or as their text. Every method may raise `QueueConnectionError`, and those beyond
+    the nine methods of the queue port `NotSupportedError`.
+    """
+
+    def __init__(
+        self,
+        job_queue: JobQueueAdapter | None = None,
+        *,
+        queue_adapter: JobQueueAdapter | None = None,
+        job_types: Collection[str] | None = None,
+        audit: AuditAdapter | None = None,
+    ) -> None:
+        """Build the service.
+
+        Args:
+            job_queue: where the jobs are kept.
+            queue_adapter: another spelling of `job_queue`.
+            job_types: the types that may be created, or the handlers by type; all when left out.
+                Looked at on every call, so a registry may grow later.
+            audit: told about created and cancelled jobs.
+        """
+        queue = job_queue if job_queue is not None else queue_adapter
+        if queue is None:
+            raise TypeError("JobService needs a job_queue")
+        self._queue = queue
+        self._job_types = job_types
+        self._audit = JobAudit(audit)
+
+    async def __aenter__(self) -> Self:
+        await self._queue.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._queue.close()
+
+    async def create_job(
+        self,
+        job_type: str,
+        payload: Mapping[str, Any],
+        queue_name: str = "default",
+        priority: int = 0,
+        **options: Any,
+    ) -> Job:
+        """Create a job and return when the store has it; see `JobCreator`."""
+        named = {
+            "job_type": job_type, "payload": payload, "queue_name": queue_name,
+            "priority": priority,
+        }  # fmt: skip
+        job = self._job({**named, **options})
+        Draft.of(job)  # an adapter of another make may not check
+        stored = await self._queue.enqueue(job)
+        await self._audit.created(stored)
+        return stored
+
+    async def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
+        """Create many jobs in one transaction.
+
+        Args:
+            jobs: for each job the arguments of `create_job` by name, `job_type` and `payload`
+                required.
+
+        Returns:
+            Per job, in order, the job as stored or the error that kept it out; one that is not
+            acceptable, or whose id exists, does not keep the others out.
+        """
+        outcomes = [self._drafted(job) for job in jobs]
+        drafts = [item for item in outcomes if isinstance(item, Draft)]
+        inserted = iter(await self._queue.insert(drafts) if drafts else [])
+        created = [
+            _outcome(item, next(inserted)) if isinstance(item, Draft) else item for item in outcomes
+        ]
+        for outcome in created:
+            if outcome.job is not None:
+                await self._audit.created(outcome.job)
+        return created
+
+    async def get_job(self, job_id: UUID | str) -> Job | None:
+        """The job as it is now; `None` when there is none."""
+        return await self._queue.get_job(checked_id(job_id, "job_id"))
+
+    async def cancel_job(self, job_id: UUID | str, running: bool = False) -> bool:  # noqa: FBT001, FBT002 - the documented signature
+        """Cancel a waiting job; with `running`, ask the holder of a running one to stop it.
+
+        Returns:
+            Whether it was cancelled, or the request recorded; `False` for a job in any other
+            status, and for one that does not exist.
+        """
+        identity = checked_id(job_id, "job_id")
+        if await self._queue.cancel_job(identity):
+            await self._audit.cancelled(identity)
+            return True
+        if running and await self._queue.request_cancel(identity):
+            await self._audit.cancelled(identity, running=True)
+            return True
+        return False
+
+    async def get_result(self, job_id: UUID | str) -> dict[str, Any] | None:
+        """The `result_data` of a COMPLETED job; `None` for any other."""
+        return await self._queue.get_result(checked_id(job_id, "job_id"))
+
+    async def wait_for(self, job_id: UUID | str, timeout: float | None = None) -> Job:
+        """The job, once it is in a terminal status.
+
+        Looks at the store from time to time, 50 times a second at first and once a second in the
+        end.
+
+        Raises:
+            TimeoutError: it was still in work after `timeout` seconds.
+            ResourceNotFoundError: there is no such job.
+        """
+        delay = _FIRST_LOOK
+        async with asyncio.timeout(timeout):
+            while True:
+                job = await self.get_job(job_id)
+                if job is None:
+                    raise ResourceNotFoundError(f"there is no job {job_id}")
+                if job.status.terminal:
+                    return job
+                await asyncio.sleep(delay)
+                delay = min(delay * 1.5, _SLOWEST_LOOK)
+
+    async def get_job_stats(self, queue_name: str = "default") -> QueueStats:
+        """How many jobs of the queue are in each status."""
+        return await self._queue.get_queue_stats(queue_name)
+
+    async def all_stats(self) -> Mapping[str, QueueStats]:
+        """The stats of every queue that holds a job, by name."""
+        return await self._queue.all_stats()
+
+    async def list_jobs(
+        self, jobs: JobFilter | None = None, limit: int = 50, cursor: str | None = None
+    ) -> JobPage:
+        """One page of the jobs that match, newest first; `limit` from 1 to 1000."""
+        return await self._queue.list_jobs(jobs or JobFilter(), limit, cursor)
+
+    async def inspect(self, job_id: UUID | str) -> JobRecord | None:
+        """The job with everything the store knows of its attempts."""
+        return await self._queue.inspect(checked_id(job_id, "job_id"))
+
+    async def redrive(self, job_ids: Sequence[UUID | str]) -> list[UUID]:
+        """FAILED and DEAD_LETTER → PENDING with fresh counters; returns what was changed."""
+        return await self._queue.redrive([checked_id(job_id, "job_id") for job_id in job_ids])
+
+    async def purge(self, jobs: JobFilter, limit: int = 1000) -> int:
+        """Delete terminal jobs that match, at most `limit`; returns how many went."""
+        return await self._queue.purge(jobs, limit)
+
+    def _drafted(self, arguments: Mapping[str, Any]) -> Draft | Created:
+        try:
+            return Draft.of(self._job(arguments))
+        except ValidationError as error:
+            return Created(None, error)
+
+    def _job(self, arguments: Mapping[str, Any]) -> Job:
+        job = new_job(arguments)
+        self._check_type(job.job_type)
+        return job
+
+    def _check_type(self, job_type: object) -> None:
+        known = self._job_types
+        if known is None or job_type in known:
+            return
+        close = get_close_matches(str(job_type), known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise ValidationError(
+            f"job_type is {job_type!r}, which no handler here serves{hint} "
+            f"Known types: {_listed(sorted(known))}",
+            {"field": "job_type", "value": job_type},
+        )
+
+
+def _outcome(draft: Draft, inserted: Inserted | None) -> Created:
+    if inserted is not None:
+        return Created(draft.stored(inserted.status, inserted.created_at))
+    return Created(
+        None, ConflictError(f"a job with the id {draft.id} exists; it is left as it was")
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "none") + rest

@@ -1,0 +1,50 @@
+"""From the arguments of `create_job` to a job that no queue has seen yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from portico.exceptions import ValidationError
+from portico.ports.draft import checked_id
+from portico.ports.job import Job
+
+OPTIONS = ("scheduled_at", "max_retries", "created_by", "metadata", "job_id")
+"""What `create_job` takes besides its named arguments."""
+
+_ARGUMENTS = ("job_type", "payload", "queue_name", "priority", *OPTIONS)
+
+
+def new_job(arguments: Mapping[str, Any]) -> Job:
+    """Build a job with a new id, unless `job_id` is given; a naive `scheduled_at` is local time.
+
+    The values are for `Draft.of` to check.
+
+    Raises:
+        ValidationError: an argument that there is not, or one that is missing.
+    """
+    _check_names(arguments)
+    values = dict(arguments)
+    job_id = values.pop("job_id", None)
+    payload = values.pop("payload")
+    scheduled_at = values.pop("scheduled_at", None)
+    if isinstance(scheduled_at, datetime) and scheduled_at.utcoffset() is None:
+        scheduled_at = scheduled_at.astimezone()
+    return Job(
+        id=uuid4() if job_id is None else checked_id(job_id, "job_id"),
+        payload=dict(payload) if isinstance(payload, Mapping) else payload,
+        scheduled_at=scheduled_at,
+        queue_name=values.pop("queue_name", "default"),
+        **values,
+    )
+
+
+def _check_names(arguments: Mapping[str, Any]) -> None:
+    if unknown := [name for name in arguments if name not in _ARGUMENTS]:
+        raise ValidationError(
+            f"unknown option {', '.join(map(repr, unknown))}; the options are {', '.join(OPTIONS)}"
+        )
+    if missing := [name for name in ("job_type", "payload") if name not in arguments]:
+        raise ValidationError(f"{' and '.join(missing)} must be given")
