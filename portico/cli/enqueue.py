@@ -1,0 +1,127 @@
+"""`portico enqueue`: one job from the command line, or many from JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+
+from portico.cli.exits import EPILOG
+from portico.cli.options import as_instant, as_job_id, as_seconds, json_option
+from portico.cli.store import store_option, with_jobs
+from portico.exceptions import ValidationError
+
+if TYPE_CHECKING:
+    from portico.kits.job.job_service import JobService
+    from portico.ports.job import Job
+
+
+_EXAMPLES = """\b
+Examples:
+  portico enqueue email.send '{"to": "ann@example.org"}'
+  portico enqueue email.send - < payload.json
+  portico enqueue jobs.jsonl
+  produce | portico enqueue -
+
+"""
+
+
+@click.command(epilog=_EXAMPLES + EPILOG)
+@click.argument("target", metavar="TYPE|FILE|-")
+@click.argument("payload", required=False, metavar="[JSON]")
+@click.option("-Q", "--queue", "queue_name", metavar="NAME", help="The queue; else 'default'.")
+@click.option("-p", "--priority", type=int, help="Higher runs first; else 0.")
+@click.option(
+    "--in", "delay", callback=as_seconds, metavar="TIME", help="Start after 90, 5m, 2h, 1d."
+)
+@click.option(
+    "--at", "scheduled_at", callback=as_instant, metavar="ISO", help="Start at that time."
+)
+@click.option("--max-retries", type=int, metavar="N", help="How often it may run again; else 3.")
+@click.option(
+    "--id", "job_id", callback=as_job_id, metavar="UUID", help="The job's id; else a new one."
+)
+@click.option("--strict", is_flag=True, help="Many: store nothing when any line is bad.")
+@json_option
+@store_option
+def enqueue(
+    target: str,
+    payload: str | None,
+    *,
+    queue_url: str | None,
+    delay: float | None,
+    strict: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Create one job and print its id, or create many from JSON lines.
+
+    A line is an object with "type" and "payload", and as it likes "queue", "priority", "in", "at",
+    "max_retries", "id", "created_by" and "metadata"; the options of the command are what a line
+    without them gets. Lines are stored a thousand at a time. A bad line is reported as file:line
+    with the reason and is not stored, all others are, and the exit code is 4; with --strict all
+    lines are checked first, and one bad line keeps all of them out. An id that exists already is
+    found only on storing: that line is reported, and the job that has the id stays as it was.
+    """
+    if delay is not None and given["scheduled_at"] is not None:
+        raise click.UsageError("--in and --at exclude each other; give one of them")
+    if delay is not None:
+        given["scheduled_at"] = datetime.now(UTC) + timedelta(seconds=delay)
+    options = {name: value for name, value in given.items() if value is not None}
+    if payload is None:
+        return _many(target, options, queue_url, strict=strict, as_json=as_json)
+    return _one(
+        {"job_type": target, "payload": _parsed(payload), **options}, queue_url, as_json=as_json
+    )
+
+
+def _one(arguments: Mapping[str, Any], queue_url: str | None, *, as_json: bool) -> int:
+    async def create(jobs: JobService) -> Job:
+        return await jobs.create_job(**arguments)
+
+    job = with_jobs(queue_url, create, create=True)
+    if as_json:
+        from portico.cli import shapes
+
+        shapes.write(shapes.job_shape(job))
+    else:
+        click.echo(job.id)
+    return 0
+
+
+def _many(
+    target: str, options: dict[str, Any], queue_url: str | None, *, strict: bool, as_json: bool
+) -> int:
+    from portico.cli.bulk import store_lines
+
+    if isinstance(options.get("job_id"), UUID):
+        raise click.UsageError('--id is for a single job; give each line its own "id"')
+    if target == "-":
+        return store_lines(
+            sys.stdin.buffer, "<stdin>", options, queue_url, strict=strict, as_json=as_json
+        )
+    if not Path(target).is_file():
+        raise click.UsageError(
+            f"{target!r} is no file of JSON lines; for a single job give its payload too: "
+            f"portico enqueue {target} '{{}}'"
+        )
+    with Path(target).open("rb") as stream:
+        return store_lines(stream, target, options, queue_url, strict=strict, as_json=as_json)
+
+
+def _parsed(payload: str) -> Any:
+    text = sys.stdin.read() if payload == "-" else payload
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        shown = text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
+        raise ValidationError(
+            f"the payload {shown!r} is not JSON: {error}; give an object in quotes, such as "
+            '\'{"to": "ann@example.org"}\''
+        ) from error

@@ -1,0 +1,112 @@
+"""JSON lines as arguments of `create_job`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any, NamedTuple
+
+from portico.exceptions import ValidationError
+from portico.kits.job.new_job import new_job
+from portico.ports.draft import Draft
+from portico.supervisor.settings import Unusable, duration
+
+LONGEST = 4 * 1024 * 1024
+"""Bytes of a line; a payload may have 1 MiB, and escapes can make up to six bytes of one."""
+
+_NAMES = {
+    "type": "job_type", "queue": "queue_name", "id": "job_id", "at": "scheduled_at",
+    "in": "delay", "payload": "payload", "priority": "priority", "max_retries": "max_retries",
+    "created_by": "created_by", "metadata": "metadata", "job_type": "job_type",
+    "queue_name": "queue_name", "job_id": "job_id", "scheduled_at": "scheduled_at",
+}  # fmt: skip
+_OFFERED = "type, payload, queue, priority, in, at, max_retries, id, created_by, metadata"
+
+
+class Numbered(NamedTuple):
+    """A line as it was read; `None` when it is longer than `LONGEST`."""
+
+    number: int
+    text: bytes | None
+
+
+class JobLine(NamedTuple):
+    """The arguments of `create_job` that a line asks for."""
+
+    number: int
+    arguments: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Find what the store would refuse.
+
+        Raises:
+            ValidationError: a value is not acceptable.
+        """
+        Draft.of(new_job(self.arguments))
+
+
+def numbered(stream: IO[bytes]) -> Iterator[Numbered]:
+    """The lines of a stream that are not empty, numbered from 1, never more than one in memory."""
+    number = 0
+    while text := stream.readline(LONGEST):
+        number += 1
+        if len(text) == LONGEST and not text.endswith(b"\n"):
+            while (rest := stream.readline(LONGEST)) and not rest.endswith(b"\n"):
+                pass
+            yield Numbered(number, None)
+        elif text.strip():
+            yield Numbered(number, text)
+
+
+def read_line(line: Numbered, defaults: Mapping[str, Any]) -> JobLine:
+    """Read one line.
+
+    Raises:
+        ValidationError: it is not a JSON object, or has a key that no job has.
+    """
+    entries = _object(line)
+    arguments = dict(defaults)
+    for key, value in entries.items():
+        if key not in _NAMES:
+            raise ValidationError(f"unknown key {key!r}; a line may have {_OFFERED}")
+        arguments[_NAMES[key]] = value
+    if missing := [key for key in ("type", "payload") if _NAMES[key] not in arguments]:
+        raise ValidationError(f"{' and '.join(missing)} must be given")
+    if "in" in entries and entries.keys() & {"at", "scheduled_at"}:
+        raise ValidationError("in and at exclude each other; give one of them")
+    if "delay" in arguments:
+        arguments["scheduled_at"] = _due_in(arguments.pop("delay"))
+    elif isinstance(arguments.get("scheduled_at"), str):
+        arguments["scheduled_at"] = _instant(arguments["scheduled_at"])
+    return JobLine(line.number, arguments)
+
+
+def _object(line: Numbered) -> dict[str, Any]:
+    if line.text is None:
+        raise ValidationError(f"longer than {LONGEST:,} bytes; put large data in a file")
+    try:
+        value = json.loads(line.text.decode("utf-8-sig" if line.number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValidationError(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValidationError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValidationError('not a JSON object; write {"type": "...", "payload": {...}}')
+    return value
+
+
+def _due_in(delay: object) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(seconds=duration(str(delay)))
+    except (Unusable, OverflowError) as error:
+        raise ValidationError(f"in is {delay!r}: {error}") from error
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValidationError(
+            f"at is {text!r}; give ISO 8601, such as 2026-05-01T09:00Z"
+        ) from error

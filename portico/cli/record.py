@@ -1,0 +1,75 @@
+"""One job, shown to people with all that happened to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from portico.cli import tables
+from portico.cli.tables import moment
+from portico.ports.leasing import JobRecord
+
+_COUNTERS = (
+    ("retry_count", "retried"), ("release_count", "released"), ("snooze_count", "put off"),
+    ("crash_count", "crashed"), ("expiry_count", "lease expired"),
+)  # fmt: skip
+
+
+def write_record(record: JobRecord) -> None:
+    """Write a job, its attempts, payload, result, error and traceback."""
+    job = record.job
+    ended = job.completed_at or job.failed_at
+    tables.facts(
+        [
+            ("id", job.id),
+            ("type", job.job_type),
+            ("queue", job.queue_name),
+            ("status", job.status.value),
+            ("priority", job.priority),
+            ("attempts", _attempts(record)),
+            ("retries", f"{job.retry_count} of {job.max_retries} used"),
+            ("created", moment(job.created_at)),
+            ("created by", job.created_by),
+            ("scheduled", moment(job.scheduled_at)),
+            ("due", moment(record.due_at)),
+            ("started", moment(job.started_at)),
+            ("ended", moment(ended)),
+            ("run time", _seconds(record) if ended else None),
+            ("held by", record.owner),
+            ("stop asked", "yes" if record.cancel_requested else None),
+            ("runs alone", "yes, its worker died beside it" if record.suspect else None),
+        ]
+    )
+    _document("Payload", job.payload)
+    _document("Metadata", job.metadata)
+    _document("Result", record.result)
+    if job.error_message:
+        kind = f"{record.error_type}: " if record.error_type else ""
+        tables.block("Error", f"{kind}{job.error_message}")
+    if record.traceback:
+        tables.block("Traceback", record.traceback)
+
+
+def _attempts(record: JobRecord) -> str:
+    counts = {
+        "retry_count": record.job.retry_count,
+        "release_count": record.release_count,
+        "snooze_count": record.snooze_count,
+        "crash_count": record.crash_count,
+        "expiry_count": record.expiry_count,
+    }
+    told = ", ".join(f"{word} {counts[name]}" for name, word in _COUNTERS if counts[name])
+    return f"{record.attempt} ({told})" if told else str(record.attempt)
+
+
+def _seconds(record: JobRecord) -> str | None:
+    ended = record.job.completed_at or record.job.failed_at
+    if ended is None or record.job.started_at is None or not record.ended_by_attempt:
+        return None
+    return f"{(ended - record.job.started_at).total_seconds():.3f} s"
+
+
+def _document(title: str, document: Mapping[str, Any] | None) -> None:
+    if document:
+        tables.block(title, json.dumps(document, ensure_ascii=False, indent=2))

@@ -1,0 +1,53 @@
+"""The JSON shapes that `--json` writes: stable, and named as the ports name things."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import click
+
+from portico.ports.job import Job, JobStatus, QueueStats
+from portico.ports.leasing import JobPage, JobRecord
+
+
+def write(document: Any) -> None:
+    """Write one JSON document to stdout."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_plain))
+
+
+def job_shape(job: Job) -> dict[str, Any]:
+    """A job: its fields by their names."""
+    return {field.name: getattr(job, field.name) for field in fields(job)}
+
+
+def record_shape(record: JobRecord) -> dict[str, Any]:
+    """A job and, beside its fields, what the store knows of its attempts."""
+    rest = {field.name: getattr(record, field.name) for field in fields(record)}
+    return job_shape(rest.pop("job")) | rest
+
+
+def page_shape(page: JobPage) -> dict[str, Any]:
+    """One page of a list; `cursor` is null on the last."""
+    return {"jobs": [job_shape(job) for job in page.jobs], "cursor": page.cursor}
+
+
+def stats_shape(stats: QueueStats) -> dict[str, Any]:
+    """The counts of a queue, by status, and their sum."""
+    counts = {status.value: getattr(stats, f"{status.value}_count") for status in JobStatus}
+    return {"queue_name": stats.queue_name, **counts, "total": stats.total}
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case Enum():
+            return value.value
+    raise TypeError(f"{value!r} has no JSON form")

@@ -1,0 +1,44 @@
+"""`portico status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from portico.cli.options import STATUSES, json_option, queue_option
+from portico.cli.store import store_option, with_jobs
+
+if TYPE_CHECKING:
+    from portico.kits.job.job_service import JobService
+    from portico.ports.job import QueueStats
+
+
+@click.command()
+@queue_option
+@json_option
+@store_option
+def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> None:
+    """Count the jobs of each queue.
+
+    With --json: {"queues": [{"queue_name", "pending", "scheduled", "running", "completed",
+    "failed", "retrying", "dead_letter", "total"}, ...]}, by name.
+    """
+    from portico.cli import shapes, tables
+
+    async def counts(jobs: JobService) -> list[QueueStats]:
+        if queue is not None:
+            return [await jobs.get_job_stats(queue)]
+        return list((await jobs.all_stats()).values())
+
+    shown = [shapes.stats_shape(stats) for stats in with_jobs(queue_url, counts)]
+    if as_json:
+        shapes.write({"queues": shown})
+    elif shown:
+        columns = ("queue_name", *STATUSES, "total")
+        headings = ("queue", *STATUSES, "total")
+        tables.table(
+            headings, ([stats[name] for name in columns] for stats in shown), numbers=headings[1:]
+        )
+    else:
+        click.echo("The queues are empty.")

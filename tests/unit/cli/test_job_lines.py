@@ -1,0 +1,95 @@
+"""JSON lines as jobs: what is read, and what is refused with its reason."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from portico.cli import job_lines
+from portico.cli.job_lines import Numbered, numbered, read_line
+from portico.exceptions import ValidationError
+
+
+def read(text: str | bytes, **defaults: Any) -> dict[str, Any]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return dict(read_line(Numbered(1, data), defaults).arguments)
+
+
+def test_short_and_long_names_mean_the_same() -> None:
+    short = {"type": "a.b", "payload": {}, "queue": "q", "id": "x", "at": None}
+    long = {
+        "job_type": "a.b",
+        "payload": {},
+        "queue_name": "q",
+        "job_id": "x",
+        "scheduled_at": None,
+    }
+    assert read(json.dumps(short)) == read(json.dumps(long)) == long
+
+
+def test_a_line_wins_over_the_options_of_the_command() -> None:
+    arguments = read('{"type":"a","payload":{},"priority":1}', priority=9, queue_name="mail")
+    assert (arguments["priority"], arguments["queue_name"]) == (1, "mail")
+
+
+def test_the_type_may_come_from_the_options() -> None:
+    assert read('{"payload":{}}', job_type="a.b")["job_type"] == "a.b"
+
+
+@pytest.mark.parametrize("delay", [90, "90", "90s", "1.5m"])
+def test_a_delay_counts_from_now(delay: object) -> None:
+    due = read(json.dumps({"type": "a", "payload": {}, "in": delay}))["scheduled_at"]
+    assert timedelta(seconds=80) < due - datetime.now(UTC) <= timedelta(seconds=90)
+
+
+def test_an_instant_is_iso_8601() -> None:
+    due = read('{"type":"a","payload":{},"at":"2026-05-01T09:00Z"}')["scheduled_at"]
+    assert due == datetime(2026, 5, 1, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        (b'{"type": "\xff"}', "not UTF-8"),
+        ("{}", "type and payload must be given"),
+        ('{"type":"a"}', "payload must be given"),
+        ('{"type":"a","payload":{},"prio":1}', "unknown key 'prio'; a line may have type, payload"),
+        ('{"type":"a","payload":{},"in":"soon"}', "in is 'soon': give seconds"),
+        ('{"type":"a","payload":{},"in":"9999999999d"}', "in is '9999999999d'"),
+        ('{"type":"a","payload":{},"at":"soon"}', "at is 'soon'; give ISO 8601"),
+        ('{"type":"a","payload":{},"at":"2026-05-01","in":5}', "exclude each other"),
+        ("[" * 200_000, "not JSON"),
+    ],
+)
+def test_a_bad_line_is_refused_with_its_reason(text: str | bytes, reason: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read(text)
+    assert reason in str(caught.value)
+
+
+def test_lines_are_numbered_and_empty_ones_left_out() -> None:
+    lines = numbered(io.BytesIO(b"a\n\n  \r\nb\r\nc"))
+    assert [(line.number, line.text) for line in lines] == [(1, b"a\n"), (4, b"b\r\n"), (5, b"c")]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_line() -> None:
+    assert read(b'\xef\xbb\xbf{"type":"a","payload":{}}')["job_type"] == "a"
+
+
+def test_a_line_that_is_too_long_is_refused_and_the_next_one_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_lines, "LONGEST", 10)
+    lines = list(numbered(io.BytesIO(b"x" * 25 + b"\nshort\n" + b"y" * 9 + b"\n" + b"z" * 30)))
+    assert [(line.number, line.text) for line in lines] == [
+        (1, None), (2, b"short\n"), (3, b"y" * 9 + b"\n"), (4, None),
+    ]  # fmt: skip
+    with pytest.raises(ValidationError, match="longer than 10 bytes"):
+        read_line(lines[0], {})

@@ -1,0 +1,458 @@
+"""The verbs of the command, on a queue in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from portico import compose
+from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
+from portico.cli.command import run
+from portico.exceptions import QueueConnectionError
+from portico.kits.job.job_service import JobService
+from portico.ports.job import Job, JobStatus
+from portico.ports.leasing import Failure, JobFilter, Lease, Settlement, Transition
+
+Output = Callable[[], tuple[str, str]]
+
+
+class Store(MemoryJobQueueAdapter):
+    """Keeps its jobs from one command to the next."""
+
+    async def close(self) -> None:
+        pass
+
+    def create(self, count: int = 1, **arguments: Any) -> list[Job]:
+        jobs = [{"job_type": "a.b", "payload": {}, **arguments} for _ in range(count)]
+        outcomes = asyncio.run(JobService(self).create_jobs(jobs))
+        return [outcome.job for outcome in outcomes if outcome.job is not None]
+
+    def settle(self, transition: Transition, **fields: Any) -> Lease:
+        async def once() -> Lease:
+            (lease,) = (await self.exchange([], ["default"], 1)).leases
+            await self.exchange([Settlement(lease.id, lease.token, transition, **fields)], [], 0)
+            return lease
+
+        return asyncio.run(once())
+
+    def bury(self, **arguments: Any) -> Job:
+        (job,) = self.create(max_retries=0, priority=99, **arguments)  # leased before others
+        self.settle(Transition.RETRY, failure=Failure("ValueError", "no such\nuser", "Traceback"))
+        return self.get(job.id)
+
+    def get(self, job_id: UUID) -> Job:
+        job = asyncio.run(self.get_job(job_id))
+        assert job is not None
+        return job
+
+    def all(self) -> list[Job]:
+        return asyncio.run(self.list_jobs(JobFilter(), 1000)).jobs
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
+    queue = Store()
+    (tmp_path / "jobs.db").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORTICO_QUEUE_URL", "sqlite:///jobs.db")
+    monkeypatch.setattr(compose, "job_service", lambda _url: JobService(queue))
+    return queue
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Output:
+    return lambda: tuple(capsys.readouterr())  # type: ignore[return-value]
+
+
+def test_enqueue_prints_the_id_of_the_job_it_created(store: Store, said: Output) -> None:
+    assert run(["enqueue", "email.send", '{"to": "ann"}', "-Q", "mail", "-p", "7"]) == 0
+    out, err = said()
+    job = store.get(UUID(out.strip()))
+    assert (job.job_type, job.payload, job.queue_name, job.priority) == (
+        "email.send", {"to": "ann"}, "mail", 7,
+    )  # fmt: skip
+    assert err == ""
+
+
+def test_enqueue_schedules_and_sets_id_and_retries(store: Store, said: Output) -> None:
+    job_id = uuid4()
+    code = run(
+        ["enqueue", "a.b", "{}", "--in", "5m", "--id", str(job_id), "--max-retries", "0", "--json"]
+    )
+    document = json.loads(said()[0])
+    assert code == 0
+    assert (document["id"], document["status"], document["max_retries"]) == (
+        str(job_id), "scheduled", 0,
+    )  # fmt: skip
+
+
+def test_enqueue_reads_a_payload_from_stdin(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"n": 1}'))
+    assert run(["enqueue", "a.b", "-"]) == 0
+    assert store.get(UUID(said()[0].strip())).payload == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["a.b", "{oops"], 4, ("'{oops' is not JSON", "object in quotes")),
+        (["a.b", "[1]"], 4, ("payload is a list", "JSON object")),
+        (["a b", "{}"], 4, ("job_type is 'a b'", "letters, digits")),
+        (["a.b", "{}", "--queue", "no way"], 4, ("queue_name is 'no way'",)),
+        (["a.b", "{}", "--max-retries", "-1"], 4, ("max_retries is -1",)),
+        (["a.b", "{}", "--in", "soon"], 2, ("--in", "'soon'", "5m")),
+        (["a.b", "{}", "--at", "soon"], 2, ("--at", "'soon'", "ISO 8601")),
+        (["a.b", "{}", "--id", "7"], 2, ("--id", "'7'", "UUID")),
+        (["a.b", "{}", "--in", "5m", "--at", "2026-05-01"], 2, ("exclude each other",)),
+        (["a.b"], 2, ("'a.b' is no file", "portico enqueue a.b '{}'")),
+        (["-", "--id", str(uuid4())], 2, ("--id is for a single job",)),
+    ],
+)
+def test_enqueue_refuses_by_name_and_stores_nothing(
+    store: Store, said: Output, arguments: list[str], code: int, words: tuple[str, ...]
+) -> None:
+    assert run(["enqueue", *arguments]) == code
+    out, err = said()
+    assert out == ""
+    assert all(word in " ".join(err.split()) for word in words)
+    assert store.all() == []
+
+
+def test_enqueueing_an_id_that_exists_is_a_conflict(store: Store, said: Output) -> None:
+    (job,) = store.create()
+    assert run(["enqueue", "a.b", "{}", "--id", str(job.id)]) == 4
+    assert str(job.id) in said()[1]
+
+
+LINES = """{"type": "a.b", "payload": {"n": 1}}
+
+{"type": "a.b", "payload": {"n": NaN}}
+nonsense
+{"type": "a.b", "payload": {"n": 2}, "queue": "other"}
+"""
+
+
+def test_many_lines_are_stored_and_bad_ones_reported_by_file_and_line(
+    store: Store, said: Output, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs.jsonl").write_text(LINES)
+    assert run(["enqueue", "jobs.jsonl", "--priority", "3"]) == 4
+    out, err = said()
+    assert out == "2 jobs stored, 2 lines refused\n"
+    refusals = sorted(err.splitlines())
+    assert [line.split(": ")[1] for line in refusals] == ["jobs.jsonl:3", "jobs.jsonl:4"]
+    assert "payload.n is nan" in refusals[0]
+    assert "not JSON" in refusals[1]
+    assert sorted((job.payload["n"], job.queue_name, job.priority) for job in store.all()) == [
+        (1, "default", 3), (2, "other", 3),
+    ]  # fmt: skip
+
+
+def test_strict_stores_nothing_when_a_line_is_bad(
+    store: Store, said: Output, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs.jsonl").write_text(LINES)
+    assert run(["enqueue", "--strict", "--json", "jobs.jsonl"]) == 4
+    report = json.loads(said()[0])
+    assert report["stored"] == 0
+    assert [refused["line"] for refused in report["refused"]] == [3, 4]
+    assert store.all() == []
+
+
+def test_strict_stores_all_when_all_lines_are_good(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b'{"type": "a.b", "payload": {}}\n' * 5
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    assert run(["enqueue", "--strict", "-"]) == 0
+    assert said() == ("5 jobs stored\n", "")
+    assert len(store.all()) == 5
+
+
+def test_a_line_whose_id_exists_is_reported_and_the_others_are_stored(
+    store: Store, said: Output, tmp_path: Path
+) -> None:
+    line = json.dumps({"type": "a.b", "payload": {}, "id": str(uuid4())})
+    (tmp_path / "jobs.jsonl").write_text(f"{line}\n{line}\n")
+    assert run(["enqueue", "jobs.jsonl"]) == 4
+    assert "jobs.jsonl:2: a job with the id" in said()[1]
+    assert len(store.all()) == 1
+
+
+def test_a_store_that_fails_half_way_says_what_is_stored(
+    store: Store, said: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert, calls = store.insert, []
+
+    async def failing(drafts: Any) -> Any:
+        calls.append(len(drafts))
+        if len(calls) == 3:
+            raise QueueConnectionError("jobs.db is locked")
+        return await insert(drafts)
+
+    monkeypatch.setattr(store, "insert", failing)
+    (tmp_path / "jobs.jsonl").write_text('{"type": "a.b", "payload": {}}\n' * 2500)
+    assert run(["enqueue", "jobs.jsonl"]) == 1
+    assert calls == [1000, 1000, 500]
+    assert "jobs.db is locked; before that, 2,000 jobs stored, up to line 2000 of" in said()[1]
+
+
+def test_status_counts_each_queue(store: Store, said: Output) -> None:
+    store.create(2)
+    store.create(queue_name="mail")
+    store.bury()
+    assert run(["status"]) == 0
+    heading, *rows = [line.split() for line in said()[0].splitlines()]
+    assert heading[0] == "queue"
+    counts = {row[0]: dict(zip(heading, row, strict=True)) for row in rows}
+    assert (counts["default"]["pending"], counts["default"]["dead_letter"]) == ("2", "1")
+    assert counts["mail"]["total"] == "1"
+
+
+def test_status_as_json_has_a_stable_shape(store: Store, said: Output) -> None:
+    store.create()
+    run(["status", "--json", "--queue", "default"])
+    assert json.loads(said()[0]) == {
+        "queues": [
+            {
+                "queue_name": "default", "pending": 1, "scheduled": 0, "running": 0,
+                "completed": 0, "failed": 0, "retrying": 0, "dead_letter": 0, "total": 1,
+            }
+        ]
+    }  # fmt: skip
+
+
+def test_status_of_nothing_says_so(store: Store, said: Output) -> None:
+    assert run(["status"]) == 0
+    assert said()[0] == "The queues are empty.\n"
+
+
+def test_jobs_are_listed_by_filter_and_page(store: Store, said: Output) -> None:
+    store.create(3)
+    store.create(job_type="c.d", queue_name="mail")
+    run(["jobs", "list", "--json", "--type", "a.b", "--status", "pending", "--limit", "2"])
+    first = json.loads(said()[0])
+    run(["jobs", "list", "--json", "--type", "a.b", "--cursor", first["cursor"]])
+    second = json.loads(said()[0])
+    assert [len(first["jobs"]), len(second["jobs"])] == [2, 1]
+    assert second["cursor"] is None
+    assert set(first["jobs"][0]) == set(Job.__dataclass_fields__)
+
+
+def test_a_list_in_a_pipe_has_a_line_per_job_and_cuts_nothing(store: Store, said: Output) -> None:
+    job = store.bury(payload={"x": 1}, job_type="t" * 100)
+    assert run(["jobs", "list"]) == 0
+    heading, row = said()[0].splitlines()
+    assert heading.split() == [
+        "id", "queue", "type", "status", "retries", "created", "error",
+    ]  # fmt: skip
+    assert row.split()[:4] == [str(job.id), "default", "t" * 100, "dead_letter"]
+    assert row.endswith("no such")
+
+
+def test_a_list_tells_how_to_see_more(store: Store, said: Output) -> None:
+    store.create(3)
+    run(["jobs", "list", "-n", "2"])
+    assert "More: add --cursor " in said()[1]
+    run(["jobs", "list", "--status", "failed"])
+    assert said()[0] == "No jobs match.\n"
+
+
+def test_a_job_is_shown_with_its_attempts_error_and_traceback(store: Store, said: Output) -> None:
+    job = store.bury(payload={"user": 7}, metadata={"from": "test"})
+    assert run(["jobs", "show", str(job.id)]) == 0
+    out = said()[0]
+    facts = dict(line.split(maxsplit=1) for line in out.split("\n\n")[0].splitlines())
+    assert (facts["status"], facts["attempts"]) == ("dead_letter", "1")
+    assert facts["retries"] == "0 of 0 used"
+    for text in ('"user": 7', '"from": "test"', "ValueError: no such\n  user", "Traceback"):
+        assert text in out
+
+
+def test_a_shown_job_as_json_has_its_counters(store: Store, said: Output) -> None:
+    (job,) = store.create()
+    store.settle(Transition.COMPLETE, result=b'{"n":1}')
+    run(["dead", "show", "--json", str(job.id)])
+    document = json.loads(said()[0])
+    assert (document["status"], document["attempt"], document["result"]) == (
+        "completed", 1, {"n": 1},
+    )  # fmt: skip
+    assert {"crash_count", "release_count", "traceback", "owner"} <= set(document)
+
+
+def test_terminal_escapes_of_a_job_are_spelled_out(store: Store, said: Output) -> None:
+    (job,) = store.create(max_retries=0)
+    store.settle(Transition.FAIL, failure=Failure("E", "\x1b]0;owned\x07 [bold]x"))
+    for arguments in (["jobs", "list"], ["jobs", "show", str(job.id)]):
+        run(arguments)
+        out = said()[0]
+        assert "\x1b" not in out
+        assert r"\x1b]0;owned\x07 [bold]x" in out
+
+
+def test_waiting_jobs_are_cancelled_and_others_are_named(store: Store, said: Output) -> None:
+    waiting, running = store.create(2)
+    asyncio.run(store.exchange([], ["default"], 1))
+    waiting, running = sorted((waiting, running), key=lambda job: store.get(job.id).status.value)
+    missing = uuid4()
+    assert run(["jobs", "cancel", str(waiting.id)]) == 0
+    assert run(["jobs", "cancel", str(running.id), str(missing)]) == 4
+    err = said()[1]
+    assert f"{running.id} is running and was not cancelled; add --running" in err
+    assert f"there is no job {missing}" in err
+    assert run(["jobs", "cancel", "--running", str(running.id)]) == 0
+    assert run(["jobs", "cancel", str(missing)]) == 3
+    assert store.get(waiting.id).error_message == "Job cancelled"
+
+
+def test_a_result_is_printed_once_the_job_is_completed(store: Store, said: Output) -> None:
+    (job,) = store.create()
+    assert run(["jobs", "result", str(job.id)]) == 4
+    assert "is pending; only completed jobs have results" in said()[1]
+    store.settle(Transition.COMPLETE, result=b'{"n":1}')
+    assert run(["jobs", "result", str(job.id)]) == 0
+    assert json.loads(said()[0]) == {"n": 1}
+
+
+@pytest.mark.parametrize("verb", [["jobs", "show"], ["jobs", "result"], ["dead", "show"]])
+def test_a_job_that_is_not_there_is_exit_code_three(
+    store: Store, said: Output, verb: list[str]
+) -> None:
+    job_id = uuid4()
+    assert run([*verb, str(job_id)]) == 3
+    assert said()[1] == f"portico: there is no job {job_id}; see portico jobs list\n"
+    assert run([*verb, "seven"]) == 2
+    assert "a job id is a UUID" in said()[1]
+
+
+def test_dead_jobs_are_listed_without_the_living(store: Store, said: Output) -> None:
+    job = store.bury()
+    store.create()
+    (failed,) = store.create(priority=9)
+    store.settle(Transition.FAIL)
+    run(["dead", "list", "--json"])
+    assert [one["id"] for one in json.loads(said()[0])["jobs"]] == [str(job.id)]
+    run(["dead", "list", "--json", "--failed"])
+    assert {one["id"] for one in json.loads(said()[0])["jobs"]} == {str(job.id), str(failed.id)}
+
+
+def test_named_dead_jobs_run_again(store: Store, said: Output) -> None:
+    job, (living,) = store.bury(), store.create()
+    assert run(["dead", "requeue", str(job.id)]) == 0
+    assert store.get(job.id).status is JobStatus.PENDING
+    assert run(["dead", "requeue", str(living.id), str(uuid4())]) == 4
+    assert "is pending; only dead and failed jobs run again" in said()[1]
+    assert run(["dead", "requeue", str(uuid4())]) == 3
+
+
+def test_all_dead_jobs_that_match_run_again(store: Store, said: Output) -> None:
+    jobs = [store.bury(job_type=job_type) for job_type in ("a.b", "c.d", "a.b")]
+    assert run(["dead", "requeue", "--all", "--type", "a.b"]) == 0
+    assert said()[0] == "2 jobs requeued\n"
+    assert [store.get(job.id).status.value for job in jobs] == ["pending", "dead_letter", "pending"]
+
+
+def test_requeue_wants_ids_or_all(store: Store, said: Output) -> None:
+    assert run(["dead", "requeue"]) == 2
+    assert run(["dead", "requeue", "--all", str(uuid4())]) == 2
+    assert "name the jobs, or give --all" in said()[1]
+
+
+def test_purge_deletes_what_matches_and_nothing_else(store: Store, said: Output) -> None:
+    old, other = store.bury(), store.bury(job_type="c.d")
+    store.create()
+    assert run(["dead", "purge", "--yes", "--older-than", "7d"]) == 0
+    assert run(["dead", "purge", "--yes", "--type", "a.b"]) == 0
+    assert said()[0] == "0 jobs deleted\n1 job deleted\n"
+    assert old.id not in {job.id for job in store.all()}
+    assert other.id in {job.id for job in store.all()}
+
+
+def test_purge_asks_and_takes_no_for_an_answer(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    store.bury()
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert run(["dead", "purge", "-Q", "default"]) == 1
+    assert "Delete the dead-letter jobs in queue default for ever?" in said()[1]
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert run(["dead", "purge"]) == 0
+    assert store.all() == []
+
+
+def test_purge_without_a_terminal_wants_yes(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.bury()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run(["dead", "purge"]) == 2
+    assert "add --yes" in said()[1]
+    assert len(store.all()) == 1
+
+
+def test_a_store_that_cannot_be_reached_is_one_line_with_its_password_masked(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreachable() -> None:
+        raise QueueConnectionError("cannot reach\npostgresql://ann:hunter2@db/jobs; is it up?")
+
+    monkeypatch.setattr(store, "initialize", unreachable)
+    assert run(["status"]) == 1
+    message = r"portico: cannot reach\npostgresql://ann:***@db/jobs; is it up?"
+    assert said() == ("", f"{message}\n")
+
+
+def test_an_interrupt_ends_in_130_without_a_traceback(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "initialize", interrupted)
+    assert run(["status"]) == 130
+    assert said() == ("", "\n")
+
+
+def test_memory_is_no_store_for_a_command(
+    said: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["-u", "memory://", "status"]) == 1
+    assert "memory://, which lives inside of one process" in said()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        (["supervisor", "--workers", "8", "-Q", "a,b"], ["--workers", "8", "-Q", "a,b"]),
+        (["supervisor", "--help"], ["--help"]),
+        (["supervisor", "-u", "x", "--json", "--"], ["-u", "x", "--json", "--"]),
+        (["-u", "sqlite:///x.db", "supervisor", "-h"], ["--queue-url", "sqlite:///x.db", "-h"]),
+    ],
+)
+def test_supervisor_gets_its_arguments_untouched(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], passed: list[str]
+) -> None:
+    seen: list[list[str]] = []
+
+    def main(given: list[str]) -> None:
+        seen.append(given)
+        raise SystemExit(75)
+
+    monkeypatch.setattr("portico.supervisor.cli.main", main)
+    with pytest.raises(SystemExit) as caught:
+        run(arguments)
+    assert (seen, caught.value.code) == ([passed], 75)
