@@ -30,6 +30,7 @@ class SupervisorConfig:
     concurrency: int = 1
     drain: bool = False
     job_timeout: float | None = 300.0
+    kill_grace: float = 5.0
     shutdown_grace: float = 25.0
     lease: float = 60.0
     max_jobs_per_worker: int | None = None

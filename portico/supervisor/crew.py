@@ -24,6 +24,9 @@ from portico.supervisor.process import Exit, Listener, WorkerProcess
 from portico.utils.logging import get_logger
 
 _STORM_WINDOW = 10.0
+_STORM_PAUSE = 2.0
+"""A poison job is dead-lettered after three crashes, so this protects the machine from a flood of
+them without keeping the healthy jobs waiting for long. All in seconds."""
 _LONGEST_PAUSE = 30.0
 _RETIRE_GRACE = 30.0
 """Seconds that a worker with nothing left to run has to close its application."""
@@ -292,10 +295,10 @@ class Crew(Listener):
         self._deaths.append(now)
         while now - self._deaths[0] > _STORM_WINDOW:
             self._deaths.popleft()
-        excess = len(self._deaths) - (2 * self.wanted + 3)
+        excess = len(self._deaths) - (5 * self.wanted + 10)
         if excess < 0:
             return 0.0
-        pause = min(5.0, 0.1 * 2.0 ** min(excess, 10))
+        pause = min(_STORM_PAUSE, 0.05 * 2.0 ** min(excess, 10))
         logger.error(
             "crash_storm",
             deaths=len(self._deaths),

@@ -18,8 +18,6 @@ from portico.supervisor.crew import Member, State
 from portico.supervisor.dispatch import QUANTUM, SOON
 from portico.utils.logging import get_logger
 
-HARD_GRACE = 5.0
-"""Seconds from the soft deadline, which the handler sees, to the hard one, which kills."""
 _KILL_AFTER = 2.0
 """Seconds that a job has to end after it was cancelled."""
 _UNRESPONSIVE = 30.0
@@ -35,8 +33,8 @@ logger = get_logger(__name__)
 class Post(Protocol):
     """What the watchman sees of the pool, and may do to it."""
 
-    moved_at: float
-
+    @property
+    def moved_at(self) -> float: ...
     @property
     def members(self) -> list[Member]: ...
     @property
@@ -56,11 +54,13 @@ class Watchman:
         pool: Post,
         *,
         job_timeout: float | None,
+        kill_grace: float,
         on_failure_timeout: float,
         max_memory: int | None,
     ) -> None:
         self._pool = pool
         self._job_timeout = job_timeout
+        self._kill_grace = kill_grace
         self._on_failure_timeout = on_failure_timeout
         self._max_memory = max_memory
         self._weighed_at = 0.0
@@ -71,7 +71,7 @@ class Watchman:
         """What a job's error says when it was killed at its hard deadline."""
         return (
             f"ran past its deadline of {self._job_timeout:g} s and did not stop when it was "
-            f"cancelled; its worker was killed {HARD_GRACE:g} s later"
+            f"cancelled; its worker was killed {self._kill_grace:g} s later"
         )
 
     def wake(self) -> None:
@@ -121,10 +121,10 @@ class Watchman:
             assert assignment.fate is not None
             member.kill(assignment.fate.value)
         elif assignment.outcome is not None or assignment.failure is not None:
-            if now - assignment.since > self._on_failure_timeout + HARD_GRACE:
+            if now - assignment.since > self._on_failure_timeout + self._kill_grace:
                 logger.error("on_failure_overdue", job_id=assignment.lease.job_id)
                 member.kill("on_failure ran past its deadline")
-        elif self._job_timeout is not None and now - since > self._job_timeout + HARD_GRACE:
+        elif self._job_timeout is not None and now - since > self._job_timeout + self._kill_grace:
             assignment.fate = Fate.OVERDUE
             logger.error(
                 "job_overdue",

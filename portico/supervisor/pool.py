@@ -13,43 +13,28 @@ another worker at once, uncharged.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from portico.ports.job import CANCELLED_MESSAGE
 from portico.ports.job_executor import (
     Completed,
-    Crashed,
     Failed,
-    Interrupted,
     JobExecutor,
     Outcome,
-    Quarantined,
     Released,
-    Suspected,
-    Unroutable,
-    Verdict,
 )
 from portico.ports.leasing import Failure, Lease
-from portico.supervisor import deadlines, dispatch, wire
+from portico.supervisor import deadlines, dispatch, inquest, wire
 from portico.supervisor.assignment import Assignment, Fate
+from portico.supervisor.backlog import Backlog
 from portico.supervisor.crew import Crew, Member, State
+from portico.supervisor.inquest import Ruling
 from portico.supervisor.process import Exit
 from portico.utils.logging import get_logger
 
 _KILL_AFTER = 2.0
 """Seconds from cancelling a job to killing its worker."""
-_FRAME_BYTES = 1024 * 1024
-
-_VERDICTS: dict[str, Callable[[Failure, bool], Verdict]] = {
-    "Failed": Failed,
-    "Unroutable": lambda failure, _: Unroutable(failure),
-    "Quarantined": lambda failure, _: Quarantined(failure),
-    "Interrupted": lambda failure, _: Interrupted(failure),
-    "Released": lambda *_: Released(),
-}
 
 logger = get_logger(__name__)
 
@@ -63,6 +48,7 @@ class ProcessPool(JobExecutor):
         *,
         job_timeout: float | None,
         on_failure_timeout: float,
+        kill_grace: float = 5.0,
         max_memory: int | None = None,
         on_request: Callable[[wire.Request, Callable[[wire.Answer], None]], None] | None = None,
     ) -> None:
@@ -70,23 +56,19 @@ class ProcessPool(JobExecutor):
         self._watchman = deadlines.Watchman(
             self,
             job_timeout=job_timeout,
+            kill_grace=kill_grace,
             on_failure_timeout=on_failure_timeout,
             max_memory=max_memory,
         )
         self._on_request = on_request
         self._loop = asyncio.get_running_loop()
-        self._times = dispatch.RunTimes()
-        self._serials = count(1)
-        self._backlog: deque[Lease] = deque()
-        self._mourning: deque[Assignment] = deque()
+        self._backlog = Backlog()
         self._outcomes: list[Outcome] = []
         self._changed: Callable[[], None] = lambda: None
         self._turn_due = False
         self._draining = False
         self._drain_by = float("inf")
         self._settled = asyncio.Event()
-        self.moved_at = monotonic()
-        """When the backlog last moved."""
         crew.on_ready = self._ready
         crew.on_message = self._received
         crew.on_death = self._lost
@@ -99,25 +81,21 @@ class ProcessPool(JobExecutor):
     def free(self) -> int:
         if self._draining:
             return 0
-        waiting = len(self._backlog) + len(self._mourning)
-        return dispatch.demand([m.load for m in self._crew.members], self._times, waiting)
+        loads = [member.load for member in self._crew.members]
+        return dispatch.demand(loads, self._backlog.times, len(self._backlog))
 
     def submit(self, leases: Sequence[Lease]) -> None:
-        if not leases:
-            return
-        self._times.weigh([len(lease.payload) for lease in leases])
-        if not self._backlog:
-            self.moved_at = monotonic()
-        self._backlog.extend(leases)
-        self._turn()
+        if leases:
+            self._backlog.add(leases)
+            self._turn()
 
     def finished(self) -> list[Outcome]:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def held(self) -> list[Lease]:
-        held = list(self._backlog)
-        held += [a.lease for a in self._mourning if a.outcome]
+        held = list(self._backlog.jobs)
+        held += [a.lease for a in self._backlog.mourning if a.outcome]
         for member in self._crew.members:
             held += [
                 a.lease
@@ -154,11 +132,10 @@ class ProcessPool(JobExecutor):
             if member.inflight:
                 member.kill("the shutdown's grace is over")
         await self._wait_empty(lambda: float("inf"))
-        for assignment in self._mourning:
-            self._report(assignment.outcome)
-        self._mourning.clear()
+        while self._backlog.mourning:
+            self._report(self._backlog.mourning.popleft().outcome)
 
-    # What the watchman may do
+    # What the watchman sees, and may do
 
     @property
     def members(self) -> list[Member]:
@@ -168,7 +145,12 @@ class ProcessPool(JobExecutor):
     @property
     def waiting(self) -> int:
         """Leased jobs that no worker has been given yet."""
-        return len(self._backlog)
+        return len(self._backlog.jobs)
+
+    @property
+    def moved_at(self) -> float:
+        """When a waiting job was given to a worker last."""
+        return self._backlog.moved_at
 
     @property
     def running(self) -> int:
@@ -196,7 +178,7 @@ class ProcessPool(JobExecutor):
         """Have a worker replaced."""
         self._crew.recycle(member, reason)
 
-    # Assigning
+    # Turns
 
     def _turn_soon(self) -> None:
         """Assign and report once, after all that arrived together."""
@@ -206,82 +188,11 @@ class ProcessPool(JobExecutor):
 
     def _turn(self) -> None:
         self._turn_due = False
-        if self._mourning:
-            self._assign_mourning()
-        if self._backlog:
-            self._assign()
+        self._backlog.assign(self._crew.members)
         self._watchman.wake()
         if self._draining and self._empty():
             self._settled.set()
         self._changed()
-
-    def _assign(self) -> None:
-        """Give waiting jobs to workers: a free slot each first, then up to an even level."""
-        members = sorted(
-            (m for m in self._crew.members if m.load.open), key=lambda m: m.load.seconds
-        )
-        if not members:
-            return
-        given: dict[Member, list[Assignment]] = {}
-        for level in (0.0, None):
-            fill = self._level(members) if level is None else level
-            for member in members:
-                while self._backlog and self._give(member, fill, given, first=level == 0.0):
-                    pass
-        for member, assignments in given.items():
-            self._send(member, assignments)
-        if given:
-            self.moved_at = monotonic()
-
-    def _level(self, members: Iterable[Member]) -> float:
-        waiting = sum(self._times.estimate(lease.job_type) or 0.0 for lease in self._backlog)
-        return dispatch.level([m.load for m in members], waiting)
-
-    def _give(
-        self, member: Member, level: float, given: dict[Member, list[Assignment]], *, first: bool
-    ) -> bool:
-        """Move the next waiting job to a worker's list, if it takes that one."""
-        lease, load = self._backlog[0], member.load
-        if (first and load.jobs >= load.slots) or (lease.suspect and load.jobs):
-            return False
-        estimate = self._times.estimate(lease.job_type)
-        if not load.accepts(estimate, len(lease.payload), level):
-            return False
-        self._backlog.popleft()
-        load.add(estimate, len(lease.payload))
-        load.alone = lease.suspect
-        given.setdefault(member, []).append(Assignment(lease, estimate))
-        return True
-
-    def _send(self, member: Member, assignments: list[Assignment]) -> None:
-        """Write the jobs in frames of bounded size, with serials in a row."""
-        batch: list[Lease] = []
-        first = size = 0
-        for assignment in assignments:
-            serial = next(self._serials)
-            member.inflight[serial] = assignment
-            first = first or serial
-            batch.append(assignment.lease)
-            size += len(assignment.lease.payload) + len(assignment.lease.metadata)
-            if size > _FRAME_BYTES:
-                member.process.send(wire.Run(first, batch))
-                batch, first, size = [], 0, 0
-        if batch:
-            member.process.send(wire.Run(first, batch))
-
-    def _assign_mourning(self) -> None:
-        for member in sorted(self._crew.members, key=lambda m: m.load.jobs):
-            if not self._mourning:
-                return
-            if not member.load.open or member.load.jobs >= member.load.slots or member.load.alone:
-                continue
-            assignment = self._mourning.popleft()
-            assert assignment.failure is not None
-            assignment.since = monotonic()
-            serial = next(self._serials)
-            member.inflight[serial] = assignment
-            member.load.add(None, 0)
-            member.process.send(wire.Mourn(serial, assignment.lease, assignment.failure))
 
     # What workers say
 
@@ -324,7 +235,7 @@ class ProcessPool(JobExecutor):
         if load.late and not member.inflight:
             load.late = load.stuck = False
         if elapsed is not None and 0.0 <= elapsed < float("inf"):
-            self._times.learn(lease.job_type, elapsed)
+            self._backlog.times.learn(lease.job_type, elapsed)
         if member.retire_after is not None and assignment.failure is None:
             member.retire_after -= 1
             if member.retire_after == 0:
@@ -332,15 +243,15 @@ class ProcessPool(JobExecutor):
         return assignment
 
     def _attempt_ended(self, member: Member, ended: wire.Ended) -> None:
-        make = _VERDICTS.get(ended.kind)
+        verdict = ended.verdict()
         assignment = member.inflight.get(ended.serial)
-        if make is None or assignment is None:
+        if verdict is None or assignment is None:
             logger.error(
                 "frame_invalid", worker=member.number, error=f"{ended.kind} {ended.serial}"
             )
             member.kill("it reported an end that there is not")
             return
-        outcome = Outcome(assignment.lease, make(ended.failure, ended.retryable))
+        outcome = Outcome(assignment.lease, verdict)
         if ended.mourning:
             assignment.outcome = outcome
             assignment.since = monotonic()
@@ -358,11 +269,11 @@ class ProcessPool(JobExecutor):
     def _give_back(self, assignment: Assignment) -> None:
         """Find a new place for something that has not been started."""
         if assignment.failure is not None:
-            self._mourning.appendleft(assignment)
+            self._backlog.mourning.appendleft(assignment)
         elif assignment.fate is not None or self._draining:
             self._report(Outcome(assignment.lease, Released()), assignment)
         else:
-            self._backlog.appendleft(assignment.lease)
+            self._backlog.jobs.appendleft(assignment.lease)
 
     def _report(self, outcome: Outcome | None, assignment: Assignment | None = None) -> None:
         """Queue an outcome, seen in the light of what was decided about the attempt before."""
@@ -377,44 +288,30 @@ class ProcessPool(JobExecutor):
     # Deaths
 
     def _lost(self, member: Member, status: Exit) -> None:
-        """Judge what a dead worker held."""
-        started = member.process.page.started()
+        """Act on what a worker's death means for what it held."""
         inflight, member.inflight = member.inflight, {}
-        alone = sum(serial in started for serial in inflight) == 1
-        for serial, assignment in reversed(inflight.items()):
-            if serial not in started:
+        conclusions = inquest.conclude(
+            inflight,
+            member.process.page.started(),
+            str(status),
+            member.condemned,
+            self._watchman.overdue_message(),
+        )
+        for assignment, ruling, outcome, failure in reversed(conclusions):
+            if ruling is Ruling.ELSEWHERE:
                 self._give_back(assignment)
-            elif assignment.outcome is None and assignment.failure is None:
-                self._judge(assignment, member, status, alone=alone)
+            elif ruling is Ruling.MOURN and failure is not None:
+                self._mourn(assignment.lease, failure, outcome)
             else:
-                logger.error(
-                    "on_failure_crashed", job_id=assignment.lease.job_id, status=str(status)
-                )
-                self._report(assignment.outcome, assignment)
+                if ruling is Ruling.HOOK_LOST:
+                    logger.error("on_failure_cut_short", job_id=assignment.lease.job_id)
+                self._report(outcome, assignment)
         self._turn_soon()
-
-    def _judge(self, assignment: Assignment, member: Member, status: Exit, *, alone: bool) -> None:
-        lease = assignment.lease
-        if assignment.fate is Fate.OVERDUE:
-            reason = Failure("JobTimeoutError", self._watchman.overdue_message())
-            outcome = Outcome(lease, Failed(reason, retryable=True))
-            self._mourn(lease, reason, outcome)
-        elif assignment.fate is not None:
-            self._report(Outcome(lease, Released()), assignment)
-        elif member.condemned is not None:
-            reason = Failure("WorkerLostError", f"its worker was killed: {member.condemned}")
-            self._report(Outcome(lease, Interrupted(reason)))
-        elif alone:
-            reason = Failure("WorkerLostError", f"the worker {status} while it ran this job")
-            self._mourn(lease, reason, Outcome(lease, Crashed(reason)))
-        else:
-            reason = Failure("WorkerLostError", f"the worker {status} while it ran this and others")
-            self._report(Outcome(lease, Suspected(reason)))
 
     def _mourn(self, lease: Lease, failure: Failure, outcome: Outcome | None) -> None:
         """Have `on_failure` run in a healthy worker, then report; at once where nobody listens."""
         if lease.job_type in self._crew.mourners and not self._stopped():
-            self._mourning.append(Assignment.of_mourning(lease, failure, outcome))
+            self._backlog.mourning.append(Assignment.of_mourning(lease, failure, outcome))
         else:
             self._report(outcome)
 
@@ -425,8 +322,7 @@ class ProcessPool(JobExecutor):
 
     def _stop_jobs(self, leases: Sequence[Lease], fate: Fate) -> None:
         tokens = {(lease.id, lease.token) for lease in leases}
-        for lease in [w for w in self._backlog if (w.id, w.token) in tokens]:
-            self._backlog.remove(lease)
+        for lease in self._backlog.take(tokens):
             assignment = Assignment(lease, None)
             assignment.fate = fate
             self._report(Outcome(lease, Released()), assignment)
@@ -439,8 +335,7 @@ class ProcessPool(JobExecutor):
         self._turn_soon()
 
     def _release_backlog(self) -> None:
-        self._outcomes.extend(Outcome(lease, Released()) for lease in self._backlog)
-        self._backlog.clear()
+        self._outcomes += [Outcome(lease, Released()) for lease in self._backlog.take_all()]
 
     def _recall_all(self) -> None:
         for member in self._crew.members:
@@ -448,7 +343,7 @@ class ProcessPool(JobExecutor):
                 self.recall(member)
 
     def _empty(self) -> bool:
-        return not self._mourning and not any(m.inflight for m in self._crew.members)
+        return not self._backlog.mourning and not any(m.inflight for m in self._crew.members)
 
     async def _wait_empty(self, by: Callable[[], float]) -> None:
         while not self._empty() and monotonic() < by():

@@ -186,9 +186,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         ("--job-timeout", "--time-limit"),
         timeout,
-        "Deadline of a job: cancelled then, its process killed 5 s later; 0 for none.",
+        "Deadline of a job: it is cancelled then; 0 for none.",
         "TIME",
         300.0,
+    ),
+    Setting(
+        ("--kill-grace",),
+        duration,
+        "How long after that a job which goes on is killed, with its process.",
+        "TIME",
+        5.0,
     ),
     Setting(
         ("--shutdown-grace",),

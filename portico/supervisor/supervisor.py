@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from time import monotonic
 
 from portico import compose
@@ -55,6 +56,7 @@ class Supervisor:
             self._crew,
             job_timeout=config.job_timeout,
             on_failure_timeout=ON_FAILURE_TIMEOUT,
+            kill_grace=config.kill_grace,
             max_memory=config.max_memory_per_worker,
             on_request=self._desk.take,
         )
@@ -66,8 +68,9 @@ class Supervisor:
             drain_when_empty=config.drain,
         )
         self._stops = 0
+        self._working = False
         self._work: asyncio.Task[None] | None = None
-        self._stopping: set[asyncio.Task[object]] = set()
+        self._reloads: set[asyncio.Task[bool]] = set()
         self._since = monotonic()
 
     async def run(self) -> int:
@@ -93,12 +96,14 @@ class Supervisor:
         crew = asyncio.get_running_loop().create_task(self._crew.start())
         try:
             await self._queue.initialize()
+            await self._pipeline.open()
             await crew
         except BaseException:
             crew.cancel()
             await asyncio.gather(crew, return_exceptions=True)
             raise
         self._announce()
+        self._working = True
         await self._pipeline.run()
 
     def _announce(self) -> None:
@@ -129,11 +134,11 @@ class Supervisor:
         notify.systemd("READY=1")
 
     def _summary(self) -> int:
-        counts, unsettled = self._pipeline.counts, self._pipeline.unsettled
+        unsettled = self._pipeline.unsettled
         logger.info(
             "supervisor_stopped",
             seconds=round(monotonic() - self._since, 1),
-            **counts._asdict(),
+            **asdict(self._pipeline.progress),
             unsettled=unsettled,
         )
         if unsettled:
@@ -194,8 +199,8 @@ class Supervisor:
             running=self._pool.running,
             note="a second signal stops at once" if self._stops == 1 else "stopping at once",
         )
-        if self._crew.job_types and self._pipeline.started:
-            self._spawn_task(self._pipeline.stop(grace))
+        if self._working:
+            self._pipeline.stop(grace)
         elif self._work is not None:
             self._work.cancel()
 
@@ -209,7 +214,9 @@ class Supervisor:
             logger.warning("reload_ignored", note="the supervisor is stopping")
             return
         logger.info("reloading", app=self._config.app)
-        self._spawn_task(self._crew.reload(self._launcher()))
+        reload = asyncio.get_running_loop().create_task(self._crew.reload(self._launcher()))
+        self._reloads.add(reload)
+        reload.add_done_callback(self._reloads.discard)
 
     def _dump(self) -> None:
         for member in self._crew.members:
@@ -224,13 +231,8 @@ class Supervisor:
             )
             member.process.send(wire.Dump())
         logger.info(
-            "supervisor_state", waiting=self._pool.waiting, **self._pipeline.counts._asdict()
+            "supervisor_state", waiting=self._pool.waiting, **asdict(self._pipeline.progress)
         )
-
-    def _spawn_task(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -16,6 +16,14 @@ from typing import Any
 
 import msgspec
 
+from portico.ports.job_executor import (
+    Failed,
+    Interrupted,
+    Quarantined,
+    Released,
+    Unroutable,
+    Verdict,
+)
 from portico.ports.leasing import Failure, Lease
 
 VERSION = 1
@@ -25,6 +33,15 @@ MAX_FRAME = 16 * 1024 * 1024
 """Bytes: sixteen payloads of the largest size, and more than any batch that `pool` sends."""
 
 _HEADER = 4
+
+_NO_FAILURE = Failure("", "")
+_VERDICTS: dict[str, Callable[[Failure, bool], Verdict]] = {
+    "Failed": Failed,
+    "Unroutable": lambda failure, _: Unroutable(failure),
+    "Quarantined": lambda failure, _: Quarantined(failure),
+    "Interrupted": lambda failure, _: Interrupted(failure),
+    "Released": lambda *_: Released(),
+}
 
 
 class FrameError(Exception):
@@ -130,6 +147,18 @@ class Ended(_Frame, tag="ended"):
     retryable: bool
     elapsed: float
     mourning: bool
+
+    @classmethod
+    def of(cls, serial: int, verdict: Verdict, elapsed: float, *, mourning: bool) -> Ended:
+        """Put a verdict on the wire."""
+        failure = getattr(verdict, "failure", _NO_FAILURE)
+        retryable = isinstance(verdict, Failed) and verdict.retryable
+        return cls(serial, type(verdict).__name__, failure, retryable, elapsed, mourning)
+
+    def verdict(self) -> Verdict | None:
+        """The verdict that was sent; `None` for a kind that no worker may claim."""
+        make = _VERDICTS.get(self.kind)
+        return None if make is None else make(self.failure, self.retryable)
 
 
 class Mourned(_Frame, tag="mourned"):

@@ -24,8 +24,8 @@ from typing import Any, NoReturn
 from portico.exceptions import ConfigurationError
 from portico.kits.job.execution import Execution, listens
 from portico.kits.job.job_service import JobService
-from portico.ports.job_executor import Completed, Failed, Released, Verdict
-from portico.ports.leasing import Failure, Lease
+from portico.ports.job_executor import Completed, Verdict
+from portico.ports.leasing import Lease
 from portico.ports.worker_context import WorkerContext
 from portico.supervisor import birth, registry, wire
 from portico.supervisor.inbox import EXIT_PROTOCOL, Errand, Inbox, Outbox
@@ -38,7 +38,6 @@ EXIT_ESCAPED = 71
 EXIT_APP = 4
 
 _READ = 64 * 1024
-_FREE = Failure("", "")
 
 
 class Worker:
@@ -117,21 +116,17 @@ class Worker:
         elif type(verdict) is Completed:
             self._outbox.send(wire.Done(serial, verdict.result, perf_counter() - started))
         else:
-            self._report(serial, verdict, perf_counter() - started, mourning=False)
+            elapsed = perf_counter() - started
+            self._outbox.send(wire.Ended.of(serial, verdict, elapsed, mourning=False))
 
     def _failing(self, lease: Lease, verdict: Verdict) -> None:
         """Report an attempt that has failed, before its `on_failure` runs."""
         for serial, (running, _, started) in self._running.items():
             if running is lease:
-                self._report(serial, verdict, perf_counter() - started, mourning=True)
+                elapsed = perf_counter() - started
+                self._outbox.send(wire.Ended.of(serial, verdict, elapsed, mourning=True))
                 del self._running[serial]
                 return
-
-    def _report(self, serial: int, verdict: Verdict, elapsed: float, *, mourning: bool) -> None:
-        failure = _FREE if isinstance(verdict, Released | Completed) else verdict.failure
-        retryable = isinstance(verdict, Failed) and verdict.retryable
-        kind = type(verdict).__name__
-        self._outbox.send(wire.Ended(serial, kind, failure, retryable, elapsed, mourning))
 
     def _cancel(self, serial: int, requested: bool) -> None:  # noqa: FBT001 - as on the wire
         if running := self._running.get(serial):

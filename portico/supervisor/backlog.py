@@ -1,0 +1,128 @@
+"""What is leased and not yet given to a worker, and how it is given.
+
+Small jobs go in batches, in frames of bounded size; how many each worker takes is decided by
+`dispatch`. Mourning (an `on_failure` whose process is gone) goes first, to a worker with a free
+slot.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import count
+from time import monotonic
+
+from portico.ports.leasing import Lease
+from portico.supervisor import dispatch, wire
+from portico.supervisor.assignment import Assignment
+from portico.supervisor.crew import Member
+
+_FRAME_BYTES = 1024 * 1024
+
+
+class Backlog:
+    """Leased jobs in the order in which they should start, and mourning."""
+
+    def __init__(self) -> None:
+        self.times = dispatch.RunTimes()
+        self.jobs: deque[Lease] = deque()
+        self.mourning: deque[Assignment] = deque()
+        self.moved_at = monotonic()
+        """When a job was given away last, or the first came in."""
+        self._serials = count(1)
+
+    def __len__(self) -> int:
+        return len(self.jobs) + len(self.mourning)
+
+    def add(self, leases: Sequence[Lease]) -> None:
+        """Take new leases in."""
+        self.times.weigh([len(lease.payload) for lease in leases])
+        if not self.jobs:
+            self.moved_at = monotonic()
+        self.jobs.extend(leases)
+
+    def take_all(self) -> list[Lease]:
+        """Take out every job."""
+        leases = list(self.jobs)
+        self.jobs.clear()
+        return leases
+
+    def take(self, tokens: set[tuple[bytes, bytes]]) -> list[Lease]:
+        """Take out the jobs of these (id, token) pairs."""
+        taken = [lease for lease in self.jobs if (lease.id, lease.token) in tokens]
+        for lease in taken:
+            self.jobs.remove(lease)
+        return taken
+
+    def assign(self, members: Iterable[Member]) -> None:
+        """Give away what the workers take."""
+        takers = sorted((m for m in members if m.load.open), key=lambda m: m.load.seconds)
+        if self.mourning:
+            self._assign_mourning(takers)
+        if self.jobs and takers:
+            self._assign_jobs(takers)
+
+    def _assign_jobs(self, takers: Sequence[Member]) -> None:
+        """A free slot for each first, then up to an even level of work."""
+        given: dict[Member, list[Assignment]] = {}
+        for member in takers:
+            while self.jobs and member.load.jobs < member.load.slots:
+                if not self._give(member, 0.0, given):
+                    break
+        level = self._level(takers) if self.jobs else 0.0
+        for member in takers:
+            while self.jobs and self._give(member, level, given):
+                pass
+        for member, assignments in given.items():
+            self._send(member, assignments)
+        if given:
+            self.moved_at = monotonic()
+
+    def _level(self, takers: Sequence[Member]) -> float:
+        estimate = self.times.estimate
+        waiting = sum(estimate(lease.job_type) or 0.0 for lease in self.jobs)
+        return dispatch.level([member.load for member in takers], waiting)
+
+    def _give(self, member: Member, level: float, given: dict[Member, list[Assignment]]) -> bool:
+        """Move the next job to a worker's list, if the worker takes that one."""
+        lease, load = self.jobs[0], member.load
+        if lease.suspect and load.jobs:
+            return False
+        estimate, size = self.times.estimate(lease.job_type), len(lease.payload)
+        if not load.accepts(estimate, size, level):
+            return False
+        self.jobs.popleft()
+        load.add(estimate, size)
+        load.alone = lease.suspect
+        given.setdefault(member, []).append(Assignment(lease, estimate))
+        return True
+
+    def _send(self, member: Member, assignments: Sequence[Assignment]) -> None:
+        """Write the jobs in frames of bounded size, with serials in a row."""
+        batch: list[Lease] = []
+        first = size = 0
+        for assignment in assignments:
+            serial = next(self._serials)
+            member.inflight[serial] = assignment
+            first = first or serial
+            batch.append(assignment.lease)
+            size += len(assignment.lease.payload) + len(assignment.lease.metadata)
+            if size > _FRAME_BYTES:
+                member.process.send(wire.Run(first, batch))
+                batch, first, size = [], 0, 0
+        if batch:
+            member.process.send(wire.Run(first, batch))
+
+    def _assign_mourning(self, takers: Iterable[Member]) -> None:
+        for member in takers:
+            if not self.mourning:
+                return
+            if member.load.jobs >= member.load.slots or member.load.alone:
+                continue
+            assignment = self.mourning.popleft()
+            assert assignment.failure is not None
+            assignment.since = monotonic()
+            serial = next(self._serials)
+            member.inflight[serial] = assignment
+            member.load.add(None, 0)
+            member.process.send(wire.Mourn(serial, assignment.lease, assignment.failure))

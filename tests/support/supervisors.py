@@ -1,0 +1,162 @@
+"""Real supervisors in processes of their own, for tests that kill and signal them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+class Ledger:
+    """A file to which handlers append a line per event; a line survives the death of its writer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+
+    def lines(self) -> list[list[str]]:
+        return [line.split() for line in self.path.read_text().splitlines()]
+
+    def count(self, event: str, job_id: object = None) -> int:
+        return len(self.of(event, job_id))
+
+    def of(self, event: str, job_id: object = None) -> list[list[str]]:
+        return [
+            line
+            for line in self.lines()
+            if line[0] == event and (job_id is None or line[1] == str(job_id))
+        ]
+
+
+class SupervisorProcess:
+    """One `python -m portico.supervisor`, with its log as parsed JSON lines."""
+
+    def __init__(self, folder: Path, arguments: list[str], environment: dict[str, str]) -> None:
+        self._log = folder / f"supervisor-{len(list(folder.glob('supervisor-*')))}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "portico.supervisor", "--log-format", "json", *arguments],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.pid = self.process.pid
+
+    def text(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def events(self, name: str | None = None, **values: Any) -> list[dict[str, Any]]:
+        found = []
+        for line in self.text().splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            wanted = values if name is None else {**values, "event": name}
+            if isinstance(event, dict) and wanted.items() <= {**event}.items():
+                found.append(event)
+        return found
+
+    async def event(self, name: str, timeout: float = 10.0, **values: Any) -> dict[str, Any]:
+        """The first event of this name, when it comes."""
+        await self.until(lambda: bool(self.events(name, **values)), timeout, f"event {name}")
+        return self.events(name, **values)[0]
+
+    async def started(self) -> dict[str, Any]:
+        return await self.event("supervisor_started")
+
+    async def until(
+        self, predicate: Callable[[], object], timeout: float = 10.0, what: str = "it"
+    ) -> None:
+        try:
+            await wait_until(predicate, timeout)
+        except TimeoutError:
+            raise AssertionError(f"{what} did not come; the log:\n{self.text()}") from None
+
+    async def ended(self, timeout: float = 10.0) -> int:
+        """The exit code, when it comes."""
+        await self.until(lambda: self.process.poll() is not None, timeout, "the exit")
+        code = self.process.returncode
+        assert code is not None
+        return code
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def descendants(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers; the zygote is the one that is no leader of jobs: it has no thread."""
+        found = []
+        for process in self.descendants():
+            try:
+                if process.num_threads() > 1:
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def destroy(self) -> None:
+        for process in [*self.descendants()]:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+class Place:
+    """A folder with a SQLite queue and a ledger, in which supervisors are started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder / 'jobs.db'}"
+        self.ledger = Ledger(folder / "ledger")
+        self._running: list[SupervisorProcess] = []
+
+    def supervisor(
+        self, *arguments: str, app: str | None = None, **environment: str
+    ) -> SupervisorProcess:
+        """Start one with two workers, unless the arguments say otherwise."""
+        defaults = ["--queue-url", self.url, "--app", app or "tests.support.fault_app:app"]
+        if "--workers" not in arguments:
+            defaults += ["--workers", "2"]
+        running = SupervisorProcess(
+            self.folder, [*defaults, *arguments], {"LEDGER": str(self.ledger.path), **environment}
+        )
+        self._running.append(running)
+        return running
+
+    def destroy(self) -> None:
+        for running in self._running:
+            running.destroy()
+
+
+@contextmanager
+def place(folder: Path) -> Iterator[Place]:
+    """A place whose processes are gone afterwards."""
+    here = Place(folder)
+    try:
+        yield here
+    finally:
+        here.destroy()
