@@ -1,0 +1,97 @@
+"""A lease opened: the job that a handler gets to see.
+
+This runs once per job in every worker, which is why it goes round three constructors: they cost
+more than the decoding itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, SafeUUID
+
+import msgspec
+
+from portico.ports import document
+from portico.ports.job import Job, JobStatus
+from portico.ports.leasing import Lease
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = 1_000_000
+_EXACT = 2**52
+"""Microseconds up to which (the year 2112) a float of seconds holds them exactly."""
+_SHORTEST_TOO_DEEP = 2 * document.MAX_DEPTH
+
+_new = object.__new__
+_set_int: Callable[[UUID, int], None] = vars(UUID)["int"].__set__
+_set_is_safe: Callable[[UUID, SafeUUID], None] = vars(UUID)["is_safe"].__set__
+_set_fields = object.__setattr__
+_unknown = SafeUUID.unknown
+_running = JobStatus.RUNNING
+_decode: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def job_of(lease: Lease) -> Job:
+    """Open a lease: the job, RUNNING, with payload and metadata decoded and aware UTC instants.
+
+    Raises:
+        ValueError: the stored job cannot be decoded; the message names the field.
+    """
+    job = _new(Job)
+    # Job(...) sets its 17 fields one by one, past a frozen __setattr__: three times the cost.
+    _set_fields(
+        job,
+        "__dict__",
+        {
+            "id": _uuid(lease.id),
+            "queue_name": lease.queue_name,
+            "job_type": lease.job_type,
+            "payload": _opened(lease.payload, "payload"),
+            "priority": lease.priority,
+            "max_retries": lease.max_retries,
+            "retry_count": lease.retry_count,
+            "scheduled_at": None if lease.scheduled_at is None else _instant(lease.scheduled_at),
+            "started_at": _instant(lease.started_at),
+            "completed_at": None,
+            "failed_at": None,
+            "status": _running,
+            "error_message": lease.error_message,
+            "created_by": None if lease.created_by is None else _uuid(lease.created_by),
+            "created_at": _instant(lease.created_at),
+            "metadata": _opened(lease.metadata, "metadata"),
+        },
+    )
+    return job
+
+
+def _uuid(body: bytes) -> UUID:
+    uuid = _new(UUID)
+    _set_int(uuid, int.from_bytes(body, "big"))
+    _set_is_safe(uuid, _unknown)
+    return uuid
+
+
+def _instant(micros: int) -> datetime:
+    if micros < _EXACT:
+        return datetime.fromtimestamp(micros / _MICRO, UTC)
+    return _EPOCH + timedelta(0, 0, micros)
+
+
+def _opened(body: bytes, name: str) -> dict[str, Any]:
+    if body == document.EMPTY:
+        return {}
+    if len(body) > _SHORTEST_TOO_DEEP and document.too_deep(body):
+        raise ValueError(f"{name} is nested deeper than {document.MAX_DEPTH} levels")
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, ValueError):
+        return _slowly(body, name)
+
+
+def _slowly(body: bytes, name: str) -> dict[str, Any]:
+    """What the strict decoder refuses may still be what the encoder of the ports has written."""
+    try:
+        return document.decode(body)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be decoded: {error}") from error

@@ -1,0 +1,233 @@
+"""One attempt of one job: decode it, find its handler, run it, judge what came of it.
+
+Both executors run this: the tasks of this process, and the worker processes.
+
+    lease ─► job_of ─► handler ─► handle ─► judgement ─────► Completed
+               │          │         │           └► on_failure ─► Failed, retryable or not
+               │          │         └ interrupt(task) ──────► Interrupted
+               │          └ none ───────────────────────────► Unroutable
+               └ undecodable ───────────────────────────────► Quarantined
+
+Nothing that a handler does gets out of here: SystemExit, KeyboardInterrupt and a CancelledError
+of its own making are failures like any other. The three reasons for which an attempt is stopped
+(`Stop`) are noted before its task is cancelled, so nobody has to guess whose cancellation it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from inspect import isawaitable
+from types import CoroutineType
+from typing import Any
+
+from portico.kits.job.deadlines import Deadlines
+from portico.kits.job.decoding import job_of
+from portico.kits.job.failures import error_of, failure, failure_of
+from portico.kits.job.judgement import (
+    Stop,
+    check_awaitable,
+    judge_raised,
+    judge_result,
+    judge_stopped,
+    unroutable,
+)
+from portico.ports.job import Job
+from portico.ports.job_executor import Failed, Quarantined, Released, Unroutable, Verdict
+from portico.ports.job_handler import JobHandler
+from portico.ports.leasing import Failure, Lease
+from portico.utils.logging import bind_context, get_logger
+
+__all__ = ["ON_FAILURE_TIMEOUT", "Execution", "job_of"]
+
+ON_FAILURE_TIMEOUT = 30.0
+"""Seconds that a handler's `on_failure` has."""
+
+_UNDECODABLE = (ValueError, TypeError, OverflowError, RecursionError)
+
+logger = get_logger(__name__)
+
+
+class Execution:
+    """Runs attempts with one set of handlers, on the loop in which it is built.
+
+    Each attempt is a task of its own, made by the caller, so that what a handler binds to its
+    context does not leak into the next job:
+
+        task = loop.create_task(execution.run(lease, timeout))
+        task.add_done_callback(lambda task: report(lease, execution.verdict(task)))
+
+    `run` never raises and always returns a verdict; only a task that was stopped before its first
+    step ends without one, and `verdict` knows what that means.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, JobHandler],
+        *,
+        on_failure_timeout: float = ON_FAILURE_TIMEOUT,
+        retry_returned_failures: bool = False,
+        on_failing: Callable[[Lease, Verdict], None] | None = None,
+    ) -> None:
+        """Build it inside of the running loop.
+
+        Args:
+            handlers: the handlers by job type.
+            on_failure_timeout: seconds that `on_failure` has.
+            retry_returned_failures: judge `JobResult(success=False)` like a raised exception.
+            on_failing: told the verdict of a failed attempt before its `on_failure` runs, where
+                the handler has one.
+        """
+        self._handlers = handlers
+        self._on_failure_timeout = on_failure_timeout
+        self._retry_returned = retry_returned_failures
+        self._on_failing = on_failing
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._expire, self._loop)
+        self._stopped: dict[asyncio.Task[Any], Stop] = {}
+
+    async def run(self, lease: Lease, timeout: float | None = None) -> Verdict:
+        """Run one attempt to its verdict; `timeout` is the soft deadline in seconds."""
+        try:
+            job = job_of(lease)
+        except _UNDECODABLE as flaw:
+            return Quarantined(failure("PayloadInvalid", str(flaw)))
+        handler = self._handlers.get(lease.job_type)
+        if handler is None:
+            return Unroutable(unroutable(lease.job_type, self._handlers))
+        _bind(lease, job)
+        task = _this_task(self._loop)
+        if timeout is not None:
+            self._deadlines.set(task, timeout)
+        try:
+            pending = handler.handle(job)
+            if type(pending) is not CoroutineType:
+                check_awaitable(pending)
+            verdict, error = judge_result(await pending, self._retry_returned)
+        except BaseException as raised:
+            if _closed_from_outside(raised, task):
+                raise
+            verdict, error = judge_raised(raised, self._stopped.get(task), timeout)
+        self._deadlines.clear(task)
+        if task.cancelling():
+            await _absorb_cancellation(task)
+        if error is not None:
+            if self._on_failing is not None and listens(handler):
+                self._on_failing(lease, verdict)
+            await self._tell(handler, job, error)
+            del error  # its traceback refers to this frame
+        return verdict
+
+    def verdict(self, task: asyncio.Task[Verdict]) -> Verdict:
+        """The verdict of a task of `run` that is done, however it ended. Ask once per task."""
+        stopped = self._stopped.pop(task, None)
+        if not task.cancelled():
+            broken = task.exception()
+            return task.result() if broken is None else _broken(broken)
+        if not task.cancelling():  # taken back, so it did start: the handler's own doing
+            return Failed(failure_of(asyncio.CancelledError()), retryable=True)
+        return judge_stopped(stopped)[0] if stopped is Stop.CANCEL else Released()
+
+    def interrupt(self, task: asyncio.Task[Verdict]) -> None:
+        """Stop an attempt for a shutdown: Interrupted, unless it manages to end by itself."""
+        self._stop(task, Stop.INTERRUPT)
+
+    def cancel(self, task: asyncio.Task[Verdict]) -> None:
+        """Stop an attempt by request: Failed for good, unless it manages to end by itself."""
+        self._stop(task, Stop.CANCEL)
+
+    async def mourn(self, lease: Lease, reason: Failure) -> None:
+        """Run `on_failure` for an attempt whose process is gone; never raises."""
+        handler = self._handlers.get(lease.job_type)
+        if handler is None:
+            return
+        try:
+            job = job_of(lease)
+        except _UNDECODABLE:
+            return
+        _bind(lease, job)
+        await self._tell(handler, job, error_of(reason))
+
+    def _expire(self, task: asyncio.Task[Any]) -> None:
+        self._stop(task, Stop.DEADLINE)
+
+    def _stop(self, task: asyncio.Task[Any], why: Stop) -> None:
+        if not task.done():
+            self._stopped.setdefault(task, why)
+            task.cancel()
+
+    async def _tell(self, handler: JobHandler, job: Job, error: Exception) -> None:
+        hook = getattr(handler, "on_failure", None)
+        if hook is None:
+            return
+        task = _this_task(self._loop)
+        limit = asyncio.timeout(self._on_failure_timeout)
+        try:
+            async with limit:
+                pending = hook(job, error)
+                if isawaitable(pending):
+                    await pending
+        except BaseException as raised:
+            if _closed_from_outside(raised, task):
+                raise
+            _log_hook(limit.expired(), raised)
+        if task.cancelling():
+            await _absorb_cancellation(task)
+
+
+def listens(handler: JobHandler) -> bool:
+    """Whether a handler has an `on_failure` of its own."""
+    hook = getattr(type(handler), "on_failure", None)
+    return hook is not None and hook is not JobHandler.on_failure
+
+
+def _bind(lease: Lease, job: Job) -> None:
+    bind_context(job_id=job.id, job_type=job.job_type, queue=job.queue_name, attempt=lease.attempt)
+
+
+def _this_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    task = asyncio.current_task(loop)  # naming the loop spares looking it up
+    assert task is not None
+    return task
+
+
+def _closed_from_outside(error: BaseException, task: asyncio.Task[Any]) -> bool:
+    """Whether this is the end of the coroutine itself, where nothing may be awaited any more.
+
+    A GeneratorExit raised by the handler comes up while its task is being run; the one of a
+    coroutine that is closed with its loop does not.
+    """
+    if not isinstance(error, GeneratorExit):
+        return False
+    try:
+        return asyncio.current_task() is not task
+    except RuntimeError:
+        return True
+
+
+async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
+    """Take back cancellations that are dealt with, also one that is not delivered yet."""
+    while task.uncancel():
+        pass
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        while task.cancelling():
+            task.uncancel()
+
+
+def _log_hook(expired: bool, raised: BaseException) -> None:  # noqa: FBT001
+    reason = failure_of(raised)
+    logger.warning(
+        "on_failure_timed_out" if expired else "on_failure_raised",
+        error_type=reason.type,
+        error=reason.message,
+        traceback=reason.traceback,
+    )
+
+
+def _broken(error: BaseException) -> Verdict:
+    """Our own code raised: a defect, which must not lose the job."""
+    reason = failure_of(error)
+    logger.error("attempt_broke", error_type=reason.type, traceback=reason.traceback)
+    return Failed(reason, retryable=True)

@@ -1,0 +1,102 @@
+"""Exceptions as text: the one place where an error becomes a `Failure`, and a `Failure` an error.
+
+Exceptions come from code that nobody here controls. Their `__str__` may raise, their message may
+have 50 MB, their chain may be a circle; what leaves this module is bounded text that every store
+can keep, and making it never raises.
+"""
+
+from __future__ import annotations
+
+from traceback import TracebackException
+
+from portico.exceptions import JobTimeoutError, PorticoError, WorkerLostError
+from portico.ports.leasing import Failure
+
+MAX_MESSAGE = 8 * 1024
+MAX_TRACEBACK = 16 * 1024
+_MAX_NAME = 128
+_MAX_FRAMES = 40
+_MAX_ENTRY = 2 * 1024
+
+_GONE: dict[str, type[PorticoError]] = {
+    error.__name__: error for error in (WorkerLostError, JobTimeoutError)
+}
+
+
+def failure_of(error: BaseException, skip_frames: int = 0) -> Failure:
+    """Put an exception into words: class name, `str()` or the class name again, traceback.
+
+    Args:
+        error: any exception, however hostile.
+        skip_frames: outermost frames of the traceback to leave out, where they are our own.
+    """
+    name = _class_name(error)
+    return failure(name, _message(error) or name, _traceback(error, skip_frames))
+
+
+def failure(kind: str, message: str, traceback: str = "") -> Failure:
+    """Build a failure of any text, within the limits and without what stores cannot keep."""
+    return Failure(
+        printable(kind, _MAX_NAME),
+        printable(message, MAX_MESSAGE),
+        printable(traceback, MAX_TRACEBACK),
+    )
+
+
+def error_of(reason: Failure) -> PorticoError:
+    """The exception that `on_failure` gets for an attempt whose own exception is gone."""
+    return _GONE.get(reason.type, PorticoError)(reason.message, {"error_type": reason.type})
+
+
+def as_exception(error: BaseException) -> Exception:
+    """The error itself, or an exception around one that `except Exception` would not catch."""
+    if isinstance(error, Exception):
+        return error
+    name = _class_name(error)
+    return PorticoError(f"The handler raised {name}: {_message(error) or name}", cause=error)
+
+
+def printable(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8, with NUL and lone surrogates spelled out."""
+    body = text[: limit + 1].replace("\x00", "\\x00").encode("utf-8", "backslashreplace")
+    if len(body) > limit:
+        body = body[: limit - len("…".encode())]
+        return body.decode("utf-8", "ignore") + "…"
+    return body.decode()
+
+
+def _class_name(error: BaseException) -> str:
+    try:
+        return str(type(error).__name__)
+    except BaseException:  # noqa: BLE001 - a metaclass may do anything
+        return "Exception"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(str(error)[:MAX_MESSAGE])
+    except BaseException:  # noqa: BLE001 - __str__ may do anything
+        return "<exception str() failed>"
+
+
+def _traceback(error: BaseException, skip_frames: int) -> str:
+    try:
+        frames = error.__traceback__
+        while skip_frames and frames is not None and frames.tb_next is not None:
+            frames, skip_frames = frames.tb_next, skip_frames - 1
+        told = TracebackException(type(error), error, frames, limit=-_MAX_FRAMES, compact=True)
+        return _shortened("".join(_cut(entry, _MAX_ENTRY) for entry in told.format()))
+    except BaseException:  # noqa: BLE001 - formatting runs the exception's own code
+        return "(the traceback could not be formatted)\n"
+
+
+def _shortened(text: str) -> str:
+    """The innermost frame and the message stand last, so the middle of a long one goes first."""
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    head, tail = MAX_TRACEBACK // 4, MAX_TRACEBACK // 2
+    return f"{text[:head]}\n  [...]\n{text[-tail:]}"
+
+
+def _cut(entry: str, limit: int) -> str:
+    return entry if len(entry) <= limit else f"{entry[:limit]} [...]\n"

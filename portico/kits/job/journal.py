@@ -1,0 +1,180 @@
+"""What became of the jobs: counted, written to the log, and told to the audit log.
+
+A completed job costs a comparison and an addition. Everything else is rare and is told in full:
+which job, which attempt, what was wrong, and what happens next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from portico.kits.job.audit_feed import Audit, AuditFeed
+from portico.ports.job import JobStatus
+from portico.ports.job_executor import Outcome
+from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import Answer, Failure, Lease, Receipt, Settlement, Transition
+from portico.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+_COUNTER = {
+    JobStatus.COMPLETED: "completed",
+    JobStatus.RETRYING: "retried",
+    JobStatus.FAILED: "failed",
+    JobStatus.DEAD_LETTER: "dead_lettered",
+    JobStatus.PENDING: "released",
+    JobStatus.SCHEDULED: "snoozed",
+}
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts since the start; attempts, not jobs."""
+
+    leased: int = 0
+    completed: int = 0
+    retried: int = 0
+    failed: int = 0
+    dead_lettered: int = 0
+    released: int = 0
+    snoozed: int = 0
+    recovered: int = 0
+    lost: int = 0
+    """Settlements that the store refused: the lease was no longer ours, or the job is gone."""
+
+
+class Journal:
+    """Takes note of what the store has answered."""
+
+    def __init__(self, audit: Audit | None = None) -> None:
+        self.progress = Progress()
+        self.audit = None if audit is None else AuditFeed(audit)
+
+    def opened(self, queue: JobQueueAdapter) -> None:
+        """Work begins on this queue: say what it cannot promise."""
+        if limitations := queue.limitations():
+            name = type(queue).__name__
+            logger.warning("queue_adapter_is_limited", adapter=name, limitations=limitations)
+
+    def settled(
+        self,
+        outcomes: Sequence[Outcome],
+        settlements: Sequence[Settlement],
+        receipts: Sequence[Receipt],
+    ) -> None:
+        """These attempts were settled, or not: the receipt says which."""
+        completed = 0
+        terse = self.audit is None and not logger.is_enabled_for(logging.DEBUG)
+        done, ok = JobStatus.COMPLETED, Answer.OK
+        for outcome, settlement, receipt in zip(outcomes, settlements, receipts, strict=True):
+            if terse and receipt.status is done and receipt.answer is ok:
+                completed += 1
+            else:
+                self._settled(outcome.lease, settlement, receipt)
+        self.progress.completed += completed
+
+    def recovered(self, lease: Lease, status: JobStatus, reason: Failure) -> None:
+        """An attempt of another owner, whose lease ran out, was settled."""
+        self.progress.recovered += 1
+        logger.warning("job_recovered", **_job(lease), status=status.value)
+        self._tell_audit(lease, status, reason)
+
+    def lease_lost(self, lease: Lease) -> None:
+        """A lease that was held is no longer: another owner may be running the job."""
+        logger.error("lease_lost", **_job(lease))
+
+    async def flush(self, seconds: float) -> None:
+        """Let the audit log take what it has not taken yet, for so long at most."""
+        if self.audit is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.audit.flushed()
+
+    def _settled(self, lease: Lease, settlement: Settlement, receipt: Receipt) -> None:
+        if receipt.status is None or receipt.answer in (Answer.LOST, Answer.NOT_FOUND):
+            self.progress.lost += 1
+            logger.error(
+                "settlement_refused",
+                **_job(lease),
+                transition=settlement.transition.value,
+                answer=receipt.answer.value,
+            )
+            return
+        counter = _COUNTER.get(receipt.status)  # an ALREADY may be answered long after the fact
+        if counter is not None:
+            setattr(self.progress, counter, getattr(self.progress, counter) + 1)
+        _log(lease, settlement, receipt.status)
+        self._tell_audit(lease, receipt.status, settlement.failure)
+
+    def _tell_audit(self, lease: Lease, status: JobStatus, failure: Failure | None) -> None:
+        if self.audit is not None and status.terminal:
+            self.audit.put(lease, status, failure)
+
+
+def next_step(lease: Lease, settlement: Settlement, status: JobStatus) -> str:
+    """What happens to the job now, in words."""
+    match status:
+        case JobStatus.COMPLETED:
+            return "completed"
+        case JobStatus.FAILED:
+            return "failed for good: it is not to be retried"
+        case JobStatus.DEAD_LETTER:
+            return f"dead-lettered: {_end(lease, settlement.transition)}"
+        case JobStatus.PENDING:
+            return "released: it keeps its place and no retry is used up"
+        case _:
+            return f"will run again in {settlement.delay:.1f} s"
+
+
+def _end(lease: Lease, transition: Transition) -> str:
+    match transition:
+        case Transition.QUARANTINE:
+            return "it cannot be decoded, so no attempt can succeed"
+        case Transition.SNOOZE:
+            return "nobody has served its type for too long"
+        case Transition.INTERRUPT | Transition.SUSPECT:
+            return "its outcome is unknown, and it must not be started twice (max_retries=0)"
+        case Transition.CRASH if lease.retry_count < lease.max_retries:
+            return "it has crashed its worker too often"
+        case _:
+            return f"its retries are used up ({lease.retry_count} of {lease.max_retries})"
+
+
+def _log(lease: Lease, settlement: Settlement, status: JobStatus) -> None:
+    failure = settlement.failure
+    facts: dict[str, Any] = {} if failure is None else _reason(failure)
+    facts["next"] = next_step(lease, settlement, status)
+    match status:
+        case JobStatus.COMPLETED:
+            logger.debug("job_completed", **_job(lease))
+        case JobStatus.FAILED:
+            logger.error("job_failed", **_job(lease), **facts)
+        case JobStatus.DEAD_LETTER:
+            logger.error("job_dead_lettered", **_job(lease), **facts)
+        case JobStatus.RETRYING:
+            logger.warning("job_will_retry", **_job(lease), **facts)
+        case JobStatus.SCHEDULED:
+            logger.warning("job_put_off", **_job(lease), **facts)
+        case _ if failure is None:  # never started: a shutdown may release a thousand of them
+            logger.debug("job_released", **_job(lease), **facts)
+        case _:
+            logger.warning("job_interrupted", **_job(lease), **facts)
+
+
+def _job(lease: Lease) -> dict[str, Any]:
+    return {
+        "job_id": lease.job_id,
+        "job_type": lease.job_type,
+        "queue": lease.queue_name,
+        "attempt": lease.attempt,
+    }
+
+
+def _reason(failure: Failure) -> dict[str, Any]:
+    reason = {"error_type": failure.type, "error": failure.message}
+    return {**reason, "traceback": failure.traceback} if failure.traceback else reason

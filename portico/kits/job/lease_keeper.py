@@ -1,0 +1,137 @@
+"""Keeping what is held, and recovering what others have lost.
+
+Leases are renewed by one statement for all that the executor holds, a quarter of their length
+apart, also when it holds none: that is the owner's sign of life. Recovery settles the attempts
+whose lease ran out under somebody else; it waits for one lease length after an outage of the
+store, in which nobody could renew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from portico.exceptions import QueueConnectionError
+from portico.kits.job.journal import Journal
+from portico.kits.job.outage import Outage
+from portico.ports.job import JobStatus
+from portico.ports.job_executor import JobExecutor
+from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import Answer, Failure, Lease, Renewal
+
+Clock = Callable[[], float]
+
+VANISHED = Failure(
+    "WorkerLostError", "The lease ran out: the supervisor that ran this job vanished"
+)
+
+_BATCH = 1000
+
+
+def uptime() -> float:
+    """Seconds on a clock that goes on while the machine is suspended, where there is one."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class LeaseKeeper:
+    """Renews and recovers at its own pace; `renew` may be called in between at any time."""
+
+    def __init__(
+        self,
+        queue: JobQueueAdapter,
+        executor: JobExecutor,
+        journal: Journal,
+        outage: Outage,
+        *,
+        lease_seconds: float,
+        clock: Clock = uptime,
+    ) -> None:
+        self._queue = queue
+        self._executor = executor
+        self._journal = journal
+        self._outage = outage
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._renewed_at = clock()
+        self._told_to_stop: set[bytes] = set()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether leases may have run out unnoticed: the process was stopped, or suspended."""
+        return self._clock() - self._renewed_at > self._lease_seconds / 2
+
+    async def keep(self) -> None:
+        """Renew for ever, a quarter of a lease apart on a clock that sees a suspended machine."""
+        pause = self._lease_seconds / 4
+        while True:
+            await asyncio.sleep(min(1.0, pause / 4))
+            if not self._outage.on and self._clock() - self._renewed_at >= pause:
+                try:
+                    await self.renew()
+                except QueueConnectionError as error:
+                    self._outage.begin(error)
+
+    async def renew(self) -> None:
+        """Renew all that is held; give up what is lost, stop what someone asked to stop.
+
+        Raises:
+            QueueConnectionError: the store cannot be reached; nothing is given up for that.
+        """
+        started_at = self._clock()
+        leases = self._executor.held()
+        renewals = await self._queue.renew(leases)
+        self._renewed_at = started_at
+        held = {lease.token for lease in self._executor.held()}  # some have ended meanwhile
+        self._forfeit([
+            lease for lease, renewal in zip(leases, renewals, strict=True)
+            if lease.token in held and renewal.answer in (Answer.LOST, Answer.NOT_FOUND)
+        ])  # fmt: skip
+        self._cancel(leases, renewals, held)
+
+    async def recover(self) -> None:
+        """Settle the attempts whose lease ran out; tell the handlers of those that are dead.
+
+        Raises:
+            QueueConnectionError: the store cannot be reached.
+        """
+        more = True
+        while more:
+            found = await self._queue.recover(_BATCH)
+            for lease, status in found:
+                self._journal.recovered(lease, status, VANISHED)
+                if status is JobStatus.DEAD_LETTER:
+                    self._executor.mourn(lease, VANISHED)
+            more = len(found) >= _BATCH
+
+    async def keep_recovering(self) -> None:
+        """Recover for ever, a sixth of a lease apart, more or less: others do so too."""
+        while True:
+            await asyncio.sleep(self._lease_seconds / 6 * random.uniform(0.75, 1.25))  # noqa: S311
+            if self._outage.seconds_since > self._lease_seconds:
+                try:
+                    await self.recover()
+                except QueueConnectionError as error:
+                    self._outage.begin(error)
+
+    def _forfeit(self, lost: Sequence[Lease]) -> None:
+        if lost:
+            self._executor.forfeit(lost)
+            for lease in lost:
+                self._journal.lease_lost(lease)
+
+    def _cancel(
+        self, leases: Sequence[Lease], renewals: Sequence[Renewal], held: set[bytes]
+    ) -> None:
+        asked = [
+            lease
+            for lease, renewal in zip(leases, renewals, strict=True)
+            if renewal.cancel and renewal.answer is Answer.OK and lease.token in held
+        ]
+        new = [lease for lease in asked if lease.token not in self._told_to_stop]
+        self._told_to_stop = {lease.token for lease in asked}
+        if new:
+            self._executor.cancel(new)

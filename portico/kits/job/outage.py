@@ -1,0 +1,59 @@
+"""The time in which the store cannot be reached: how long to wait, and what to say, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+
+from portico.exceptions import QueueConnectionError
+from portico.kits.job.retry import RetryPolicy
+from portico.utils.logging import get_logger
+
+_PAUSES = RetryPolicy(base_delay=0.2, max_delay=5.0)
+
+logger = get_logger(__name__)
+
+
+class Outage:
+    """Whether there is one, and since when there is none."""
+
+    def __init__(self, began: Callable[[], None], clock: Callable[[], float]) -> None:
+        self.on = False
+        self._began = began
+        self._clock = clock
+        self._attempts = 0
+        self._ended_at = -inf
+
+    @property
+    def seconds_since(self) -> float:
+        """Seconds since the last one ended; 0 while it lasts."""
+        return 0.0 if self.on else self._clock() - self._ended_at
+
+    def begin(self, error: QueueConnectionError) -> None:
+        """The store could not be reached; said in the log once per outage."""
+        if not self.on:
+            self.on, self._attempts = True, 0
+            logger.error("store_unreachable", error=str(error))
+            self._began()
+
+    async def rest(self, stopping: asyncio.Event, longest_when_stopping: float) -> None:
+        """Let the store recover: 0.1 to 0.2 seconds at first, 2.5 to 5 in the end.
+
+        Who is stopping has little time left: it does not rest long, nor to the end.
+        """
+        seconds = _PAUSES.delay(self._attempts)
+        self._attempts += 1
+        if stopping.is_set():
+            await asyncio.sleep(min(seconds, longest_when_stopping))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stopping.wait()
+
+    def end(self, waiting: int) -> None:
+        """The store answered, and so many settlements that had waited for it are done."""
+        if self.on:
+            self.on, self._ended_at = False, self._clock()
+            logger.warning("store_back", settlements_waited=waiting, attempts=self._attempts)

@@ -1,0 +1,129 @@
+"""Jobs as asyncio tasks of this process: what `WorkerManager` runs them in.
+
+Nothing here can stop a handler that holds the loop, or one that goes on after its cancellation:
+that takes a process of its own. Such a job is given up when the executor drains, and said so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from portico.kits.job.execution import Execution
+from portico.kits.job.judgement import Stop, judge_stopped
+from portico.ports.job_executor import JobExecutor, Outcome, Verdict
+from portico.ports.job_handler import JobHandler
+from portico.ports.leasing import Failure, Lease
+from portico.utils.logging import get_logger
+
+UNWIND = 2.0
+"""Seconds that a cancelled handler has to end."""
+
+logger = get_logger(__name__)
+
+
+class TaskExecutor(JobExecutor):
+    """Runs up to `concurrency` jobs at a time on the loop in which it is built."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, JobHandler],
+        concurrency: int = 10,
+        job_timeout: float | None = None,
+        *,
+        retry_returned_failures: bool = False,
+        unwind: float = UNWIND,
+    ) -> None:
+        """Build it inside of the running loop.
+
+        Args:
+            handlers: the handlers by job type.
+            concurrency: jobs that run at the same time.
+            job_timeout: soft deadline of each job in seconds; `None` sets none.
+            retry_returned_failures: judge `JobResult(success=False)` like a raised exception.
+            unwind: seconds that a cancelled handler has to end.
+        """
+        self._execution = Execution(handlers, retry_returned_failures=retry_returned_failures)
+        self._concurrency = concurrency
+        self._job_timeout = job_timeout
+        self._unwind = unwind
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[asyncio.Task[Verdict], Lease] = {}
+        self._mourning: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
+        self._changed: Callable[[], None] = _nobody_listens
+        self._draining = False
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self._changed = callback
+
+    def free(self) -> int:
+        return 0 if self._draining else self._concurrency - len(self._running)
+
+    def submit(self, leases: Sequence[Lease]) -> None:
+        start, timeout = self._execution.run, self._job_timeout
+        for lease in leases:
+            task = self._loop.create_task(start(lease, timeout))
+            self._running[task] = lease
+            task.add_done_callback(self._ended)
+
+    def finished(self) -> list[Outcome]:
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def held(self) -> list[Lease]:
+        return list(self._running.values())
+
+    def forfeit(self, leases: Sequence[Lease]) -> None:
+        for task in self._tasks_of(leases):
+            del self._running[task]
+            self._execution.interrupt(task)
+        self._changed()
+
+    def cancel(self, leases: Sequence[Lease]) -> None:
+        for task in self._tasks_of(leases):
+            self._execution.cancel(task)
+
+    def mourn(self, lease: Lease, failure: Failure) -> None:
+        task = self._loop.create_task(self._execution.mourn(lease, failure))
+        self._mourning.add(task)
+        task.add_done_callback(self._mourning.discard)
+
+    async def drain(self, grace: float) -> None:
+        self._draining = True
+        await self._ended_within(grace)
+        for task in list(self._running):
+            self._execution.interrupt(task)
+        for mourner in list(self._mourning):
+            mourner.cancel()
+        await self._ended_within(self._unwind)
+        self._give_up()
+
+    async def _ended_within(self, seconds: float) -> None:
+        tasks: set[asyncio.Task[Any]] = {*self._running, *self._mourning}
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _give_up(self) -> None:
+        """Report as interrupted what goes on after its cancellation."""
+        for lease in self._running.values():
+            logger.error("job_ignores_cancellation", job_id=lease.job_id, job_type=lease.job_type)
+            self._outcomes.append(Outcome(lease, judge_stopped(Stop.INTERRUPT)[0]))
+        self._running.clear()
+        self._changed()
+
+    def _ended(self, task: asyncio.Task[Verdict]) -> None:
+        verdict = self._execution.verdict(task)
+        lease = self._running.pop(task, None)
+        if lease is not None:  # neither forfeited nor given up
+            self._outcomes.append(Outcome(lease, verdict))
+            self._changed()
+
+    def _tasks_of(self, leases: Iterable[Lease]) -> list[asyncio.Task[Verdict]]:
+        tokens = {lease.token for lease in leases}
+        return [task for task, lease in self._running.items() if lease.token in tokens]
+
+
+def _nobody_listens() -> None:
+    """Stand in for the callback until there is one."""
