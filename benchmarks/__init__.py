@@ -1,0 +1,1 @@
+"""How fast Portico is, and how fast its parts could be at most."""

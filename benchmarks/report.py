@@ -1,0 +1,86 @@
+"""What the benchmarks print, and what they write down."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.samples import Summary
+
+_DISTRIBUTIONS = ("portico-jobs", "msgspec", "uvloop", "structlog")
+
+
+def print_rates(console: Console, title: str, rates: Mapping[str, Sequence[float]]) -> None:
+    """A table with a row per thing measured, in jobs per second."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("jobs/s")
+    for heading in ("median", "lowest", "highest", "spread"):
+        table.add_column(heading, justify="right")
+    for name, values in rates.items():
+        summary = Summary.of(values)
+        table.add_row(
+            name,
+            *(f"{value:,.0f}" for value in (summary.median, summary.lowest, summary.highest)),
+            f"{summary.spread:.0%}",
+        )
+    console.print(table)
+
+
+def print_ratio(console: Console, ratios: Sequence[float], limit: str) -> None:
+    """How much of the raw limit was reached, run by run."""
+    summary = Summary.of(ratios)
+    console.print(
+        f"ratio to the raw limit ({limit}): [bold]{summary.median:.2f}[/], "
+        f"from {summary.lowest:.2f} to {summary.highest:.2f}",
+        soft_wrap=True,
+    )
+
+
+def print_batches(console: Console, jobs_per_exchange: Sequence[float]) -> None:
+    """How well the store's costs are shared."""
+    console.print(f"jobs per exchange with the store: {Summary.of(jobs_per_exchange).median:.0f}")
+
+
+def write_json(path: Path, measured: Mapping[str, Any]) -> None:
+    """The raw samples, with what they were measured on."""
+    document = {"machine": machine(), "versions": versions(), **measured}
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """What may explain a figure."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of all that the hot path runs through."""
+    return {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        **{name: version(name) for name in _DISTRIBUTIONS},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")

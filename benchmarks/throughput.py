@@ -1,0 +1,92 @@
+"""The dequeue-to-acknowledge rate: first the jobs, then the supervisor, until all are done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks import noop
+from benchmarks.composition import composed
+from benchmarks.samples import Sample, Timeline
+from portico import compose
+from portico.kits.job.pipeline import Pipeline
+from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import Answer, Exchange, Settlement
+
+INSERT_BATCH = 1000
+
+OnDone = Callable[[int], None]
+
+
+def nobody(_: int) -> None:
+    """Told the progress, and does nothing."""
+
+
+async def measure(queue_url: str, workers: int, jobs: int, on_done: OnDone = nobody) -> Sample:
+    """Run no-op jobs once.
+
+    Args:
+        queue_url: an empty queue; for SQLite a file that does not exist yet.
+        workers: how many worker processes.
+        jobs: how many jobs.
+        on_done: told after each exchange how many jobs the store has as completed.
+    """
+    queue = compose.job_queue(queue_url)
+    await queue.initialize()
+    try:
+        enqueue_rate = await _enqueue(queue, jobs)
+        count = _Count(queue, jobs, on_done)
+        async with composed(queue, workers) as pipeline:
+            await _run_until(pipeline, count.complete)
+    finally:
+        await queue.close()
+    return Sample(
+        jobs=jobs,
+        rate=count.timeline.rate(),
+        enqueue_rate=enqueue_rate,
+        exchanges=count.exchanges,
+    )
+
+
+async def _enqueue(queue: JobQueueAdapter, jobs: int) -> float:
+    drafts = noop.drafts(jobs)
+    start = time.perf_counter()
+    for first in range(0, jobs, INSERT_BATCH):
+        await queue.insert(drafts[first : first + INSERT_BATCH])
+    return jobs / (time.perf_counter() - start)
+
+
+async def _run_until(pipeline: Pipeline, complete: asyncio.Event) -> None:
+    """Run the pipeline until all jobs are done, or until it breaks."""
+    work = asyncio.create_task(pipeline.run())
+    done = asyncio.create_task(complete.wait())
+    await asyncio.wait([work, done], return_when=asyncio.FIRST_COMPLETED)
+    done.cancel()
+    pipeline.stop(0)
+    await work
+
+
+class _Count:
+    """Sits in front of a queue's `exchange` and counts the completions that it confirms."""
+
+    def __init__(self, queue: JobQueueAdapter, jobs: int, on_done: OnDone) -> None:
+        self.timeline = Timeline(jobs)
+        self.complete = asyncio.Event()
+        self.exchanges = 0
+        self._exchange = queue.exchange
+        self._on_done = on_done
+        queue.exchange = self.exchange  # type: ignore[method-assign]  # cheaper than a wrapper
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        answer = await self._exchange(settlements, queues, limit)
+        self.exchanges += 1
+        if settlements:
+            confirmed = sum(receipt.answer is Answer.OK for receipt in answer.receipts)
+            self.timeline.add(time.perf_counter(), confirmed)
+            self._on_done(self.timeline.done)
+        if self.timeline.complete:
+            self.complete.set()
+        return answer
