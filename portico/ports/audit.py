@@ -106,6 +106,9 @@ class AuditSummary:
 class AuditAdapter(ABC):
     """Keeps audit events."""
 
+    async def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Write what is waiting and let go of every connection. May be called twice."""
+
     @abstractmethod
     async def log_event(self, event: AuditEvent) -> None:
         """Store one event. Never raises to the caller: a failure goes to the log."""

@@ -87,7 +87,7 @@ def decode(body: bytes | str) -> dict[str, Any]:
     Raises:
         ValueError: it is not a JSON object.
     """
-    value = json.loads(body)
+    value = json.loads(body if isinstance(body, str) else body.decode())  # spares a guess
     if not isinstance(value, dict):
         raise ValueError(f"stored document is {_article(value)}, not an object")
     return value
@@ -127,7 +127,7 @@ def _bounded(body: bytes, name: str, limit: int) -> bytes:
 
 def _shallow(body: bytes) -> bool:
     """Cheap and sure: with at most 64 opening brackets nothing is nested deeper than that."""
-    return body.count(b"{") + body.count(b"[") <= MAX_DEPTH
+    return len(body) <= 2 * MAX_DEPTH or body.count(b"{") + body.count(b"[") <= MAX_DEPTH
 
 
 def _depth(body: bytes) -> int:

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from portico.ports.job import Job, JobStatus
+from portico.ports.job import CANCELLED_MESSAGE, Job, JobStatus
 
 
 class Inserted(NamedTuple):
@@ -70,6 +70,10 @@ class Failure(NamedTuple):
     type: str
     message: str
     traceback: str = ""
+
+
+CANCELLED = Failure("Cancelled", CANCELLED_MESSAGE)
+"""How a job ends that someone cancelled, waiting or running."""
 
 
 class Transition(str, Enum):

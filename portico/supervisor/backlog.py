@@ -79,8 +79,7 @@ class Backlog:
             self.moved_at = monotonic()
 
     def _level(self, takers: Sequence[Member]) -> float:
-        estimate = self.times.estimate
-        waiting = sum(estimate(lease.job_type) or 0.0 for lease in self.jobs)
+        waiting = len(self.jobs) * (self.times.mean or 0.0)
         return dispatch.level([member.load for member in takers], waiting)
 
     def _give(self, member: Member, level: float, given: dict[Member, list[Assignment]]) -> bool:

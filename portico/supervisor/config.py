@@ -39,6 +39,7 @@ class SupervisorConfig:
     retry_returned_failures: bool = False
     log_level: str = "INFO"
     log_format: str = "console"
+    audit_url: str | None = None
     pid_file: str | None = None
     check: bool = False
 

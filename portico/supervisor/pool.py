@@ -16,7 +16,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from portico.ports.job import CANCELLED_MESSAGE
 from portico.ports.job_executor import (
     Completed,
     Failed,
@@ -24,7 +23,7 @@ from portico.ports.job_executor import (
     Outcome,
     Released,
 )
-from portico.ports.leasing import Failure, Lease
+from portico.ports.leasing import CANCELLED, Failure, Lease
 from portico.supervisor import deadlines, dispatch, inquest, wire
 from portico.supervisor.assignment import Assignment, Fate
 from portico.supervisor.backlog import Backlog
@@ -281,8 +280,7 @@ class ProcessPool(JobExecutor):
         if outcome is None or fate is Fate.FORFEITED:
             return
         if fate is Fate.CANCELLED and not isinstance(outcome.verdict, Completed):
-            reason = Failure("JobCancelled", CANCELLED_MESSAGE)
-            outcome = Outcome(outcome.lease, Failed(reason, retryable=False))
+            outcome = Outcome(outcome.lease, Failed(CANCELLED, retryable=False))
         self._outcomes.append(outcome)
 
     # Deaths

@@ -251,6 +251,12 @@ SETTINGS: tuple[Setting, ...] = (
         "console",
     ),
     Setting(
+        ("--audit-url",),
+        any_text,
+        "Keep an audit trail of every job that ends here, such as sqlite:///audit.db.",
+        "URL",
+    ),
+    Setting(
         ("--pid-file",),
         any_text,
         "Write the process id here; a second supervisor refuses to start.",

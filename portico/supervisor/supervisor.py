@@ -16,14 +16,14 @@ from time import monotonic
 
 from portico import compose
 from portico.exceptions import ConfigurationError, QueueConnectionError
-from portico.kits.job.execution import ON_FAILURE_TIMEOUT
+from portico.kits.job.job_audit import JobAudit
 from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor import birth, notify, orphans, wire
+from portico.supervisor.assembly import crew_of, launcher_of, pool_of
 from portico.supervisor.config import SupervisorConfig
-from portico.supervisor.crew import BootError, Crew
-from portico.supervisor.launch import AppError, Launcher, SpawnLauncher, ZygoteLauncher
-from portico.supervisor.pool import ProcessPool
+from portico.supervisor.crew import BootError
+from portico.supervisor.launch import AppError
 from portico.supervisor.requests import StoreDesk
 from portico.supervisor.settings import DEFAULT_APP
 from portico.utils.logging import get_logger
@@ -38,7 +38,6 @@ EXIT_INTERNAL = 70
 EXIT_UNSETTLED = 75
 EXIT_QUIT = 128 + signal.SIGQUIT
 
-LOG_FD = 2
 _SWEEP = 2.0
 
 logger = get_logger(__name__)
@@ -50,22 +49,17 @@ class Supervisor:
     def __init__(self, config: SupervisorConfig) -> None:
         self._config = config
         self._queue: JobQueueAdapter = compose.job_queue(config.queue_url, lease=config.lease)
-        self._crew = Crew(config, self._launcher(), LOG_FD, self._hello)
+        self._audit = compose.audit(config.audit_url) if config.audit_url else None
+        self._crew = crew_of(config)
         self._desk = StoreDesk(self._queue)
-        self._pool = ProcessPool(
-            self._crew,
-            job_timeout=config.job_timeout,
-            on_failure_timeout=ON_FAILURE_TIMEOUT,
-            kill_grace=config.kill_grace,
-            max_memory=config.max_memory_per_worker,
-            on_request=self._desk.take,
-        )
+        self._pool = pool_of(config, self._crew, self._desk.take)
         self._pipeline = Pipeline(
             self._queue,
             self._pool,
             config.queues,
             lease_seconds=config.lease,
             drain_when_empty=config.drain,
+            audit=JobAudit(self._audit) if self._audit else None,
         )
         self._stops = 0
         self._working = False
@@ -90,6 +84,8 @@ class Supervisor:
             await self._desk.close()
             sweep.cancel()
             await self._queue.close()
+            if self._audit is not None:
+                await self._audit.close()
         return self._summary()
 
     async def _start_and_work(self) -> None:
@@ -122,8 +118,8 @@ class Supervisor:
         if config.app == DEFAULT_APP:
             logger.info(
                 "bundled_examples",
-                note="no --app was given, so the handlers of portico.examples are served; "
-                "give --app yourmodule:app to serve your own",
+                note="the handlers of portico.examples are served; give --app yourmodule:app "
+                "to serve your own",
             )
         if config.queue_url.startswith("memory:"):
             logger.warning(
@@ -149,23 +145,6 @@ class Supervisor:
             )
             return EXIT_UNSETTLED
         return EXIT_DRAINED
-
-    def _launcher(self) -> Launcher:
-        kinds = {"zygote": ZygoteLauncher, "spawn": SpawnLauncher}
-        return kinds[self._config.start_method](self._config.app)
-
-    def _hello(self, number: int) -> wire.Hello:
-        config = self._config
-        return wire.Hello(
-            worker=number,
-            supervisor=os.getpid(),
-            concurrency=config.concurrency,
-            job_timeout=config.job_timeout,
-            on_failure_timeout=ON_FAILURE_TIMEOUT,
-            retry_returned_failures=config.retry_returned_failures,
-            log_level=config.log_level,
-            log_format=config.log_format,
-        )
 
     async def _sweep(self) -> None:
         while True:
@@ -214,7 +193,9 @@ class Supervisor:
             logger.warning("reload_ignored", note="the supervisor is stopping")
             return
         logger.info("reloading", app=self._config.app)
-        reload = asyncio.get_running_loop().create_task(self._crew.reload(self._launcher()))
+        reload = asyncio.get_running_loop().create_task(
+            self._crew.reload(launcher_of(self._config))
+        )
         self._reloads.add(reload)
         reload.add_done_callback(self._reloads.discard)
 

@@ -359,3 +359,21 @@ async def test_concurrency_runs_several_jobs_in_one_worker(
     assert here.ledger.count("END") == 0
     for job in jobs:
         assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
+
+
+async def test_an_audit_trail_is_kept_of_every_job_that_ends(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    done = await queue.enqueue(make_job(job_type="test.fine"))
+    failed = await queue.enqueue(make_job(job_type="test.give_up"))
+    url = f"sqlite:///{here.folder / 'audit.db'}"
+    supervisor = here.supervisor("--audit-url", url, "--drain")
+    assert await supervisor.ended() == 0
+    audit = compose.audit(url)
+    try:
+        (event,) = await audit.get_resource_history("job", str(done.id))
+        assert (event.details["event"], event.success) == ("completed", True)
+        (event,) = await audit.get_resource_history("job", str(failed.id))
+        assert (event.details["event"], event.success) == ("failed", False)
+    finally:
+        await audit.close()
