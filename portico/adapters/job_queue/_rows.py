@@ -1,0 +1,282 @@
+"""Stored values and the domain's: the one place where rows become jobs, records and leases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from portico.exceptions import DatabaseError
+from portico.ports import document
+from portico.ports.draft import Draft
+from portico.ports.job import WAITING, Job, JobStatus
+from portico.ports.leasing import Inserted, JobRecord, Lease
+
+STATUS = {status.value: status for status in JobStatus}
+
+PENDING = JobStatus.PENDING.value
+SCHEDULED = JobStatus.SCHEDULED.value
+RUNNING = JobStatus.RUNNING.value
+COMPLETED = JobStatus.COMPLETED.value
+FAILED = JobStatus.FAILED.value
+RETRYING = JobStatus.RETRYING.value
+DEAD_LETTER = JobStatus.DEAD_LETTER.value
+
+UNREADABLE = "portico.unreadable"
+"""Metadata key under which a listing says that a stored document could not be decoded."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MESSAGE, _TRACEBACK, _NAME = 8 * 1024, 16 * 1024, 256
+
+
+@dataclass(slots=True)
+class StoredJob:
+    """A job as a store keeps it: documents encoded, instants in microseconds since 1970 UTC.
+
+    The order of the fields is the order of the columns in a store that has columns.
+    """
+
+    seq: int
+    id: bytes
+    queue_name: str
+    job_type: str
+    payload: bytes
+    priority: int
+    max_retries: int
+    scheduled_at: int | None
+    created_by: bytes | None
+    created_at: int
+    metadata: bytes
+    status: str
+    run_at: int
+    """Due since, or from, this instant; decides the order within a priority."""
+    retry_count: int = 0
+    attempt: int = 0
+    nonce: bytes | None = None
+    """The random part of the newest attempt's token; stays when the attempt has ended."""
+    settled_as: str | None = None
+    """The transition that ended the newest attempt."""
+    release_count: int = 0
+    snooze_count: int = 0
+    snoozed_since: int | None = None
+    """When the present row of snoozes began."""
+    crash_count: int = 0
+    expiry_count: int = 0
+    suspect: int = 0
+    cancel_requested: int = 0
+    ended_by_attempt: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback: str | None = None
+    result: bytes | None = None
+    owner: str | None = None
+
+
+Row = TypeVar("Row", bound=StoredJob)
+
+
+def micros(instant: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def instant(value: int | None) -> datetime | None:
+    """The aware datetime of a stored instant."""
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def stored_of(kind: type[Row], draft: Draft, seq: int, now: int) -> Row:
+    """A new row. Only an instant in the future makes it SCHEDULED."""
+    scheduled_at = None if draft.scheduled_at is None else micros(draft.scheduled_at)
+    later = scheduled_at is not None and scheduled_at > now
+    return kind(
+        seq,
+        draft.id.bytes,
+        draft.queue_name,
+        draft.job_type,
+        draft.payload,
+        draft.priority,
+        draft.max_retries,
+        scheduled_at,
+        draft.created_by.bytes if draft.created_by else None,
+        now,
+        draft.metadata,
+        SCHEDULED if later else PENDING,
+        now if scheduled_at is None else scheduled_at,
+    )
+
+
+def inserted(status: str, created_at: int) -> Inserted:
+    """What `insert` answers for a draft that it stored."""
+    return Inserted(STATUS[status], _EPOCH + timedelta(microseconds=created_at))
+
+
+def lease_of(row: StoredJob) -> Lease:
+    """The lease of the running attempt."""
+    return Lease(
+        row.id,
+        token_of(row.attempt, row.nonce or b""),
+        row.attempt,
+        row.queue_name,
+        row.job_type,
+        row.payload,
+        row.priority,
+        row.max_retries,
+        row.retry_count,
+        row.scheduled_at,
+        row.started_at or 0,
+        row.created_at,
+        row.created_by,
+        row.metadata,
+        row.error_message,
+        bool(row.suspect),
+    )
+
+
+def token_of(attempt: int, nonce: bytes) -> bytes:
+    """A token: the attempt in four bytes, then the random part."""
+    return attempt.to_bytes(4, "big") + nonce
+
+
+def attempt_of(token: bytes) -> tuple[int, bytes]:
+    """The attempt and the random part of a token; of a malformed one, what matches no row."""
+    return int.from_bytes(token[:4], "big"), token[4:]
+
+
+def job_of_lease(lease: Lease) -> Job:
+    """The job as it was leased.
+
+    Raises:
+        ValueError: a stored document cannot be decoded.
+    """
+    return Job(
+        id=lease.job_id,
+        queue_name=lease.queue_name,
+        job_type=lease.job_type,
+        payload=document.decode(lease.payload),
+        priority=lease.priority,
+        max_retries=lease.max_retries,
+        retry_count=lease.retry_count,
+        scheduled_at=instant(lease.scheduled_at),
+        started_at=instant(lease.started_at),
+        status=JobStatus.RUNNING,
+        error_message=lease.error_message,
+        created_by=None if lease.created_by is None else UUID(bytes=lease.created_by),
+        created_at=instant(lease.created_at),
+        metadata=document.decode(lease.metadata),
+    )
+
+
+def job_of(row: StoredJob) -> Job:
+    """The job of a row.
+
+    Raises:
+        DatabaseError: a stored document cannot be decoded; the message names the job.
+    """
+    try:
+        return _job(row, document.decode(row.payload), document.decode(row.metadata))
+    except ValueError as error:
+        job_id = UUID(bytes=row.id)
+        raise DatabaseError(
+            f"job {job_id} cannot be read: its stored payload or metadata is damaged ({error}); "
+            "it is dead-lettered when it is leased",
+            {"job_id": str(job_id)},
+            error,
+        ) from error
+
+
+def job_for_listing(row: StoredJob) -> Job:
+    """The job of a row, with a damaged document shown as empty and named in the metadata."""
+    try:
+        return job_of(row)
+    except DatabaseError as error:
+        return _job(row, {}, {UNREADABLE: error.message})
+
+
+def _job(row: StoredJob, payload: dict[str, Any], metadata: dict[str, Any]) -> Job:
+    ended_at = instant(row.ended_at)
+    return Job(
+        id=UUID(bytes=row.id),
+        queue_name=row.queue_name,
+        job_type=row.job_type,
+        payload=payload,
+        priority=row.priority,
+        max_retries=row.max_retries,
+        retry_count=row.retry_count,
+        scheduled_at=instant(row.scheduled_at),
+        started_at=instant(row.started_at),
+        completed_at=ended_at if row.status == COMPLETED else None,
+        failed_at=ended_at if row.status in (FAILED, DEAD_LETTER) else None,
+        status=STATUS[row.status],
+        error_message=row.error_message,
+        created_by=None if row.created_by is None else UUID(bytes=row.created_by),
+        created_at=instant(row.created_at),
+        metadata=metadata,
+    )
+
+
+def result_of(row: StoredJob) -> dict[str, Any] | None:
+    """The result of a COMPLETED job.
+
+    Raises:
+        DatabaseError: the stored result cannot be decoded; the message names the job.
+    """
+    if row.status != COMPLETED:
+        return None
+    try:
+        return {} if row.result is None else document.decode(row.result)
+    except ValueError as error:
+        job_id = UUID(bytes=row.id)
+        raise DatabaseError(
+            f"the result of job {job_id} cannot be read: {error}", {"job_id": str(job_id)}, error
+        ) from error
+
+
+def record_of(row: StoredJob) -> JobRecord:
+    """Everything a row says, as an operator wants to see it, damaged documents included."""
+    job = job_for_listing(row)
+    try:
+        result = result_of(row)
+    except DatabaseError as error:
+        result = {UNREADABLE: error.message}
+    return JobRecord(
+        job=job,
+        attempt=row.attempt,
+        release_count=row.release_count,
+        snooze_count=row.snooze_count,
+        crash_count=row.crash_count,
+        expiry_count=row.expiry_count,
+        suspect=bool(row.suspect),
+        ended_by_attempt=bool(row.ended_by_attempt),
+        cancel_requested=bool(row.cancel_requested),
+        error_type=row.error_type,
+        traceback=row.traceback,
+        result=result,
+        due_at=instant(row.run_at) if job.status in WAITING else None,
+        owner=row.owner if job.status is JobStatus.RUNNING else None,
+    )
+
+
+def message_text(text: str) -> str:
+    """An error message as every store can keep it: valid, without NUL, at most 8 KiB."""
+    return _clean(text, _MESSAGE)
+
+
+def traceback_text(text: str) -> str:
+    """A traceback as every store can keep it; of a long one the end, which says what happened."""
+    cleaned = _clean(text, len(text) * 4)
+    return cleaned[-_TRACEBACK:] if len(cleaned) > _TRACEBACK else cleaned
+
+
+def type_text(text: str) -> str:
+    """An error's type name as every store can keep it."""
+    return _clean(text, _NAME)
+
+
+def _clean(text: str, limit: int) -> str:
+    body = text.replace("\0", "\ufffd").encode("utf-8", "replace")
+    return body[:limit].decode("utf-8", "ignore")

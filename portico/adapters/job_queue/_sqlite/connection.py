@@ -1,0 +1,170 @@
+"""Opening the database file, and SQLite's errors in Portico's words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from portico.adapters.job_queue._sqlite import wake_file
+from portico.adapters.job_queue._sqlite.schema import upgrade
+from portico.exceptions import (
+    ConfigurationError,
+    DatabaseError,
+    PorticoError,
+    QueueConnectionError,
+)
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another process's transaction."""
+_CACHE_KIB = 32 * 1024
+_STATEMENTS = 256
+_WAL_PAGES = 4000
+_WAL_BYTES = 64 * 1024 * 1024
+
+_UNREACHABLE = {
+    sqlite3.SQLITE_BUSY: "another process has kept it locked",
+    sqlite3.SQLITE_LOCKED: "another connection has kept it locked",
+    sqlite3.SQLITE_FULL: "the disk is full; nothing was changed, free some space",
+    sqlite3.SQLITE_IOERR: "the disk cannot be read or written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_READONLY: "it has become read-only",
+    sqlite3.SQLITE_PROTOCOL: "its locks cannot be had",
+    sqlite3.SQLITE_NOMEM: "there is no memory left",
+}
+_UNUSABLE = {
+    sqlite3.SQLITE_READONLY: "it is read-only; give this user the right to write it",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; this user must be able to write the file and "
+    "its directory",
+    sqlite3.SQLITE_PERM: "this user may not open it",
+    sqlite3.SQLITE_NOTADB: "it is not an SQLite database; name another file",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; restore a copy, or name another file",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the database is, and how it is to be kept."""
+
+    url: str
+    path: Path
+    full: bool = True
+    """Whether a commit survives a power cut."""
+
+    def __str__(self) -> str:
+        return f"queue URL {self.url}: {self.path}"
+
+
+def prepare(place: Place) -> None:
+    """Create the file for this user alone, or say why it cannot be used.
+
+    Raises:
+        ConfigurationError: the directory is missing, or the file is one or read-only.
+        OSError: the file cannot be created.
+    """
+    directory = place.path.parent
+    if not directory.is_dir():
+        raise ConfigurationError(f"{place}: there is no directory {directory}; create it")
+    if place.path.is_dir():
+        raise ConfigurationError(f"{place} is a directory; name a file")
+    try:
+        os.close(os.open(place.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        # Not opened here: closing it would drop the locks of this process's other connections.
+        if not os.access(place.path, os.W_OK, effective_ids=True):
+            raise ConfigurationError(
+                f"{place} is read-only; give this user the right to write it"
+            ) from None
+
+
+def open_writer(place: Place) -> sqlite3.Connection:
+    """Connect for writing, and create or upgrade the schema.
+
+    Raises:
+        ConfigurationError: the file cannot be used as it is.
+        QueueConnectionError: it cannot be reached right now.
+    """
+    try:
+        prepare(place)
+        with _alone(place):
+            connection = connect(place)
+            try:
+                _write_ahead(connection, place)
+                upgrade(connection, str(place))
+            except BaseException:
+                connection.close()
+                raise
+    except sqlite3.Error as error:
+        raise _refused(error, place) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"{place} cannot be opened ({error.strerror}); this user must be able to write the "
+            "file and its directory",
+            cause=error,
+        ) from error
+    return connection
+
+
+def connect(place: Place) -> sqlite3.Connection:
+    """Open a connection to a file that exists."""
+    connection = sqlite3.connect(
+        f"{place.path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
+    )
+    connection.execute(f"PRAGMA synchronous = {'FULL' if place.full else 'NORMAL'}")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+    return connection
+
+
+def _write_ahead(connection: sqlite3.Connection, place: Place) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise ConfigurationError(
+            f"{place} cannot use a write-ahead log (journal mode stays {mode!r}); put it on a "
+            "local file system"
+        )
+
+
+@contextmanager
+def _alone(place: Place) -> Iterator[None]:
+    """One process at a time: two that switch a new file to WAL at once get in each other's way."""
+    descriptor = wake_file.open_for(place.path)
+    try:
+        if descriptor is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _refused(error: sqlite3.Error, place: Place) -> PorticoError:
+    reason = _UNUSABLE.get(primary_code(error))
+    if reason is None:
+        return translated(error, place)
+    return ConfigurationError(f"{place} cannot be used: {reason}", cause=error)
+
+
+def translated(error: sqlite3.Error, place: Place) -> PorticoError:
+    """The error as callers know it."""
+    reason = _UNREACHABLE.get(primary_code(error))
+    if reason is None:
+        return DatabaseError(f"{place.path}: {error}", cause=error)
+    return QueueConnectionError(
+        f"the queue {place.path} cannot be used right now: {reason} ({error})", cause=error
+    )
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without the detail in its upper bytes; 0 when it has none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

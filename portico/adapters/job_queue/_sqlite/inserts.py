@@ -1,0 +1,97 @@
+"""Inserts that come while the writer is busy become one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from portico.adapters.job_queue._sqlite import reading
+from portico.exceptions import QueueConnectionError
+from portico.ports.draft import Draft
+from portico.ports.leasing import Inserted
+
+Work = Callable[[sqlite3.Connection], None]
+
+
+class _Waiting(NamedTuple):
+    drafts: Sequence[Draft]
+    waiter: asyncio.Future[list[Inserted | None]]
+
+
+_AT_ONCE = 2000
+"""Drafts after which a transaction takes no more callers, so that others get their turn."""
+
+
+class Inserts:
+    """Collects drafts until the writer takes them, and hands each caller its own answers.
+
+    Callers are coroutines of one event loop, the writer is a thread: appending to the list and
+    deleting its head are single steps that both may do at any time.
+    """
+
+    def __init__(
+        self, clock: Callable[[], int], submit: Callable[[Work], asyncio.Future[None]]
+    ) -> None:
+        self._clock = clock
+        self._submit = submit
+        self._waiting: list[_Waiting] = []
+
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        """Store drafts together with those of whoever else waits."""
+        waiter: asyncio.Future[list[Inserted | None]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(drafts, waiter))
+        if len(self._waiting) == 1:
+            self._begin()
+        return await waiter
+
+    def _begin(self) -> None:
+        taken: list[_Waiting] = []
+        answers: list[Inserted | None] = []
+
+        def work(connection: sqlite3.Connection) -> None:
+            taken.extend(self._take())
+            drafts = [draft for one in taken for draft in one.drafts]
+            answers.extend(reading.insert(connection, drafts, self._clock()))
+
+        def finished(done: asyncio.Future[None]) -> None:
+            error = done.exception()
+            if error is not None:
+                _refuse(taken or self._take(), error)
+            else:
+                _answer(taken, answers)
+            if self._waiting:
+                self._begin()
+
+        try:
+            self._submit(work).add_done_callback(finished)
+        except QueueConnectionError as error:
+            while self._waiting:
+                _refuse(self._take(), error)
+
+    def _take(self) -> list[_Waiting]:
+        count = drafts = 0
+        for one in self._waiting:
+            drafts += len(one.drafts)
+            if count and drafts > _AT_ONCE:
+                break
+            count += 1
+        taken = self._waiting[:count]
+        del self._waiting[:count]
+        return taken
+
+
+def _refuse(taken: list[_Waiting], error: BaseException) -> None:
+    for one in taken:
+        if not one.waiter.done():
+            one.waiter.set_exception(error)
+
+
+def _answer(taken: list[_Waiting], answers: list[Inserted | None]) -> None:
+    start = 0
+    for drafts, waiter in taken:
+        end = start + len(drafts)
+        if not waiter.done():
+            waiter.set_result(answers[start:end])
+        start = end

@@ -1,0 +1,213 @@
+"""Inserting, listing, counting and purging, in SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from portico.adapters.job_queue._rows import (
+    COMPLETED,
+    DEAD_LETTER,
+    FAILED,
+    RUNNING,
+    STATUS,
+    StoredJob,
+    inserted,
+    micros,
+)
+from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER
+from portico.ports.draft import Draft
+from portico.ports.job import JobStatus
+from portico.ports.leasing import Inserted, JobFilter
+
+_INSERT = """
+INSERT INTO portico_jobs (id, queue_name, job_type, payload, priority, max_retries, scheduled_at,
+    created_by, created_at, metadata, status, run_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+_ADD = """
+INSERT INTO portico_queues VALUES (?, ?)
+ON CONFLICT (queue_name) DO UPDATE SET total = total + excluded.total"""
+
+_FIND = f"SELECT {COLUMNS} FROM portico_jobs WHERE id = ?"
+
+_COUNTS = tuple(
+    f"SELECT queue_name, status, count(*) FROM portico_jobs WHERE {part} AND {{where}}"
+    " GROUP BY queue_name, status"
+    for part in ("status = 'pending'", LATER, "status = 'running'", ENDED_BADLY)
+)
+"""Every status but one, from an index of its own each; COMPLETED is the rest of the total."""
+
+
+def insert(
+    connection: sqlite3.Connection, drafts: Sequence[Draft], now: int
+) -> list[Inserted | None]:
+    """Store drafts, leaving out those whose id is taken."""
+    rows = [_row(draft, now) for draft in drafts]
+    stored: list[Inserted | None] = [inserted(row[10], now) for row in rows]
+    if len(rows) == 1:
+        if connection.execute(_INSERT, rows[0]).rowcount == 0:
+            return [None]
+        connection.execute(_ADD, (rows[0][1], 1))
+        return stored
+    connection.execute("SAVEPOINT drafts")
+    if connection.executemany(_INSERT, rows).rowcount != len(rows):
+        connection.execute("ROLLBACK TO drafts")
+        for index, row in enumerate(rows):
+            if connection.execute(_INSERT, row).rowcount == 0:
+                stored[index] = None
+    connection.execute("RELEASE drafts")
+    kept = Counter(row[1] for row, what in zip(rows, stored, strict=True) if what is not None)
+    connection.executemany(_ADD, kept.items())
+    return stored
+
+
+def _row(draft: Draft, now: int) -> tuple[Any, ...]:
+    scheduled_at = None if draft.scheduled_at is None else micros(draft.scheduled_at)
+    later = scheduled_at is not None and scheduled_at > now
+    return (
+        draft.id.bytes,
+        draft.queue_name,
+        draft.job_type,
+        draft.payload,
+        draft.priority,
+        draft.max_retries,
+        scheduled_at,
+        draft.created_by.bytes if draft.created_by else None,
+        now,
+        draft.metadata,
+        "scheduled" if later else "pending",
+        now if scheduled_at is None else scheduled_at,
+    )
+
+
+def find(connection: sqlite3.Connection, job_id: bytes) -> StoredJob | None:
+    """The row of a job."""
+    row = connection.execute(_FIND, (job_id,)).fetchone()
+    return None if row is None else StoredJob(*row)
+
+
+def page(
+    connection: sqlite3.Connection, jobs: JobFilter, limit: int, before: int | None, now: int
+) -> list[StoredJob]:
+    """Rows that match, newest first."""
+    conditions, values = _conditions(jobs, now)
+    if before is not None:
+        conditions.append("seq < ?")
+        values.append(before)
+    order = "seq"
+    if few := _few(jobs.statuses):
+        conditions.append(few)
+        order = "+seq"  # by that index, not through all rows in their order
+    # The rows are chosen by their small columns first, and fetched when they are few.
+    chosen = (
+        f"SELECT seq FROM portico_jobs WHERE {' AND '.join(conditions) or '1'}"
+        f" ORDER BY {order} DESC LIMIT ?"
+    )
+    rows = connection.execute(
+        f"SELECT {COLUMNS} FROM portico_jobs WHERE seq IN ({chosen}) ORDER BY seq DESC",
+        (*values, limit),
+    )
+    return [StoredJob(*row) for row in rows]
+
+
+def _few(statuses: Sequence[JobStatus]) -> str | None:
+    """The condition of the index that holds these statuses, if that is a short one."""
+    if statuses and set(statuses) <= {STATUS[RUNNING]}:
+        return "status = 'running'"
+    if statuses and set(statuses) <= {STATUS[FAILED], STATUS[DEAD_LETTER]}:
+        return ENDED_BADLY
+    return None
+
+
+def counts(
+    connection: sqlite3.Connection, queue_name: str | None
+) -> dict[str, dict[JobStatus, int]]:
+    """Jobs per status of one queue, or of all that hold any."""
+    where, values = ("1", ()) if queue_name is None else ("queue_name = ?", (queue_name,))
+    totals = connection.execute(
+        f"SELECT queue_name, total FROM portico_queues WHERE {where} AND total > 0", values
+    )
+    found: dict[str, dict[JobStatus, int]] = {name: {STATUS[COMPLETED]: n} for name, n in totals}
+    for query in _COUNTS:
+        for name, status, number in connection.execute(query.format(where=where), values):
+            found[name][STATUS[status]] = number
+            found[name][STATUS[COMPLETED]] -= number
+    return found
+
+
+def ended(
+    connection: sqlite3.Connection, jobs: JobFilter, limit: int, now: int
+) -> list[tuple[bytes, str]]:
+    """Ids and queues of terminal rows that match."""
+    found: list[tuple[bytes, str]] = []
+    for status in jobs.statuses:
+        conditions, values = _conditions(replace(jobs, statuses=(status,)), now)
+        if few := _few((status,)):
+            conditions.append(few)
+        elif jobs.older_than is not None:
+            conditions.append("seq <= ?")
+            values.append(_created_before(connection, now - _age(jobs.older_than)))
+        rows = connection.execute(
+            f"SELECT id, queue_name FROM portico_jobs WHERE {' AND '.join(conditions)} LIMIT ?",
+            (*values, limit - len(found)),
+        )
+        found += rows.fetchall()
+    return found
+
+
+def purge(connection: sqlite3.Connection, found: Sequence[tuple[bytes, str]]) -> int:
+    """Delete rows that were found to be terminal, if they still are."""
+    gone: Counter[str] = Counter()
+    for job_id, queue_name in found:
+        deleted = connection.execute(
+            "DELETE FROM portico_jobs WHERE id = ?"
+            " AND status IN ('completed', 'failed', 'dead_letter')",
+            (job_id,),
+        )
+        gone[queue_name] += deleted.rowcount
+    connection.executemany(_ADD, [(name, -number) for name, number in gone.items()])
+    return gone.total()
+
+
+def _created_before(connection: sqlite3.Connection, instant: int) -> int:
+    """The last row that was created before an instant: rows are numbered in that order."""
+    low, high = connection.execute(
+        "SELECT coalesce((SELECT min(seq) FROM portico_jobs), 1) - 1,"
+        " coalesce((SELECT max(seq) FROM portico_jobs), 0)"
+    ).fetchone()
+    while low < high:
+        middle = (low + high + 1) // 2
+        created = connection.execute(
+            "SELECT created_at FROM portico_jobs WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
+            (middle,),
+        ).fetchone()[0]
+        if created <= instant:
+            low = middle
+        else:
+            high = middle - 1
+    return int(low)
+
+
+def _conditions(jobs: JobFilter, now: int) -> tuple[list[str], list[object]]:
+    conditions: list[str] = []
+    values: list[object] = []
+    if jobs.queue_name is not None:
+        conditions.append("queue_name = ?")
+        values.append(jobs.queue_name)
+    if jobs.job_type is not None:
+        conditions.append("job_type = ?")
+        values.append(jobs.job_type)
+    if jobs.statuses:
+        conditions.append(f"status IN ({', '.join('?' * len(jobs.statuses))})")
+        values += [JobStatus(status).value for status in jobs.statuses]
+    if jobs.older_than is not None:
+        conditions.append("coalesce(ended_at, created_at) <= ?")
+        values.append(now - _age(jobs.older_than))
+    return conditions, values
+
+
+def _age(seconds: float) -> int:
+    return int(seconds * 1_000_000)

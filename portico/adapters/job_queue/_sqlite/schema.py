@@ -1,0 +1,122 @@
+"""The tables, and how an older file becomes a newer one.
+
+The names have a prefix, for the file may be an application's own database. In `portico_jobs` the
+small columns come first: SQLite walks through what stands before a column to reach it. The indexes
+hold the status, though it follows from their condition, because SQLite looks it up all the same.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import fields
+
+from portico.adapters.job_queue._rows import StoredJob
+from portico.exceptions import ConfigurationError
+
+LATER = "status IN ('scheduled', 'retrying')"
+"""In these words in every query: a partial index serves only the condition it was made with."""
+ENDED_BADLY = "status IN ('failed', 'dead_letter')"
+
+_FIRST = f"""
+CREATE TABLE portico_jobs (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    status TEXT NOT NULL,
+    queue_name TEXT NOT NULL,
+    job_type TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    run_at INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    nonce BLOB,
+    settled_as TEXT,
+    max_retries INTEGER NOT NULL,
+    retry_count INTEGER NOT NULL DEFAULT 0,
+    release_count INTEGER NOT NULL DEFAULT 0,
+    snooze_count INTEGER NOT NULL DEFAULT 0,
+    snoozed_since INTEGER,
+    crash_count INTEGER NOT NULL DEFAULT 0,
+    expiry_count INTEGER NOT NULL DEFAULT 0,
+    suspect INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    ended_by_attempt INTEGER NOT NULL DEFAULT 0,
+    scheduled_at INTEGER,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    created_by BLOB,
+    owner_id INTEGER,
+    owner_beat INTEGER,
+    payload BLOB NOT NULL,
+    metadata BLOB NOT NULL,
+    error_type TEXT,
+    error_message TEXT,
+    traceback TEXT,
+    result BLOB
+);
+CREATE UNIQUE INDEX portico_jobs_id ON portico_jobs (id);
+CREATE INDEX portico_jobs_pending
+    ON portico_jobs (queue_name, priority DESC, run_at, seq, status) WHERE status = 'pending';
+CREATE INDEX portico_jobs_later
+    ON portico_jobs (queue_name, priority DESC, run_at, seq, status) WHERE {LATER};
+CREATE INDEX portico_jobs_running ON portico_jobs (owner_id, owner_beat) WHERE status = 'running';
+CREATE INDEX portico_jobs_ended_badly ON portico_jobs (queue_name, status, ended_at)
+    WHERE {ENDED_BADLY};
+CREATE TABLE portico_queues (
+    queue_name TEXT PRIMARY KEY,
+    total INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE portico_owners (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    beat INTEGER NOT NULL,
+    renews INTEGER NOT NULL DEFAULT 0,
+    lease_seconds REAL NOT NULL
+);
+"""
+MIGRATIONS = [_FIRST]
+"""One script per version; a file at version n needs those from the n-th on."""
+
+COLUMNS = ", ".join(
+    "(SELECT name FROM portico_owners o WHERE o.id = owner_id)" if f.name == "owner" else f.name
+    for f in fields(StoredJob)
+)
+"""What `StoredJob(*row)` takes."""
+
+
+def upgrade(connection: sqlite3.Connection, place: str) -> None:
+    """Bring the schema to this release's version, in one transaction.
+
+    Raises:
+        ConfigurationError: the file was written by a newer release.
+    """
+    newest = len(MIGRATIONS)
+    if _version(connection) == newest:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    version = _version(connection)
+    if version > newest:
+        connection.execute("ROLLBACK")
+        raise ConfigurationError(
+            f"{place} has schema version {version}, and this release of Portico knows versions "
+            f"up to {newest}; upgrade Portico, or name another file",
+            {"version": version, "known": newest},
+        )
+    for script in MIGRATIONS[version:]:
+        for statement in script.split(";"):
+            connection.execute(statement)
+    connection.execute("CREATE TABLE IF NOT EXISTS portico_schema (version INTEGER NOT NULL)")
+    connection.execute("DELETE FROM portico_schema")
+    connection.execute("INSERT INTO portico_schema VALUES (?)", (newest,))
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'portico_schema'")
+    if known.fetchone() is None:
+        return 0
+    row = connection.execute("SELECT version FROM portico_schema").fetchone()
+    return 0 if row is None else int(row[0])

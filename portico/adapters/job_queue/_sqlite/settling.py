@@ -1,0 +1,230 @@
+"""How attempts end, in SQL: the state table of `Transition`, one guarded statement for each."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain
+
+from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, token_of
+from portico.adapters.job_queue._settling import EXPIRE, EXPIRED, micros_of, told
+from portico.ports.job import JobStatus
+from portico.ports.leasing import (
+    CANCELLED,
+    MAX_CRASHES,
+    MAX_EXPIRIES,
+    Answer,
+    Receipt,
+    Settlement,
+    Transition,
+)
+
+_COMPLETE = Transition.COMPLETE
+_COMPLETED = Receipt(Answer.OK, JobStatus.COMPLETED)
+LARGEST_BATCH = 512
+"""Rows in one statement."""
+
+_HELD = (
+    "id = :id AND status = 'running'"
+    " AND (:nonce IS NULL OR (attempt = :attempt AND nonce = :nonce))"
+)
+_COMPLETE_ONE = f"""
+UPDATE portico_jobs SET status = 'completed', settled_as = 'complete', ended_at = :now,
+    ended_by_attempt = 1, result = :result
+WHERE {_HELD} RETURNING status"""
+
+
+def _ending(name: str, dead: str, alive: str, sets: str) -> str:
+    """A statement that ends an attempt: DEAD_LETTER on the condition `dead`, otherwise `alive`.
+
+    Its expressions read the row as it was before, whatever their order.
+    """
+    said = f"CASE WHEN ({dead}) AND max_retries = 0 THEN :last_word ELSE :message END"
+    return f"""
+UPDATE portico_jobs SET
+    status = CASE WHEN {dead} THEN 'dead_letter' ELSE '{alive}' END,
+    ended_at = CASE WHEN {dead} OR '{alive}' = 'failed' THEN :now END,
+    ended_by_attempt = ({dead}) OR '{alive}' = 'failed',
+    settled_as = '{name}',
+    error_type = CASE WHEN {said} IS NULL THEN error_type ELSE :type END,
+    error_message = coalesce({said}, error_message),
+    traceback = CASE WHEN {said} IS NULL THEN traceback ELSE :traceback END,
+    {sets}
+WHERE {_HELD} RETURNING status"""
+
+
+_SPENT = "retry_count >= max_retries"
+_CRASHED = f"{_SPENT} OR crash_count + 1 >= {MAX_CRASHES}"
+_OUT = f"{_SPENT} OR expiry_count + 1 >= {MAX_EXPIRIES}"
+_IMPATIENT = (
+    ":patience IS NOT NULL AND snoozed_since IS NOT NULL AND :now - snoozed_since > :patience"
+)
+_ONCE = "max_retries = 0"
+
+
+def _count(column: str, dead: str) -> str:
+    return f"{column} = {column} + NOT ({dead})"
+
+
+_STATEMENTS = {
+    Transition.COMPLETE: _COMPLETE_ONE,
+    Transition.RETRY: _ending(
+        "retry", _SPENT, "retrying",
+        f"run_at = :due, snoozed_since = NULL, {_count('retry_count', _SPENT)}",
+    ),
+    Transition.FAIL: _ending("fail", "0", "failed", "snoozed_since = NULL"),
+    Transition.RELEASE: _ending("release", "0", "pending", _count("release_count", "0")),
+    Transition.INTERRUPT: _ending(
+        "interrupt", _ONCE, "pending", f"snoozed_since = NULL, {_count('release_count', _ONCE)}"
+    ),
+    Transition.SUSPECT: _ending(
+        "suspect", _ONCE, "pending",
+        f"snoozed_since = NULL, suspect = suspect OR NOT {_ONCE}, "
+        f"{_count('release_count', _ONCE)}",
+    ),
+    Transition.CRASH: _ending(
+        "crash", _CRASHED, "retrying",
+        f"run_at = :due, snoozed_since = NULL, crash_count = crash_count + 1, "
+        f"{_count('retry_count', _CRASHED)}",
+    ),
+    Transition.SNOOZE: _ending(
+        "snooze", _IMPATIENT, "scheduled",
+        f"run_at = :due, snoozed_since = coalesce(snoozed_since, :now), "
+        f"{_count('snooze_count', _IMPATIENT)}",
+    ),
+    Transition.QUARANTINE: _ending("quarantine", "1", "failed", "snoozed_since = NULL"),
+}  # fmt: skip
+_EXPIRE = _ending(
+    EXPIRE, _OUT, "retrying",
+    f"run_at = :now, expiry_count = expiry_count + 1, {_count('retry_count', _OUT)}",
+)  # fmt: skip
+
+_CANCEL = """
+UPDATE portico_jobs SET status = 'failed', ended_at = :now, error_type = :type,
+    error_message = :message, traceback = NULL
+WHERE id = :id AND status IN ('pending', 'scheduled', 'retrying')"""
+
+_REDRIVE = """
+UPDATE portico_jobs SET status = 'pending', run_at = :now, retry_count = 0, attempt = 0,
+    release_count = 0, snooze_count = 0, crash_count = 0, expiry_count = 0, suspect = 0,
+    cancel_requested = 0, nonce = NULL, settled_as = NULL, snoozed_since = NULL,
+    started_at = NULL, ended_at = NULL, ended_by_attempt = 0
+WHERE id = :id AND status IN ('failed', 'dead_letter')"""
+
+_STANDING = "SELECT attempt, nonce, status, settled_as FROM portico_jobs WHERE id = ?"
+
+
+def settle(
+    connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int
+) -> list[Receipt]:
+    """Settle in order, and answer each; completions go together where that changes nothing."""
+    plain = [s for s in settlements if s.transition is _COMPLETE and s.token is not None]
+    if len({s.id for s in settlements}) < len(settlements) or not _complete(connection, plain, now):
+        return [_settle_one(connection, settlement, now) for settlement in settlements]
+    if len(plain) == len(settlements):
+        return [_COMPLETED] * len(plain)
+    return [
+        _COMPLETED
+        if settlement.transition is _COMPLETE and settlement.token is not None
+        else _settle_one(connection, settlement, now)
+        for settlement in settlements
+    ]
+
+
+def _complete(connection: sqlite3.Connection, plain: list[Settlement], now: int) -> bool:
+    """Complete all of them, or none: then some token was not the current one."""
+    if not plain:
+        return True
+    connection.execute("SAVEPOINT completions")
+    changed = 0
+    for start in range(0, len(plain), LARGEST_BATCH):
+        part = plain[start : start + LARGEST_BATCH]
+        size = padded(len(part))
+        values = chain.from_iterable((s.id, *attempt_of(s.token or b""), s.result) for s in part)
+        filling = (None,) * (4 * (size - len(part)))
+        changed += connection.execute(_complete_many(size), (now, *values, *filling)).rowcount
+    if changed != len(plain):
+        connection.execute("ROLLBACK TO completions")
+    connection.execute("RELEASE completions")
+    return changed == len(plain)
+
+
+def padded(count: int) -> int:
+    """The next power of two: rows of NULLs match nothing, and few statements are prepared."""
+    return 1 << (count - 1).bit_length()
+
+
+def _complete_many(size: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?)"] * size)
+    return f"""
+UPDATE portico_jobs SET status = 'completed', settled_as = 'complete', ended_at = ?,
+    ended_by_attempt = 1, result = v.column4
+FROM (VALUES {values}) v
+WHERE id = v.column1 AND attempt = v.column2 AND nonce = v.column3 AND status = 'running'"""
+
+
+def _settle_one(connection: sqlite3.Connection, settlement: Settlement, now: int) -> Receipt:
+    attempt, nonce = attempt_of(settlement.token) if settlement.token is not None else (0, None)
+    what = told(settlement.transition.value, settlement.failure)
+    patience = settlement.patience
+    row = connection.execute(
+        _STATEMENTS[settlement.transition],
+        {
+            **what._asdict(),
+            "id": settlement.id,
+            "attempt": attempt,
+            "nonce": nonce,
+            "now": now,
+            "due": now + micros_of(settlement.delay),
+            "patience": None if patience is None else micros_of(patience),
+            "result": settlement.result,
+        },
+    ).fetchone()
+    if row is not None:
+        return Receipt(Answer.OK, STATUS[row[0]])
+    return _standing(connection, settlement)
+
+
+def _standing(connection: sqlite3.Connection, settlement: Settlement) -> Receipt:
+    """Why a settlement changed nothing."""
+    row = connection.execute(_STANDING, (settlement.id,)).fetchone()
+    if row is None:
+        return Receipt(Answer.NOT_FOUND, None)
+    attempt, nonce, status, settled_as = row
+    again = (
+        settlement.token is not None
+        and nonce is not None
+        and settlement.token == token_of(attempt, nonce)
+        and status != RUNNING
+        and settled_as == settlement.transition.value
+    )
+    return Receipt(Answer.ALREADY if again else Answer.LOST, STATUS[status])
+
+
+def expire(
+    connection: sqlite3.Connection, job_id: bytes, attempt: int, nonce: bytes, now: int
+) -> JobStatus | None:
+    """End one attempt whose lease ran out, if it is still running."""
+    held = {"id": job_id, "attempt": attempt, "nonce": nonce, "now": now}
+    row = connection.execute(_EXPIRE, {**told(EXPIRE, EXPIRED)._asdict(), **held}).fetchone()
+    return None if row is None else STATUS[row[0]]
+
+
+def cancel(connection: sqlite3.Connection, job_id: bytes, now: int) -> bool:
+    """End a job that waits."""
+    values = {"id": job_id, "now": now, "type": CANCELLED.type, "message": CANCELLED.message}
+    return connection.execute(_CANCEL, values).rowcount == 1
+
+
+def redrive(connection: sqlite3.Connection, job_id: bytes, now: int) -> bool:
+    """Let a job that failed start afresh."""
+    return connection.execute(_REDRIVE, {"id": job_id, "now": now}).rowcount == 1
+
+
+def request_cancel(connection: sqlite3.Connection, job_id: bytes) -> bool:
+    """Note that someone wants a running job to be stopped."""
+    asked = connection.execute(
+        "UPDATE portico_jobs SET cancel_requested = 1 WHERE id = ? AND status = 'running'",
+        (job_id,),
+    )
+    return asked.rowcount == 1

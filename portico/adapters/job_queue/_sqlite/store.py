@@ -1,0 +1,188 @@
+"""One SQLite file as a store: its threads, its owner, and the file that wakes other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from portico.adapters.job_queue._rows import PENDING, RETRYING, SCHEDULED, STATUS, StoredJob
+from portico.adapters.job_queue._sqlite import leasing, reading, settling
+from portico.adapters.job_queue._sqlite.connection import Place
+from portico.adapters.job_queue._sqlite.inserts import Inserts, Work
+from portico.adapters.job_queue._sqlite.thread import Reader, Writer
+from portico.adapters.job_queue._sqlite.wake_file import Toucher, Watcher
+from portico.adapters.job_queue._store import Store
+from portico.exceptions import QueueConnectionError
+from portico.ports.draft import Draft
+from portico.ports.job import JobStatus
+from portico.ports.leasing import (
+    Exchange,
+    Inserted,
+    JobFilter,
+    Lease,
+    Receipt,
+    Recovered,
+    Renewal,
+    Settlement,
+)
+
+T = TypeVar("T")
+
+_WAITING = frozenset({STATUS[PENDING], STATUS[SCHEDULED], STATUS[RETRYING]})
+
+
+class SqliteStore(Store):
+    """Each method is one request to one of the two threads."""
+
+    def __init__(
+        self,
+        place: Place,
+        lease_seconds: float,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+        ring: Callable[[], None],
+    ) -> None:
+        self._place = place
+        self._clock = clock
+        self._monotonic = monotonic
+        self._owner = leasing.Owner(lease_seconds)
+        self._toucher = Toucher(place.path)
+        self._watcher = Watcher(place.path, ring)
+        self._touch = False
+        self._inserts = Inserts(clock, self._submit_insert)
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+
+    async def connect(self) -> None:
+        if self._writer is not None:
+            return
+        self._writer = Writer(
+            self._place, "portico-sqlite-writer", self._committed, self._owner.sightings.clear
+        )
+        try:
+            await self._write(lambda _: self._watcher.open())
+        except BaseException:
+            await self._writer.stop()
+            self._writer = None
+            raise
+        self._reader = Reader(self._place, "portico-sqlite-reader")
+
+    async def close(self) -> None:
+        writer, reader = self._writer, self._reader
+        if writer is None or reader is None:
+            return
+        self._writer = self._reader = None
+        try:
+            await writer.submit(self._owner.leave)
+        finally:
+            await reader.stop()
+            await writer.stop()
+            self._watcher.close()
+            self._toucher.close()
+
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        self._open_writer()
+        return await self._inserts.insert(drafts)
+
+    def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> asyncio.Future[Exchange]:
+        def look(connection: sqlite3.Connection) -> Exchange | None:
+            now = self._clock()
+            nothing = leasing.anything_due(connection, queues, now)
+            return None if nothing is None else _exchange([], nothing, now)
+
+        def work(connection: sqlite3.Connection) -> Exchange:
+            now = self._clock()
+            receipts = settling.settle(connection, settlements, now)
+            self._touch = self._touch or any(r.status in _WAITING for r in receipts)
+            granted = leasing.grant(connection, self._owner, queues, limit, now)
+            return _exchange(receipts, granted, now)
+
+        return self._open_writer().submit(work, None if settlements else look)
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
+        return await self._write(lambda found: leasing.renew(found, self._owner, leases))
+
+    async def recover(self, limit: int) -> list[Recovered]:
+        def work(connection: sqlite3.Connection) -> list[Recovered]:
+            recovered = leasing.recover(
+                connection, self._owner, limit, self._clock(), self._monotonic()
+            )
+            self._touch = self._touch or any(r.status in _WAITING for r in recovered)
+            return recovered
+
+        return await self._write(work)
+
+    async def request_cancel(self, job_id: bytes) -> bool:
+        return await self._write(lambda found: settling.request_cancel(found, job_id))
+
+    async def cancel(self, job_id: bytes) -> bool:
+        return await self._write(lambda found: settling.cancel(found, job_id, self._clock()))
+
+    async def redrive(self, job_ids: Sequence[bytes]) -> list[bytes]:
+        def work(connection: sqlite3.Connection) -> list[bytes]:
+            now = self._clock()
+            changed = [key for key in job_ids if settling.redrive(connection, key, now)]
+            self._touch = self._touch or bool(changed)
+            return changed
+
+        return await self._write(work)
+
+    async def find(self, job_id: bytes) -> StoredJob | None:
+        return await self._read(lambda found: reading.find(found, job_id))
+
+    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+        now = self._clock()
+        return await self._read(lambda found: reading.page(found, jobs, limit, before, now))
+
+    async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
+        return await self._read(lambda found: reading.counts(found, queue_name))
+
+    async def purge(self, jobs: JobFilter, limit: int) -> int:
+        now = self._clock()
+        found = await self._read(lambda reader: reading.ended(reader, jobs, limit, now))
+        return await self._write(lambda writer: reading.purge(writer, found)) if found else 0
+
+    def listening(self) -> AbstractContextManager[None]:
+        return self._watcher.listening()
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._open_writer().submit(work)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._reader is None:
+            raise self._closed()
+        return await self._reader.submit(work)
+
+    def _submit_insert(self, insert: Work) -> asyncio.Future[None]:
+        def work(connection: sqlite3.Connection) -> None:
+            insert(connection)
+            self._touch = True
+
+        return self._open_writer().submit(work)
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
+            raise self._closed()
+        return self._writer
+
+    def _closed(self) -> QueueConnectionError:
+        return QueueConnectionError(
+            f"the queue {self._place.path} is not open; call initialize() first"
+        )
+
+    def _committed(self) -> None:
+        if self._touch:
+            self._touch = False
+            self._toucher.touch()
+
+
+def _exchange(receipts: list[Receipt], granted: leasing.Granted, now: int) -> Exchange:
+    due = granted.next_due
+    return Exchange(
+        receipts, granted.leases, None if due is None else max(0, due - now) / 1_000_000
+    )

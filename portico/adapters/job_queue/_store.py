@@ -1,0 +1,71 @@
+"""What `DatabaseJobQueueAdapter` asks of a database; one implementation per dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from portico.adapters.job_queue._rows import StoredJob
+from portico.ports.draft import Draft
+from portico.ports.job import JobStatus
+from portico.ports.leasing import (
+    Exchange,
+    Inserted,
+    JobFilter,
+    Lease,
+    Recovered,
+    Renewal,
+    Settlement,
+)
+
+
+class Store(ABC):
+    """One database. Raises `portico.exceptions` only; wakes other processes by itself."""
+
+    @abstractmethod
+    async def connect(self) -> None: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]: ...
+
+    @abstractmethod
+    def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> asyncio.Future[Exchange]:
+        """Begin an exchange; it happens even when nobody waits for the answer any more."""
+
+    @abstractmethod
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewal]: ...
+
+    @abstractmethod
+    async def recover(self, limit: int) -> list[Recovered]: ...
+
+    @abstractmethod
+    async def request_cancel(self, job_id: bytes) -> bool: ...
+
+    @abstractmethod
+    async def cancel(self, job_id: bytes) -> bool: ...
+
+    @abstractmethod
+    async def redrive(self, job_ids: Sequence[bytes]) -> list[bytes]: ...
+
+    @abstractmethod
+    async def find(self, job_id: bytes) -> StoredJob | None: ...
+
+    @abstractmethod
+    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]: ...
+
+    @abstractmethod
+    async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]: ...
+
+    @abstractmethod
+    async def purge(self, jobs: JobFilter, limit: int) -> int: ...
+
+    @abstractmethod
+    def listening(self) -> AbstractContextManager[None]:
+        """Within this block, other processes' work rings this process's bell."""

@@ -1,0 +1,179 @@
+"""Jobs in an SQL database; the URL says which one and where."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote
+from uuid import UUID
+
+from portico.adapters.job_queue._bell import Bell
+from portico.adapters.job_queue._leasing import LeasingQueueAdapter
+from portico.adapters.job_queue._rows import StoredJob
+from portico.adapters.job_queue._sqlite.connection import Place
+from portico.adapters.job_queue._sqlite.store import SqliteStore
+from portico.adapters.job_queue._store import Store
+from portico.exceptions import ConfigurationError
+from portico.ports.draft import Draft, checked_id
+from portico.ports.job import WAITING, JobStatus
+from portico.ports.leasing import (
+    Exchange,
+    Inserted,
+    JobFilter,
+    Lease,
+    Recovered,
+    Renewal,
+    Settlement,
+    Transition,
+)
+
+_POLL = 1.0
+"""Seconds after which whoever waits looks for himself, should a wake-up have got lost."""
+
+
+class DatabaseJobQueueAdapter(LeasingQueueAdapter):
+    """A durable queue in a database; with SQLite, in a file of this host.
+
+    Each adapter is one owner of leases. On SQLite a lease is lost when its owner's process has
+    ended, or when an owner that renews has not done so for a lease length, by the clock of
+    whoever recovers; an owner that never renews is judged by its process alone.
+
+    Args:
+        url: `sqlite:///relative.db` or `sqlite:////absolute.db`, optionally with
+            `?durability=normal`, which is faster and may lose the last commits in a power cut.
+        lease_seconds: how long a lease holds without renewal.
+        clock: the wall clock, in seconds since 1970 UTC.
+        monotonic: the clock of leases and timeouts, in seconds.
+
+    Raises:
+        ConfigurationError: the URL is not understood; the message says what to write.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        lease_seconds: float = 60.0,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(lease_seconds, clock, monotonic)
+        self._bell = Bell()
+        self._store: Store = SqliteStore(
+            _sqlite_place(url), lease_seconds, self._now, monotonic, self._bell.ring
+        )
+
+    async def initialize(self) -> None:
+        await self._store.connect()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        if not drafts:
+            return []
+        stored = await self._store.insert(drafts)
+        self._bell.ring({draft.queue_name for draft in drafts})
+        return stored
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        heard = self._bell.count
+        pending = self._store.exchange(settlements, queues, limit)
+        try:
+            exchanged = await asyncio.shield(pending)
+        except asyncio.CancelledError:
+            pending.add_done_callback(self._give_back)
+            raise
+        if any(receipt.status in WAITING for receipt in exchanged.receipts):
+            own = self._bell.count == heard
+            self._bell.ring()
+            heard += own
+        if len(exchanged.leases) < limit:
+            self._bell.quiet(queues, heard)
+        return exchanged
+
+    def _give_back(self, pending: asyncio.Future[Exchange]) -> None:
+        """Release what was leased for a caller who has stopped to wait for it."""
+        if pending.cancelled() or pending.exception() is not None:
+            return
+        unused = [
+            Settlement(lease.id, lease.token, Transition.RELEASE)
+            for lease in pending.result().leases
+        ]
+        if unused:
+            released = self._store.exchange(unused, (), 0)
+            released.add_done_callback(lambda _: self._bell.ring())
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> None:
+        with self._store.listening():
+            await self._bell.wait(queues, min(timeout, _POLL))
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
+        return await self._store.renew(leases)
+
+    async def recover(self, limit: int = 1000) -> list[Recovered]:
+        recovered = await self._store.recover(max(0, limit))
+        if recovered:
+            self._bell.ring({found.lease.queue_name for found in recovered})
+        return recovered
+
+    async def request_cancel(self, job_id: UUID) -> bool:
+        return await self._store.request_cancel(checked_id(job_id, "job_id").bytes)
+
+    async def cancel_job(self, job_id: UUID) -> bool:
+        return await self._store.cancel(checked_id(job_id, "job_id").bytes)
+
+    async def redrive(self, job_ids: Sequence[UUID]) -> list[UUID]:
+        keys = [checked_id(job_id, "job_id").bytes for job_id in job_ids]
+        changed = await self._store.redrive(keys)
+        self._bell.ring()
+        return [UUID(bytes=key) for key in changed]
+
+    async def _find(self, job_id: bytes) -> StoredJob | None:
+        return await self._store.find(job_id)
+
+    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+        return await self._store.page(jobs, limit, before)
+
+    async def _counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
+        return await self._store.counts(queue_name)
+
+    async def _purge(self, jobs: JobFilter, limit: int) -> int:
+        return await self._store.purge(jobs, limit)
+
+
+def _sqlite_place(url: str) -> Place:
+    address, _, query = url.partition("?")
+    scheme, _, path = address.partition("://")
+    if scheme != "sqlite" or not path.startswith("/"):
+        raise ConfigurationError(
+            f"queue URL is {url!r}; give sqlite:///relative.db or sqlite:////absolute/path.db"
+        )
+    name = unquote(path[1:])
+    if name.strip() in ("", "/"):
+        raise ConfigurationError(f"queue URL {url!r} names no file; give sqlite:///jobs.db")
+    if name == ":memory:":
+        raise ConfigurationError(
+            f"queue URL {url!r} names a database that ends with its connection; give memory:// "
+            "for a queue in this process, or sqlite:///jobs.db for a file"
+        )
+    return Place(url, Path(name).absolute(), _is_full(url, query))
+
+
+def _is_full(url: str, query: str) -> bool:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(options.keys() - {"durability"})
+    if unknown:
+        raise ConfigurationError(
+            f"queue URL {url!r} has the option {unknown[0]!r}; the only one is durability"
+        )
+    durability = options.get("durability", "full")
+    if durability not in ("full", "normal"):
+        raise ConfigurationError(
+            f"queue URL {url!r} has durability={durability!r}; give full or normal"
+        )
+    return durability == "full"

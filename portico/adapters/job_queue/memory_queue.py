@@ -1,0 +1,278 @@
+"""Jobs in the memory of this process: the reference of what an adapter does, and the tests' fake.
+
+Nothing survives the process, and no other process can take part. Nothing below awaits between a
+look and a change, so each call is atomic on its event loop.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import islice
+from uuid import UUID
+
+from portico.adapters.job_queue import _settling
+from portico.adapters.job_queue._bell import Bell
+from portico.adapters.job_queue._leasing import LeasingQueueAdapter
+from portico.adapters.job_queue._memory_rows import MemoryQueue, MemoryRow
+from portico.adapters.job_queue._rows import (
+    COMPLETED,
+    DEAD_LETTER,
+    FAILED,
+    PENDING,
+    RETRYING,
+    RUNNING,
+    SCHEDULED,
+    STATUS,
+    StoredJob,
+    inserted,
+    lease_of,
+    stored_of,
+    token_of,
+)
+from portico.ports.draft import Draft, checked_id
+from portico.ports.job import JobStatus
+from portico.ports.leasing import (
+    Answer,
+    Exchange,
+    Inserted,
+    JobFilter,
+    Lease,
+    Receipt,
+    Recovered,
+    Renewal,
+    Settlement,
+    Transition,
+)
+
+_WAITING = frozenset({PENDING, SCHEDULED, RETRYING})
+_COMPLETE = Transition.COMPLETE
+_COMPLETED = Receipt(Answer.OK, JobStatus.COMPLETED)
+_NOT_FOUND = Receipt(Answer.NOT_FOUND, None)
+_OWNER = "this process"
+
+
+class MemoryJobQueueAdapter(LeasingQueueAdapter):
+    """A queue in memory, for tests and for work that may be lost with the process.
+
+    Leases run out only once someone renews: before that, all holders live as long as the queue.
+
+    Args:
+        lease_seconds: how long a lease holds without renewal.
+        clock: the wall clock, in seconds since 1970 UTC.
+        monotonic: the clock of leases and timeouts, in seconds.
+    """
+
+    def __init__(
+        self,
+        lease_seconds: float = 60.0,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(lease_seconds, clock, monotonic)
+        self._rows: dict[bytes, MemoryRow] = {}
+        self._running: dict[bytes, MemoryRow] = {}
+        self._queues: dict[str, MemoryQueue] = defaultdict(MemoryQueue)
+        self._bell = Bell()
+        self._seq = 0
+        self._renewed = False
+
+    async def initialize(self) -> None:
+        """There is nothing to connect to."""
+
+    async def close(self) -> None:
+        """Keeps the jobs: they live as long as this object."""
+
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        now = self._now()
+        stored = [self._insert(draft, now) for draft in drafts]
+        self._bell.ring({draft.queue_name for draft in drafts})
+        return stored
+
+    def _insert(self, draft: Draft, now: int) -> Inserted | None:
+        key = draft.id.bytes
+        if key in self._rows:
+            return None
+        self._seq += 1
+        row = self._rows[key] = stored_of(MemoryRow, draft, self._seq, now)
+        queue = self._queues[row.queue_name]
+        queue.counts[row.status] += 1
+        queue.push(row)
+        return inserted(row.status, now)
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        now = self._now()
+        receipts = [self._settle(settlement, now) for settlement in settlements]
+        leases: list[Lease] = self._lease(queues, limit, now) if limit > 0 else []
+        if len(leases) < limit:
+            self._bell.quiet(queues, self._bell.count)
+        return Exchange(receipts, leases, self._next_due(queues, now))
+
+    def _settle(self, settlement: Settlement, now: int) -> Receipt:
+        row = self._rows.get(settlement.id)
+        if row is None:
+            return _NOT_FOUND
+        token, transition = settlement.token, settlement.transition
+        current = token is None or (
+            row.nonce is not None and token == token_of(row.attempt, row.nonce)
+        )
+        if row.status != RUNNING or not current:
+            again = current and token is not None and row.settled_as == transition.value
+            return Receipt(Answer.ALREADY if again else Answer.LOST, STATUS[row.status])
+        del self._running[row.id]
+        counts = self._queues[row.queue_name].counts
+        counts[RUNNING] -= 1
+        if transition is _COMPLETE:
+            counts[COMPLETED] += 1
+            row.status, row.ended_at, row.ended_by_attempt = COMPLETED, now, 1
+            row.settled_as, row.result = "complete", settlement.result
+            return _COMPLETED
+        _settling.settle(row, settlement, now)
+        self._placed(row)
+        return Receipt(Answer.OK, STATUS[row.status])
+
+    def _placed(self, row: MemoryRow) -> None:
+        """Take note of a row's new status, and let it wait if it is to run again."""
+        queue = self._queues[row.queue_name]
+        queue.counts[row.status] += 1
+        if row.status in _WAITING:
+            queue.push(row)
+            self._bell.ring((row.queue_name,))
+
+    def _lease(self, queues: Sequence[str], limit: int, now: int) -> list[Lease]:
+        nonce = secrets.token_bytes(12)
+        expires = self._monotonic() + self.lease_seconds
+        leases: list[Lease] = []
+        for name in queues:
+            queue = self._queues.get(name)
+            if queue is None or len(leases) == limit:
+                continue
+            for row in queue.take(limit - len(leases), now):
+                queue.counts[row.status] -= 1
+                row.status, row.started_at, row.nonce = RUNNING, now, nonce
+                row.attempt += 1
+                row.expires, row.owner = expires, _OWNER
+                self._running[row.id] = row
+                leases.append(lease_of(row))
+                queue.counts[RUNNING] += 1
+        return leases
+
+    def _next_due(self, queues: Sequence[str], now: int) -> float | None:
+        nearest = None
+        for name in queues:
+            queue = self._queues.get(name)
+            due = None if queue is None else queue.next_due()
+            if due is not None and (nearest is None or due < nearest):
+                nearest = due
+        return None if nearest is None else max(0, nearest - now) / 1_000_000
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> None:
+        await self._bell.wait(queues, timeout)
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
+        self._renewed = True
+        expires = self._monotonic() + self.lease_seconds
+        return [self._renew(lease, expires) for lease in leases]
+
+    def _renew(self, lease: Lease, expires: float) -> Renewal:
+        row = self._rows.get(lease.id)
+        if row is None:
+            return Renewal(Answer.NOT_FOUND)
+        if row.status != RUNNING or token_of(row.attempt, row.nonce or b"") != lease.token:
+            return Renewal(Answer.LOST)
+        row.expires = expires
+        return Renewal(Answer.OK, bool(row.cancel_requested))
+
+    async def recover(self, limit: int = 1000) -> list[Recovered]:
+        if not self._renewed:
+            return []
+        now, clock = self._now(), self._monotonic()
+        expired = (row for row in self._running.values() if row.expires <= clock)
+        return [self._expire(row, now) for row in list(islice(expired, max(0, limit)))]
+
+    def _expire(self, row: MemoryRow, now: int) -> Recovered:
+        lease = lease_of(row)
+        del self._running[row.id]
+        self._queues[row.queue_name].counts[RUNNING] -= 1
+        _settling.expire(row, now)
+        self._placed(row)
+        return Recovered(lease, STATUS[row.status])
+
+    async def request_cancel(self, job_id: UUID) -> bool:
+        row = self._running.get(checked_id(job_id, "job_id").bytes)
+        if row is None:
+            return False
+        row.cancel_requested = 1
+        return True
+
+    async def cancel_job(self, job_id: UUID) -> bool:
+        row = self._rows.get(checked_id(job_id, "job_id").bytes)
+        if row is None or row.status not in _WAITING:
+            return False
+        queue = self._queues[row.queue_name]
+        queue.counts[row.status] -= 1
+        queue.drop(row)
+        _settling.cancel(row, self._now())
+        self._placed(row)
+        return True
+
+    async def redrive(self, job_ids: Sequence[UUID]) -> list[UUID]:
+        now = self._now()
+        return [job_id for job_id in job_ids if self._redrive(job_id, now)]
+
+    def _redrive(self, job_id: UUID, now: int) -> bool:
+        row = self._rows.get(checked_id(job_id, "job_id").bytes)
+        if row is None or row.status not in (FAILED, DEAD_LETTER):
+            return False
+        self._queues[row.queue_name].counts[row.status] -= 1
+        _settling.redrive(row, now)
+        self._placed(row)
+        return True
+
+    async def _find(self, job_id: bytes) -> StoredJob | None:
+        return self._rows.get(job_id)
+
+    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+        now = self._now()
+        found = (
+            row
+            for row in reversed(self._rows.values())
+            if (before is None or row.seq < before) and _matches(row, jobs, now)
+        )
+        return list(islice(found, limit))
+
+    async def _counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
+        names = list(self._queues) if queue_name is None else [queue_name]
+        counts = {name: self._queues[name].counts for name in names if name in self._queues}
+        return {
+            name: {STATUS[status]: n for status, n in per.items()}
+            for name, per in counts.items()
+            if any(per.values())
+        }
+
+    async def _purge(self, jobs: JobFilter, limit: int) -> int:
+        now = self._now()
+        found = [row for row in self._rows.values() if _matches(row, jobs, now)]
+        found.sort(key=lambda row: row.ended_at or 0)
+        for row in found[:limit]:
+            del self._rows[row.id]
+            self._queues[row.queue_name].counts[row.status] -= 1
+        return min(limit, len(found))
+
+
+def _matches(row: StoredJob, jobs: JobFilter, now: int) -> bool:
+    if jobs.queue_name is not None and row.queue_name != jobs.queue_name:
+        return False
+    if jobs.job_type is not None and row.job_type != jobs.job_type:
+        return False
+    if jobs.statuses and row.status not in jobs.statuses:
+        return False
+    if jobs.older_than is None:
+        return True
+    since = row.created_at if row.ended_at is None else row.ended_at
+    return since <= now - int(jobs.older_than * 1_000_000)

@@ -1,0 +1,115 @@
+"""From a URL or a configuration to concrete adapters: the only module that names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from portico.exceptions import ConfigurationError
+from portico.ports.audit import AuditAdapter
+from portico.ports.job_queue import JobQueueAdapter
+
+if TYPE_CHECKING:
+    from portico.kits.job.job_service import JobService
+
+
+def _memory(url: str, lease: float) -> JobQueueAdapter:
+    from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
+
+    if url.partition("://")[2]:
+        raise ConfigurationError(f"queue URL is {url}; a queue in memory is just memory://")
+    return MemoryJobQueueAdapter(lease)
+
+
+def _database(url: str, lease: float) -> JobQueueAdapter:
+    from portico.adapters.job_queue.database_queue import (
+        DatabaseJobQueueAdapter,
+    )
+
+    return DatabaseJobQueueAdapter(url, lease)
+
+
+_QUEUES: dict[str, Callable[[str, float], JobQueueAdapter]] = {
+    "memory": _memory,
+    "sqlite": _database,
+}
+_FORMS = "memory:// or sqlite:///jobs.db"
+
+
+def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:
+    """Build the queue adapter that a URL names; it connects in `initialize`.
+
+    Args:
+        url: `memory://`, or `sqlite:///relative.db` or `sqlite:////absolute.db`, with
+            `?durability=normal` to trade the last commits before a power cut for speed.
+        lease: seconds after which an attempt counts as lost when nobody renews it.
+
+    Raises:
+        ConfigurationError: the URL has no known scheme, or one that its adapter refuses.
+    """
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme not in _QUEUES:
+        raise ConfigurationError(
+            f"queue URL is {_masked(url)!r}; give {_FORMS}", {"url": _masked(url)}
+        )
+    return _QUEUES[scheme](url, lease)
+
+
+def job_service(
+    queue: str | JobQueueAdapter,
+    *,
+    job_types: Collection[str] | None = None,
+    audit: AuditAdapter | None = None,
+) -> JobService:
+    """Build the service that creates and manages jobs.
+
+    Args:
+        queue: a queue URL, for `async with job_service(url) as jobs:`, which opens and closes the
+            queue; or a queue of the caller's.
+        job_types: the types that may be created, or the handlers by type; all when left out.
+        audit: told about created and cancelled jobs.
+
+    Raises:
+        ConfigurationError: the URL is not usable.
+    """
+    from portico.kits.job.job_service import JobService
+
+    adapter = job_queue(queue) if isinstance(queue, str) else queue
+    return JobService(adapter, job_types=job_types, audit=audit)
+
+
+def audit(url: str) -> AuditAdapter:
+    """Build the audit log that a URL names; it opens at the first event.
+
+    Args:
+        url: `memory://`, or `sqlite:///audit.db`; the file may be the one that holds the jobs.
+
+    Raises:
+        ConfigurationError: the URL has no known scheme, or names no file.
+    """
+    if url == "memory://":
+        from portico.adapters.audit.memory_audit import MemoryAuditAdapter
+
+        return MemoryAuditAdapter()
+    if path := sqlite_file(url):
+        from portico.adapters.audit.sqlite_audit import DatabaseAuditAdapter
+
+        return DatabaseAuditAdapter(path)
+    raise ConfigurationError(
+        f"audit URL is {_masked(url)!r}; give memory:// or sqlite:///audit.db",
+        {"url": _masked(url)},
+    )
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file that a `sqlite://` URL names; `None` for any other URL."""
+    path = url.removeprefix("sqlite:///").partition("?")[0]
+    return Path(unquote(path)) if url.startswith("sqlite:///") and path else None
+
+
+def _masked(url: str) -> str:
+    """The URL with its password hidden, for messages."""
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
