@@ -126,6 +126,16 @@ class LeasingRules:
         for limit in (0, -1):
             assert await leased(queue, limit=limit) == []
 
+    async def test_of_the_jobs_of_one_priority_only_the_due_ones_are_leased(
+        self, queue: JobQueueAdapter, clocks: Clocks
+    ) -> None:
+        due = [await enqueued(queue, scheduled_at=in_(clocks, 10)) for _ in range(2)]
+        for seconds in (60, 90):
+            await enqueued(queue, scheduled_at=in_(clocks, seconds))
+        clocks.advance(11)
+        leases = await leased(queue, limit=10)
+        assert [lease.job_id for lease in leases] == [job.id for job in due]
+
     async def test_a_released_job_keeps_its_place(self, queue: JobQueueAdapter) -> None:
         jobs = [await enqueued(queue) for _ in range(3)]
         lease, _ = await leased(queue, limit=2)
@@ -362,6 +372,20 @@ class LeasingRules:
         recovered = await queue.recover()
         assert young.id not in [found.lease.id for found in recovered]
         assert await status(queue, young.job_id) is JobStatus.RUNNING
+
+    async def test_a_lease_lasts_its_length_and_not_much_longer(
+        self, queue: JobQueueAdapter, clocks: Clocks
+    ) -> None:
+        await queue.renew([])
+        old = await leased_job(queue)
+        await queue.recover()
+        clocks.advance(LEASE_SECONDS / 2)
+        young = await leased_job(queue)
+        await queue.recover()
+        clocks.advance(LEASE_SECONDS / 2 + 1)
+        assert [found.lease.id for found in await queue.recover()] == [old.id]
+        clocks.advance(LEASE_SECONDS / 2)
+        assert [found.lease.id for found in await queue.recover()] == [young.id]
 
     async def test_a_lease_that_has_run_out_but_was_taken_by_nobody_can_be_renewed_and_settled(
         self, queue: JobQueueAdapter, clocks: Clocks

@@ -131,7 +131,8 @@ class NineMethodRules:
         self, queue: JobQueueAdapter, clocks: Clocks
     ) -> None:
         job = await enqueued(queue, scheduled_at=at(clocks, 0.2))
-        taken = await queue.dequeue("default", timeout=10)
+        async with asyncio.timeout(8):
+            taken = await queue.dequeue("default", timeout=15)
         assert taken is not None
         assert taken.id == job.id
         assert job.scheduled_at is not None

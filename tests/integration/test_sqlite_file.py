@@ -251,6 +251,17 @@ async def test_a_lock_of_an_outsider_delays_and_then_fails_without_losing_anythi
     assert taken is not None
 
 
+async def test_a_lock_that_is_let_go_in_time_only_delays(
+    queue: DatabaseJobQueueAdapter, outsider: sqlite3.Connection
+) -> None:
+    outsider.execute("BEGIN IMMEDIATE")
+    task = asyncio.create_task(queue.enqueue(make_job()))
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    outsider.execute("ROLLBACK")
+    await asyncio.wait_for(task, 4)
+
+
 async def test_after_an_outage_nobody_recovers_for_a_lease_length(
     impatient: None, queue: DatabaseJobQueueAdapter, outsider: sqlite3.Connection
 ) -> None:

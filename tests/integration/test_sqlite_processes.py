@@ -113,9 +113,13 @@ def test_a_producer_wakes_an_idle_consumer_that_runs_on_uvloop(
     uvloop.run(main())
 
 
-async def test_a_wake_file_that_was_replaced_costs_a_second_and_no_job(
-    queue: DatabaseJobQueueAdapter, url: str, tmp_path: Path
+async def test_a_wake_file_that_was_removed_is_made_anew_and_wakes_again(
+    queue: DatabaseJobQueueAdapter,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(database_queue, "_POLL", 60.0)
     producer = DatabaseJobQueueAdapter(url)
     await producer.initialize()
     await producer.enqueue(make_job(queue_name="other"))

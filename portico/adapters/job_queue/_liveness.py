@@ -41,8 +41,9 @@ def gone(process: Process) -> bool:
 class Sightings:
     """When the heartbeat counters of owners were seen to change, by this process's own clock.
 
-    An owner's lease runs out with the counter that was current one lease length ago: what was
-    granted or renewed since then has a higher one.
+    What was granted or renewed when a counter was first seen, or before, has that counter or a
+    lower one. So the leases that have run out are those up to the newest counter that was first
+    seen a lease length ago.
     """
 
     def __init__(self) -> None:
@@ -65,9 +66,7 @@ class Sightings:
         while len(seen) > 1 and seen[1][1] <= now - lease_seconds:
             seen.popleft()
         oldest, since = seen[0]
-        if since > now - lease_seconds:
-            return None
-        return oldest if oldest == beat else oldest - 1
+        return oldest if since <= now - lease_seconds else None
 
 
 def _boot() -> str:

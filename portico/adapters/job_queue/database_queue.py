@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
@@ -15,7 +16,7 @@ from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._sqlite.connection import Place
 from portico.adapters.job_queue._sqlite.store import SqliteStore
 from portico.adapters.job_queue._store import Store
-from portico.exceptions import ConfigurationError
+from portico.exceptions import ConfigurationError, QueueConnectionError
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import WAITING, JobStatus
 from portico.ports.leasing import (
@@ -105,8 +106,12 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
             for lease in pending.result().leases
         ]
         if unused:
-            released = self._store.exchange(unused, (), 0)
-            released.add_done_callback(lambda _: self._bell.ring())
+            with suppress(QueueConnectionError):  # closed: the lease runs out, or the process ends
+                self._store.exchange(unused, (), 0).add_done_callback(self._given_back)
+
+    def _given_back(self, released: asyncio.Future[Exchange]) -> None:
+        if not released.cancelled() and released.exception() is None:
+            self._bell.ring()
 
     async def wait(self, queues: Sequence[str], timeout: float) -> None:
         with self._store.listening():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import random
 
 from portico.adapters.job_queue._sqlite import wake_file
 from portico.adapters.job_queue._sqlite.schema import upgrade
@@ -23,6 +26,8 @@ BUSY_SECONDS = 5.0
 """How long a statement waits for another process's transaction."""
 _CACHE_KIB = 32 * 1024
 _STATEMENTS = 256
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.002
+_NEVER = threading.Event()
 _WAL_PAGES = 4000
 _WAL_BYTES = 64 * 1024 * 1024
 
@@ -95,6 +100,7 @@ def open_writer(place: Place) -> sqlite3.Connection:
             try:
                 _write_ahead(connection, place)
                 upgrade(connection, str(place))
+                connection.execute("PRAGMA busy_timeout = 0")  # `begin` waits better
             except BaseException:
                 connection.close()
                 raise
@@ -124,6 +130,26 @@ def connect(place: Place) -> sqlite3.Connection:
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     return connection
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin to write, waiting for other writers.
+
+    SQLite's own way to wait sleeps for up to 100 ms between two tries, which lets one busy process
+    starve all others.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    pause = _SHORTEST_PAUSE
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        _NEVER.wait(pause * (0.5 + random()))  # noqa: S311 - no secret
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _write_ahead(connection: sqlite3.Connection, place: Place) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from portico.adapters.job_queue._sqlite.connection import (
     Place,
+    begin,
     connect,
     open_writer,
     primary_code,
@@ -188,7 +189,7 @@ class Writer(SqliteThread):
         changing = [request for request in batch if not request.answered(connection)]
         if not changing:
             return
-        connection.execute("BEGIN IMMEDIATE")
+        begin(connection)
         if len(changing) == 1:
             changing[0].answer = changing[0].work(connection)
         else:
