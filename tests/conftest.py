@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from portico import compose
+from portico.ports.job_queue import JobQueueAdapter
+from tests.support.supervisors import Place, place
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Place]:
+    """A folder with a SQLite queue and a ledger, in which supervisors are started."""
+    with place(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def queue(here: Place) -> AsyncIterator[JobQueueAdapter]:
+    """The queue of those supervisors, as a producer in another process sees it."""
+    adapter = compose.job_queue(here.url)
+    await adapter.initialize()
+    yield adapter
+    await adapter.close()

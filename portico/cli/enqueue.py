@@ -119,7 +119,9 @@ def _parsed(payload: str) -> Any:
     text = sys.stdin.read() if payload == "-" else payload
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ValidationError("the payload is nested deeper than 64 levels; flatten it") from error
+    except ValueError as error:
         shown = text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
         raise ValidationError(
             f"the payload {shown!r} is not JSON: {error}; give an object in quotes, such as "

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, NamedTuple
 
+from portico.cli.options import seconds_of
 from portico.exceptions import ValidationError
 from portico.kits.job.new_job import new_job
 from portico.ports.draft import Draft
-from portico.supervisor.settings import Unusable, duration
+from portico.supervisor.settings import Unusable
 
 LONGEST = 4 * 1024 * 1024
 """Bytes of a line; a payload may have 1 MiB, and escapes can make up to six bytes of one."""
@@ -89,7 +90,9 @@ def _object(line: Numbered) -> dict[str, Any]:
         value = json.loads(line.text.decode("utf-8-sig" if line.number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         raise ValidationError(f"not UTF-8: {error.reason} at byte {error.start}") from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ValidationError("nested deeper than 64 levels; flatten it") from error
+    except ValueError as error:
         raise ValidationError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValidationError('not a JSON object; write {"type": "...", "payload": {...}}')
@@ -98,8 +101,8 @@ def _object(line: Numbered) -> dict[str, Any]:
 
 def _due_in(delay: object) -> datetime:
     try:
-        return datetime.now(UTC) + timedelta(seconds=duration(str(delay)))
-    except (Unusable, OverflowError) as error:
+        return datetime.now(UTC) + timedelta(seconds=seconds_of(str(delay)))
+    except Unusable as error:
         raise ValidationError(f"in is {delay!r}: {error}") from error
 
 

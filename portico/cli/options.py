@@ -15,14 +15,30 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Callable[..., Any])
 
 STATUSES = ("pending", "scheduled", "running", "completed", "failed", "retrying", "dead_letter")
+_LONGEST = 36500 * 86400.0
+"""Seconds of a duration: a hundred years."""
+
+
+def seconds_of(text: str) -> float:
+    """Seconds from `90`, `5m`, `2h` or `7d`.
+
+    Raises:
+        Unusable: no duration, or longer than any date can be away; the text is the way out.
+    """
+    from portico.supervisor.settings import Unusable, duration
+
+    seconds = duration(text)
+    if seconds > _LONGEST:
+        raise Unusable("give at most 36500d")
+    return seconds
 
 
 def as_seconds(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
     """Callback of an option: seconds from `90`, `5m`, `2h` or `7d`."""
-    from portico.supervisor.settings import Unusable, duration
+    from portico.supervisor.settings import Unusable
 
     try:
-        return None if value is None else duration(value)
+        return None if value is None else seconds_of(value)
     except Unusable as error:
         raise click.BadParameter(f"{value!r}: {error}", context, option) from None
 

@@ -123,7 +123,9 @@ def checked_instant(value: object, field: str) -> datetime | None:
     try:
         instant = value.astimezone(UTC)
     except OverflowError as error:
-        raise ValidationError(f"{field} is {value.isoformat()}; out of range") from error
+        raise ValidationError(
+            f"{field} is {value.isoformat()}; out of range, give an instant from 1970 to 9000"
+        ) from error
     if instant >= _LATEST:
         raise ValidationError(f"{field} is {value.isoformat()}; give an instant before 9000")
     return max(instant, _EARLIEST)

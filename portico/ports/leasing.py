@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from portico.exceptions import ValidationError
 from portico.ports.job import CANCELLED_MESSAGE, Job, JobStatus
 
 
@@ -102,6 +103,8 @@ class Transition(str, Enum):
     SNOOZE = "snooze"
     QUARANTINE = "quarantine"
 
+
+_LONGEST_AGE = 1000 * 365 * 86_400.0
 
 MAX_CRASHES = 3
 """A job whose worker died this often while it ran alone is dead-lettered, retries left or not."""
@@ -210,12 +213,22 @@ class JobFilter:
 
     `older_than` is an age in seconds, counted from the instant the job ended, or was created when
     it has not ended.
+
+    Raises:
+        ValidationError: the age is negative, no number, or over a thousand years.
     """
 
     queue_name: str | None = None
     job_type: str | None = None
     statuses: Sequence[JobStatus] = ()
     older_than: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.older_than is not None and not 0 <= self.older_than <= _LONGEST_AGE:
+            raise ValidationError(
+                f"older_than is {self.older_than!r}; give an age in seconds, from 0 to "
+                f"{_LONGEST_AGE:.0f}"
+            )
 
 
 @dataclass(frozen=True)

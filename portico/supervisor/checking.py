@@ -30,6 +30,8 @@ async def findings(config: SupervisorConfig) -> AsyncIterator[Finding]:
     )
     yield await _app(config)
     yield await _store(config)
+    if config.audit_url:
+        yield _audit(config.audit_url)
 
 
 async def _app(config: SupervisorConfig) -> Finding:
@@ -55,6 +57,14 @@ async def _store(config: SupervisorConfig) -> Finding:
     except PorticoError as error:
         return Finding(f"store: {error}", 1)
     return Finding("store ok")
+
+
+def _audit(url: str) -> Finding:
+    try:
+        compose.audit(url)
+    except ConfigurationError as error:
+        return Finding(f"audit: {error}", 1)
+    return Finding("audit ok")
 
 
 class _Nothing:

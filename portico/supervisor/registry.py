@@ -11,17 +11,14 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import ModuleType
 from typing import Any
 
 from portico.exceptions import ConfigurationError
-from portico.ports.draft import NAME
-from portico.ports.job_handler import JobHandler
+from portico.kits.job.handlers import Handlers, handlers_by_type
 from portico.ports.worker_context import WorkerContext
-
-Handlers = Mapping[str, JobHandler]
 
 
 def load(target: str) -> Any:
@@ -77,64 +74,7 @@ async def open_app(app: Any, context: WorkerContext, stack: AsyncExitStack) -> H
         app = await app
     if isinstance(app, AbstractAsyncContextManager):
         app = await stack.enter_async_context(app)
-    return registry_of(app)
-
-
-def registry_of(found: Any) -> Handlers:
-    """Check a mapping or an iterable of handlers.
-
-    Raises:
-        ConfigurationError: it is neither, it is empty, an entry is no `JobHandler`, a key differs
-            from its handler's type, or two handlers serve one type.
-    """
-    if isinstance(found, Mapping):
-        for key, handler in found.items():
-            if _job_type(handler) != key:
-                raise ConfigurationError(
-                    f"the app maps {key!r} to {_name(handler)}, whose job_type is "
-                    f"{handler.job_type!r}; make them the same"
-                )
-        handlers = list(found.values())
-    elif isinstance(found, Iterable) and not isinstance(found, str | bytes):
-        handlers = list(found)
-    else:
-        raise ConfigurationError(
-            f"the app is a {type(found).__name__}; give a mapping of job types to handlers, "
-            "an iterable of handlers, or a callable or async context manager that gives one"
-        )
-    return _by_type(handlers)
-
-
-def _by_type(handlers: list[Any]) -> Handlers:
-    by_type: dict[str, JobHandler] = {}
-    for handler in handlers:
-        job_type = _job_type(handler)
-        if job_type in by_type:
-            raise ConfigurationError(
-                f"two handlers serve {job_type!r}: {_name(by_type[job_type])} and "
-                f"{_name(handler)}; give one of them another job_type"
-            )
-        by_type[job_type] = handler
-    if not by_type:
-        raise ConfigurationError("the app has no handlers; give at least one JobHandler")
-    return by_type
-
-
-def _job_type(handler: Any) -> str:
-    if isinstance(handler, type) and issubclass(handler, JobHandler):
-        raise ConfigurationError(f"the app holds the class {handler.__name__}; give an instance")
-    if not isinstance(handler, JobHandler):
-        raise ConfigurationError(
-            f"the app holds {handler!r:.80}, which is no JobHandler; "
-            "subclass portico.ports.job_handler.JobHandler"
-        )
-    job_type: Any = handler.job_type
-    if not isinstance(job_type, str) or not NAME.fullmatch(job_type):
-        raise ConfigurationError(
-            f"{_name(handler)} has the job_type {job_type!r:.80}; "
-            "use 1 to 128 letters, digits or any of _ . : -"
-        )
-    return job_type
+    return handlers_by_type(app, "the app")
 
 
 def _is_factory(app: Any) -> bool:
@@ -153,7 +93,3 @@ def _takes_context(factory: Any) -> bool:
         p.kind in positional and (p.default is inspect.Parameter.empty or p.name == "context")
         for p in parameters
     )
-
-
-def _name(handler: object) -> str:
-    return f"{type(handler).__module__}.{type(handler).__qualname__}"

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.execution import Execution, listens
+from portico.kits.job.handlers import Handlers
 from portico.kits.job.job_service import JobService
 from portico.ports.job_executor import Completed, Verdict
 from portico.ports.leasing import Lease
@@ -134,7 +135,7 @@ class Worker:
             stop(running[1])
 
 
-def _mourners(handlers: registry.Handlers) -> list[str]:
+def _mourners(handlers: Handlers) -> list[str]:
     """The types whose handler has an `on_failure` of its own."""
     return sorted(job_type for job_type, handler in handlers.items() if listens(handler))
 
@@ -210,7 +211,7 @@ def _load(target: str, fds: birth.Descriptors) -> Any:
     try:
         return registry.load(target)
     except ConfigurationError as error:
-        cause = "".join(traceback.format_exception(error.cause or error))
+        cause = "".join(traceback.format_exception(error.cause)) if error.cause else ""
         Outbox(fds.results).send(wire.Unready(error.message, cause))
         raise SystemExit(EXIT_APP) from None
 

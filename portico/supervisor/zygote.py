@@ -20,6 +20,7 @@ import sys
 import threading
 import traceback
 import warnings
+from contextlib import suppress
 from typing import NoReturn
 
 import msgspec
@@ -79,7 +80,7 @@ def _import(target: str) -> tuple[object, Loaded]:
 
         from portico.supervisor import worker  # noqa: F401 - likewise
     except ConfigurationError as error:
-        return None, Loaded(error.message, _text(error.cause or error))
+        return None, Loaded(error.message, _text(error.cause) if error.cause else "")
     except Exception as error:  # noqa: BLE001 - the application's own preload may raise anything
         reason = f"--app is {target!r}: preload() failed: {type(error).__name__}: {error}"
         return None, Loaded(reason, _text(error))
@@ -115,7 +116,8 @@ def serve(control: socket.socket, app: object) -> NoReturn:
             born = Born(error=f"{type(error).__name__}: {error}")
         for fd in fds:
             os.close(fd)
-        control.send(msgspec.msgpack.encode(born))
+        with suppress(BrokenPipeError):  # it hung up: the next look at the socket says so
+            control.send(msgspec.msgpack.encode(born))
 
 
 def _fork(control: socket.socket, app: object, fds: birth.Descriptors) -> int:

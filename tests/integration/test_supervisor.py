@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,22 +13,8 @@ from portico import compose
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
-from tests.support.supervisors import Place, place
+from tests.support.supervisors import Place
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Place]:
-    with place(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def queue(here: Place) -> AsyncIterator[JobQueueAdapter]:
-    adapter = compose.job_queue(here.url)
-    await adapter.initialize()
-    yield adapter
-    await adapter.close()
 
 
 async def test_a_plain_start_in_an_empty_folder_serves_the_bundled_examples(here: Place) -> None:

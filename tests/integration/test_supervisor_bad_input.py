@@ -104,11 +104,11 @@ def test_an_app_that_fails_to_import_ends_with_code_4_and_its_traceback(tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("app = [Mail(), Mail()]", "two handlers serve 'email.send'"),
-        ("app = 42", "the app is a int"),
+        ("app = [Mail(), Mail()]", "two handlers serve 'email.send' in the app"),
+        ("app = 42", "the app is of type int"),
         ("app = [Mail]", "the app holds the class Mail"),
         ("app = {'sms.send': Mail()}", "maps 'sms.send'"),
-        ("app = []", "no handlers"),
+        ("app = []", "no handlers in the app"),
         ("def app(): raise OSError('no database')", "no database"),
     ],
 )

@@ -23,7 +23,8 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
     The values are for `Draft.of` to check.
 
     Raises:
-        ValidationError: an argument that there is not, or one that is missing.
+        ValidationError: an argument that there is not, one that is missing, or a naive instant
+            that has no aware form.
     """
     _check_names(arguments)
     values = dict(arguments)
@@ -31,7 +32,7 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
     payload = values.pop("payload")
     scheduled_at = values.pop("scheduled_at", None)
     if isinstance(scheduled_at, datetime) and scheduled_at.utcoffset() is None:
-        scheduled_at = scheduled_at.astimezone()
+        scheduled_at = _as_local(scheduled_at)
     return Job(
         id=uuid4() if job_id is None else checked_id(job_id, "job_id"),
         payload=dict(payload) if isinstance(payload, Mapping) else payload,
@@ -39,6 +40,15 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
         queue_name=values.pop("queue_name", "default"),
         **values,
     )
+
+
+def _as_local(naive: datetime) -> datetime:
+    try:
+        return naive.astimezone()
+    except (OverflowError, ValueError) as error:
+        raise ValidationError(
+            f"scheduled_at is {naive.isoformat()}; out of range, give an instant from 1970 to 9000"
+        ) from error
 
 
 def _check_names(arguments: Mapping[str, Any]) -> None:

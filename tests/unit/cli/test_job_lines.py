@@ -65,7 +65,7 @@ def test_an_instant_is_iso_8601() -> None:
         ('{"type":"a","payload":{},"in":"9999999999d"}', "in is '9999999999d'"),
         ('{"type":"a","payload":{},"at":"soon"}', "at is 'soon'; give ISO 8601"),
         ('{"type":"a","payload":{},"at":"2026-05-01","in":5}', "exclude each other"),
-        ("[" * 200_000, "not JSON"),
+        ("[" * 200_000, "nested deeper than 64 levels"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_reason(text: str | bytes, reason: str) -> None:

@@ -11,7 +11,7 @@ from portico.exceptions import ConfigurationError
 from portico.ports.job import Job, JobResult
 from portico.ports.job_handler import JobHandler
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor.registry import load, open_app, registry_of
+from portico.supervisor.registry import load, open_app
 
 
 class Mail(JobHandler):
@@ -57,31 +57,31 @@ async def test_a_context_manager_is_open_while_the_worker_lives() -> None:
     assert events[-1] == "closed"
 
 
-def test_two_handlers_of_one_type_are_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"two handlers serve 'email.send': .*Mail.*Post"):
-        registry_of([Mail(), Post()])
+async def test_two_handlers_of_one_type_are_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"two handlers serve 'email.send' in the app: .*"):
+        await opened([Mail(), Post()])
 
 
-def test_a_key_that_differs_from_its_handler_is_refused() -> None:
+async def test_a_key_that_differs_from_its_handler_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"maps 'sms.send' to .* 'email.send'"):
-        registry_of({"sms.send": Mail()})
+        await opened({"sms.send": Mail()})
 
 
 @pytest.mark.parametrize("found", [42, "text", None])
-def test_what_is_no_registry_is_refused(found: object) -> None:
-    with pytest.raises(ConfigurationError, match="the app is a"):
-        registry_of(found)
+async def test_what_is_no_registry_is_refused(found: object) -> None:
+    with pytest.raises(ConfigurationError, match="the app is of type"):
+        await opened(found)
 
 
 @pytest.mark.parametrize("found", [[object()], {"a": 1}, [Mail]])
-def test_what_is_no_handler_is_refused(found: object) -> None:
+async def test_what_is_no_handler_is_refused(found: object) -> None:
     with pytest.raises(ConfigurationError, match="the app holds"):
-        registry_of(found)
+        await opened(found)
 
 
-def test_an_empty_registry_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="no handlers"):
-        registry_of({})
+async def test_an_empty_registry_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no handlers in the app"):
+        await opened({})
 
 
 @pytest.mark.parametrize("target", ["module", ":app", "module:", ""])
