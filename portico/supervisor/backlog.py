@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from time import monotonic
 
-from portico.ports.leasing import Lease
+from portico.ports.job_executor import Outcome, Quarantined
+from portico.ports.leasing import Failure, Lease
 from portico.supervisor import dispatch, wire
 from portico.supervisor.assignment import Assignment
-from portico.supervisor.crew import Member
+from portico.supervisor.member import Member
 
 _FRAME_BYTES = 1024 * 1024
 
@@ -34,12 +35,18 @@ class Backlog:
     def __len__(self) -> int:
         return len(self.jobs) + len(self.mourning)
 
-    def add(self, leases: Sequence[Lease]) -> None:
-        """Take new leases in."""
-        self.times.weigh([len(lease.payload) for lease in leases])
+    def add(self, leases: Sequence[Lease]) -> list[Outcome]:
+        """Take new leases in, and return the outcomes of those that nobody can be given."""
+        too_large = [outcome for lease in leases if (outcome := _unless_it_fits(lease))]
+        if too_large:
+            refused = {outcome.lease.token for outcome in too_large}
+            leases = [lease for lease in leases if lease.token not in refused]
+        if leases:
+            self.times.weigh([len(lease.payload) for lease in leases])
         if not self.jobs:
             self.moved_at = monotonic()
         self.jobs.extend(leases)
+        return too_large
 
     def take_all(self) -> list[Lease]:
         """Take out every job."""
@@ -54,9 +61,17 @@ class Backlog:
             self.jobs.remove(lease)
         return taken
 
+    def take_mourning(self) -> list[Assignment]:
+        """Take out every `on_failure`."""
+        mourning = list(self.mourning)
+        self.mourning.clear()
+        return mourning
+
     def assign(self, members: Iterable[Member]) -> None:
         """Give away what the workers take."""
-        takers = sorted((m for m in members if m.load.open), key=lambda m: m.load.seconds)
+        takers = sorted(
+            (m for m in members if m.load.open), key=lambda m: (m.load.blocked, m.load.seconds)
+        )
         if self.mourning:
             self._assign_mourning(takers)
         if self.jobs and takers:
@@ -116,8 +131,9 @@ class Backlog:
         for member in takers:
             if not self.mourning:
                 return
-            if member.load.jobs >= member.load.slots or member.load.alone:
-                continue
+            load = member.load
+            if load.alone or (load.jobs >= load.slots and (load.late or load.unknown)):
+                continue  # behind short jobs it may go: it overtakes those that wait
             assignment = self.mourning.popleft()
             assert assignment.failure is not None
             assignment.since = monotonic()
@@ -125,3 +141,12 @@ class Backlog:
             member.inflight[serial] = assignment
             member.load.add(None, 0)
             member.process.send(wire.Mourn(serial, assignment.lease, assignment.failure))
+
+
+def _unless_it_fits(lease: Lease) -> Outcome | None:
+    """A job that no frame holds cannot be run: each worker that was sent it would die of it."""
+    size = len(lease.payload) + len(lease.metadata)
+    if size <= wire.MAX_BODY:
+        return None
+    failure = Failure("PayloadTooLarge", f"the stored job has {size:,} bytes, too many to be run")
+    return Outcome(lease, Quarantined(failure))

@@ -11,15 +11,14 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
+from itertools import count
 from time import monotonic
 
 from portico.exceptions import PorticoError
 from portico.supervisor import wire
-from portico.supervisor.assignment import Assignment
 from portico.supervisor.config import SupervisorConfig
-from portico.supervisor.dispatch import Load
 from portico.supervisor.launch import AppError, Launcher, SpawnError
+from portico.supervisor.member import Member, State
 from portico.supervisor.process import Exit, Listener, WorkerProcess
 from portico.utils.logging import get_logger
 
@@ -30,49 +29,14 @@ them without keeping the healthy jobs waiting for long. All in seconds."""
 _LONGEST_PAUSE = 30.0
 _RETIRE_GRACE = 30.0
 """Seconds that a worker with nothing left to run has to close its application."""
+_BOOT = 120.0
+"""Seconds that a worker has to open it."""
 
 logger = get_logger(__name__)
 
 
 class BootError(PorticoError):
     """The workers keep dying before they are ready."""
-
-
-class State(Enum):
-    """Where a worker stands."""
-
-    STARTING = "starting"
-    READY = "ready"
-    RETIRING = "retiring"
-    GONE = "gone"
-
-
-class Member:
-    """One worker of the crew, with what it holds."""
-
-    def __init__(self, number: int, slots: int, retire_after: int | None) -> None:
-        self.number = number
-        self.state = State.STARTING
-        self.process: WorkerProcess
-        self.load = Load(slots)
-        self.inflight: dict[int, Assignment] = {}
-        self.retire_after = retire_after
-        self.successor: Member | None = None
-        self.predecessor: Member | None = None
-        self.recalling = False
-        """It owes the answer to a recall."""
-        self.condemned: str | None = None
-        """Why we killed it, when we did."""
-        self.boot_error: wire.Unready | None = None
-
-    def __repr__(self) -> str:
-        return f"<worker {self.number} {self.state.value}, {len(self.inflight)} jobs>"
-
-    def kill(self, reason: str) -> None:
-        """Kill it, for a reason that its death is then judged by."""
-        self.condemned = self.condemned or reason
-        self.load.open = False
-        self.process.kill()
 
 
 class Crew(Listener):
@@ -152,6 +116,7 @@ class Crew(Listener):
         member.state = State.RETIRING
         member.load.open = False
         member.process.send(wire.Stop())
+        self._see_off(member, idle=False)
 
     def recycle(self, member: Member, reason: str) -> None:
         """Replace a worker: it goes when its replacement is ready."""
@@ -159,7 +124,7 @@ class Crew(Listener):
             logger.info(
                 "worker_recycled", worker=member.number, pid=member.process.pid, reason=reason
             )
-            member.successor = self._spawn(member.number, replaces=member)
+            member.successor = self._spawn(member.number, self._boot_pause(), replaces=member)
 
     def resize(self, by: int) -> None:
         """One worker more or less, never less than one."""
@@ -167,12 +132,10 @@ class Crew(Listener):
         if wanted > self.wanted:
             self.wanted = wanted
             numbers = {member.number for member in self.members}
-            self._spawn(next(n for n in range(1, wanted + 1) if n not in numbers))
+            self._spawn(next(n for n in count(1) if n not in numbers))
         elif wanted < self.wanted:
             self.wanted = wanted
-            ready = [m for m in self.members if m.state is State.READY]
-            if ready:
-                self.retire(max(ready, key=lambda m: m.number))
+            self._retire_surplus()
         logger.info("pool_resized", workers=self.wanted)
 
     async def reload(self, launcher: Launcher) -> bool:
@@ -212,9 +175,12 @@ class Crew(Listener):
             self._empty.set()
 
     def _made_ready(self, member: Member, ready: wire.Ready) -> None:
-        if ready.version != wire.VERSION or member.state is not State.STARTING:
-            member.kill(f"speaks version {ready.version} of the protocol, not {wire.VERSION}")
-            return
+        if ready.version != wire.VERSION or member.state is State.READY:
+            member.discredit(f"it is ready in version {ready.version}, {member.state.value}")
+        elif member.state is State.STARTING:
+            self._take_in(member, ready)
+
+    def _take_in(self, member: Member, ready: wire.Ready) -> None:
         member.state = State.READY
         member.load.open = True
         self._failed_boots = 0
@@ -223,11 +189,39 @@ class Crew(Listener):
         if member.predecessor is not None:
             self.retire(member.predecessor)
             member.predecessor = None
+        self._retire_surplus()
         if not self._started.done():
             self._started.set_result(None)
         if self._stopping:
             self.retire(member)
+        if member.launcher is not self._launcher:  # it was starting when that was replaced
+            self.recycle(member, "reload")
         self.on_ready(member)
+
+    def _retire_surplus(self) -> None:
+        """Let go of ready workers beyond the wanted number: it may have shrunk at any time."""
+        ready = [member for member in self.members if member.state is State.READY]
+        for member in sorted(ready, key=lambda m: m.number)[self.wanted :]:
+            self.retire(member)
+
+    def _see_off(self, member: Member, *, idle: bool) -> None:
+        """Kill a retiring worker that still lives a grace after it was found with nothing to run.
+
+        What it runs is timed by others, and may take longer than this.
+        """
+        if member.state is not State.GONE and idle and not member.inflight:
+            logger.warning("worker_killed", worker=member.number, reason="did not stop")
+            member.kill("it did not stop")
+        elif member.state is not State.GONE:
+            nothing_left = not member.inflight
+            asyncio.get_running_loop().call_later(
+                _RETIRE_GRACE, lambda: self._see_off(member, idle=nothing_left)
+            )
+
+    def _check_boot(self, member: Member) -> None:
+        if member.state is State.STARTING:
+            logger.error("worker_boot_stuck", worker=member.number, seconds=_BOOT)
+            member.kill("it did not get ready")
 
     def _spawn(self, number: int, pause: float = 0.0, replaces: Member | None = None) -> Member:
         limit = self._config.max_jobs_per_worker
@@ -248,24 +242,30 @@ class Crew(Listener):
     async def _launch(self, member: Member, pause: float) -> None:
         await asyncio.sleep(pause)
         while True:
-            process = WorkerProcess(member.number, self._config.concurrency, self, self._log_fd)
-            member.process = process
-            self._by_process[process] = member
             try:
-                return await process.start(self._launcher, self._make_hello(member.number))
-            except (SpawnError, AppError) as error:
-                del self._by_process[process]
+                await self._start(member)
+            except (SpawnError, AppError, OSError) as error:
                 if isinstance(error, AppError) and not self._started.done():
                     raise
                 pause = min(_LONGEST_PAUSE, max(0.1, 2 * pause))
                 logger.error("spawn_failed", worker=member.number, error=str(error), again_in=pause)
                 await asyncio.sleep(pause)
-            except BaseException:
-                del self._by_process[process]
-                raise
+            else:
+                asyncio.get_running_loop().call_later(_BOOT, self._check_boot, member)
+                return
+
+    async def _start(self, member: Member) -> None:
+        process = WorkerProcess(member.number, self._config.concurrency, self, self._log_fd)
+        member.process, member.launcher = process, self._launcher
+        self._by_process[process] = member
+        try:
+            await process.start(self._launcher, self._make_hello(member.number))
+        except BaseException:
+            del self._by_process[process]
+            raise
 
     def _boot_failed(self, member: Member, status: Exit) -> None:
-        """A worker died before it was ready. `member.predecessor`, if any, simply stays."""
+        """A worker died before it was ready. `member.predecessor`, if it lives, simply stays."""
         if member.predecessor is not None:
             member.predecessor.successor = None
         if self._stopping:
@@ -282,10 +282,15 @@ class Crew(Listener):
                     BootError(f"workers keep dying before they are ready: {reason}")
                 )
                 return
-        pause = min(_LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failed_boots, 10))
+        pause = self._boot_pause()
         logger.error("worker_boot_failed", worker=member.number, reason=reason, again_in=pause)
-        if member.predecessor is None:
+        if member.predecessor is None or member.predecessor.state is State.GONE:
             self._spawn(member.number, pause)
+
+    def _boot_pause(self) -> float:
+        """None while workers get ready; growing with every one that does not."""
+        failed = self._failed_boots
+        return min(_LONGEST_PAUSE, 0.1 * 2.0 ** min(failed, 10)) if failed else 0.0
 
     def _pause_after_death(self, member: Member) -> float:
         """None for the first deaths; growing when they come in a storm."""

@@ -14,8 +14,8 @@ from typing import Protocol
 import psutil
 
 from portico.supervisor.assignment import Assignment, Fate
-from portico.supervisor.crew import Member, State
 from portico.supervisor.dispatch import QUANTUM, SOON
+from portico.supervisor.member import Member, State
 from portico.utils.logging import get_logger
 
 _KILL_AFTER = 2.0
@@ -70,7 +70,7 @@ class Watchman:
     def overdue_message(self) -> str:
         """What a job's error says when it was killed at its hard deadline."""
         return (
-            f"ran past its deadline of {self._job_timeout:g} s and did not stop when it was "
+            f"ran past its deadline of {self._job_timeout or 0:g} s and did not stop when it was "
             f"cancelled; its worker was killed {self._kill_grace:g} s later"
         )
 
@@ -111,15 +111,16 @@ class Watchman:
             self._pool.recall(member)
         for serial, since in running.items():
             self._check(member, member.inflight[serial], since, now)
-        oldest = next(iter(member.inflight.values())).since
-        if not running and now - oldest > _UNRESPONSIVE and member.state is State.READY:
+        waits_since = max(next(iter(member.inflight.values())).since, member.ended_at)
+        if not running and now - waits_since > _UNRESPONSIVE:
             logger.error("worker_unresponsive", worker=member.number, pid=member.process.pid)
             member.kill("it did not start its job")
 
     def _check(self, member: Member, assignment: Assignment, since: float, now: float) -> None:
-        if assignment.told_to_stop and now - assignment.told_to_stop > _KILL_AFTER:
+        if assignment.told_to_stop is not None:
             assert assignment.fate is not None
-            member.kill(assignment.fate.value)
+            if now - assignment.told_to_stop > _KILL_AFTER:
+                member.kill(assignment.fate.value)
         elif assignment.outcome is not None or assignment.failure is not None:
             if now - assignment.since > self._on_failure_timeout + self._kill_grace:
                 logger.error("on_failure_overdue", job_id=assignment.lease.job_id)

@@ -43,6 +43,8 @@ class Load:
     """What it runs has taken longer than a quantum."""
     stuck: bool = False
     """What it runs has taken longer than `SOON`."""
+    blocked: bool = False
+    """It gave something back that it had a free slot for: its loop does not come to it."""
 
     def accepts(self, estimate: float | None, size: int, level: float) -> bool:
         """Whether one more job may go to this worker, filled up to `level` seconds."""
@@ -73,6 +75,7 @@ class Load:
             self.seconds -= estimate
         if not self.jobs:
             self.seconds, self.alone, self.late, self.stuck = 0.0, False, False, False
+            self.blocked = False
 
 
 class RunTimes:
@@ -119,7 +122,7 @@ def demand(loads: Sequence[Load], times: RunTimes, backlog: int) -> int:
 def _capacity(slots: int, mean: float | None) -> int:
     if not mean:
         return slots if mean is None else MOST_JOBS
-    return max(slots, min(MOST_JOBS, int(QUANTUM * slots / mean)))
+    return max(slots, int(min(MOST_JOBS, QUANTUM * slots / mean)))
 
 
 def level(loads: Sequence[Load], waiting: float) -> float:

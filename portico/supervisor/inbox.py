@@ -23,6 +23,8 @@ from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
 
 _READ = 256 * 1024
+_LONGEST_DUMP = 1024 * 1024
+"""Characters: a worker with very many tasks must not send a frame over the limit."""
 EXIT_PROTOCOL = 72
 """The supervisor sent what is no frame of ours: versions are mixed."""
 
@@ -126,7 +128,7 @@ class Inbox:
             case wire.Answer():
                 self._loop.call_soon_threadsafe(self.on_answer, message)
             case wire.Dump():
-                self._outbox.send(wire.Dumped(stacks(self._loop)))
+                self._outbox.send(wire.Dumped(stacks(self._loop)[:_LONGEST_DUMP]))
             case wire.Stop():
                 self._loop.call_soon_threadsafe(self.close)
             case wire.Hello():
@@ -146,7 +148,7 @@ class Inbox:
             while True:
                 serials.append(self._waiting.pop().serial)
         except IndexError:
-            self._outbox.send(wire.Recalled(serials[::-1]))
+            self._outbox.send(wire.Recalled(serials[::-1], self.closing))
 
     def _cancel(self, serial: int, requested: bool) -> None:  # noqa: FBT001 - as on the wire
         for errand in list(self._waiting):

@@ -28,6 +28,10 @@ FIRST_FD = 3
 
 _PACKET = 64 * 1024
 _BOOT = 120.0
+"""Seconds that importing the application may take."""
+_FORK = 30.0
+"""Seconds that a fork may take: it takes milliseconds, unless the zygote hangs."""
+_KEPT_OUT = {"PORTICO_QUEUE_URL", "PORTICO_AUDIT_URL"}
 
 logger = get_logger(__name__)
 
@@ -92,12 +96,19 @@ class ZygoteLauncher(Launcher):
     async def start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self.pid = execute(["portico.supervisor.zygote"], [theirs.fileno()])
+            try:
+                self.pid = execute(["portico.supervisor.zygote"], [theirs.fileno()])
+            except SpawnError:
+                ours.close()
+                raise
         ours.setblocking(False)
         self._control = ours
         asyncio.get_running_loop().add_reader(ours, self._received)
         ours.send(msgspec.msgpack.encode(zygote.Load(self._target, os.getpid())))
-        reply = await asyncio.wait_for(self._reply(), _BOOT)
+        try:
+            reply = await self._reply(_BOOT, "load the application")
+        except SpawnError as error:
+            raise AppError(error.message) from error
         loaded = msgspec.msgpack.decode(reply, type=zygote.Loaded)
         if loaded.error:
             self.close()
@@ -109,13 +120,14 @@ class ZygoteLauncher(Launcher):
         if self._control is None:
             logger.warning("zygote_restarted", pid=self.pid)
             await self.start()
-        assert self._control is not None
         try:
+            if self._control is None:
+                raise ConnectionResetError("it died as soon as it was ready")
             socket.send_fds(self._control, [b"fork"], list(fds))
-            born = msgspec.msgpack.decode(await self._reply(), type=zygote.Born)
         except OSError as error:
             self.close()
             raise SpawnError(f"the zygote cannot be reached: {error}") from error
+        born = msgspec.msgpack.decode(await self._reply(_FORK, "fork"), type=zygote.Born)
         if born.error:
             raise SpawnError(f"the zygote cannot fork: {born.error}")
         return born.pid
@@ -131,10 +143,22 @@ class ZygoteLauncher(Launcher):
             if not reply.done():
                 reply.set_exception(ConnectionResetError("the zygote is gone"))
 
-    def _reply(self) -> asyncio.Future[bytes]:
-        future = asyncio.get_running_loop().create_future()
+    async def _reply(self, seconds: float, what: str) -> bytes:
+        """The next answer. A zygote that gives none is of no use any more."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._replies.append(future)
-        return future
+        try:
+            return await asyncio.wait_for(future, seconds)
+        except TimeoutError:
+            self._kill()
+            raise SpawnError(f"the zygote did not {what} within {seconds:g} s") from None
+        except ConnectionResetError as error:
+            raise SpawnError(f"the zygote died and did not {what}") from error
+
+    def _kill(self) -> None:
+        if self._control is not None:  # else it is gone, and its number may be somebody else's
+            os.kill(self.pid, signal.SIGKILL)
+        self.close()
 
     def _received(self) -> None:
         assert self._control is not None
@@ -177,4 +201,4 @@ def execute(module: Sequence[str], fds: Sequence[int]) -> int:
 
 def _environment() -> dict[str, str]:
     """Workers never open the store, so they need not know its password either."""
-    return {name: value for name, value in os.environ.items() if name != "PORTICO_QUEUE_URL"}
+    return {name: value for name, value in os.environ.items() if name not in _KEPT_OUT}

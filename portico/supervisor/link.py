@@ -55,7 +55,7 @@ class Link:
         future = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
-            self._outbox.send(wire.Request(number, verb, msgspec.msgpack.encode(body)))
+            self._outbox.send(wire.Request(number, verb, _encoded(body)))
             reply = await future
         finally:
             del self._waiting[number]
@@ -134,6 +134,16 @@ class PipeQueue(JobQueueAdapter, QueueView):
 
     async def _ask_of_job(self, verb: requests.Verb, job_id: UUID | str, answer: Any) -> Any:
         return await self._link.ask(verb, checked_id(job_id, "job_id"), answer)
+
+
+def _encoded(body: object) -> bytes:
+    encoded = msgspec.msgpack.encode(body)
+    if len(encoded) > wire.MAX_BODY:
+        raise ValidationError(
+            f"a request of {len(encoded):,} bytes, over the limit of {wire.MAX_BODY:,}; "
+            "make several of it"
+        )
+    return encoded
 
 
 def _not_here(what: str) -> NotSupportedError:

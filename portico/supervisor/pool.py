@@ -14,26 +14,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 
-from portico.ports.job_executor import (
-    Completed,
-    Failed,
-    JobExecutor,
-    Outcome,
-    Released,
-)
-from portico.ports.leasing import CANCELLED, Failure, Lease
-from portico.supervisor import deadlines, dispatch, inquest, wire
+from portico.ports.job_executor import Completed, JobExecutor, Outcome, Released
+from portico.ports.leasing import Failure, Lease
+from portico.supervisor import claims, deadlines, dispatch, inquest, wire
 from portico.supervisor.assignment import Assignment, Fate
 from portico.supervisor.backlog import Backlog
-from portico.supervisor.crew import Crew, Member, State
+from portico.supervisor.crew import Crew
 from portico.supervisor.inquest import Ruling
+from portico.supervisor.member import Member, State
 from portico.supervisor.process import Exit
+from portico.supervisor.reports import Reports
 from portico.utils.logging import get_logger
 
 _KILL_AFTER = 2.0
 """Seconds from cancelling a job to killing its worker."""
+_LONGEST_WAIT = 3600.0
+"""Seconds: the loop has no timer for an endless one."""
 
 logger = get_logger(__name__)
 
@@ -62,7 +61,7 @@ class ProcessPool(JobExecutor):
         self._on_request = on_request
         self._loop = asyncio.get_running_loop()
         self._backlog = Backlog()
-        self._outcomes: list[Outcome] = []
+        self._reports = Reports()
         self._changed: Callable[[], None] = lambda: None
         self._turn_due = False
         self._draining = False
@@ -85,26 +84,27 @@ class ProcessPool(JobExecutor):
 
     def submit(self, leases: Sequence[Lease]) -> None:
         if leases:
-            self._backlog.add(leases)
+            for outcome in self._backlog.add(leases):
+                self._reports.add(outcome)
             self._turn()
 
     def finished(self) -> list[Outcome]:
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
+        return self._reports.take()
 
     def held(self) -> list[Lease]:
-        held = list(self._backlog.jobs)
-        held += [a.lease for a in self._backlog.mourning if a.outcome]
-        for member in self._crew.members:
-            held += [
+        given = [a for member in self._crew.members for a in member.inflight.values()]
+        return [
+            *self._backlog.jobs,
+            *(
                 a.lease
-                for a in member.inflight.values()
+                for a in [*self._backlog.mourning, *given]
                 if a.fate is not Fate.FORFEITED and (a.failure is None or a.outcome)
-            ]
-        held += [outcome.lease for outcome in self._outcomes]
-        return held
+            ),
+            *self._reports.leases(),
+        ]
 
     def forfeit(self, leases: Sequence[Lease]) -> None:
+        self._reports.forget({(lease.id, lease.token) for lease in leases})
         self._stop_jobs(leases, Fate.FORFEITED)
 
     def cancel(self, leases: Sequence[Lease]) -> None:
@@ -122,6 +122,8 @@ class ProcessPool(JobExecutor):
             self._release_backlog()
             self._recall_all()
         await self._wait_empty(lambda: self._drain_by)
+        for mourning in self._backlog.take_mourning():
+            self._report(mourning.outcome, mourning)
         for member in self._crew.members:
             for serial in member.inflight:
                 member.process.send(wire.Cancel(serial, requested=False))
@@ -131,8 +133,6 @@ class ProcessPool(JobExecutor):
             if member.inflight:
                 member.kill("the shutdown's grace is over")
         await self._wait_empty(lambda: float("inf"))
-        while self._backlog.mourning:
-            self._report(self._backlog.mourning.popleft().outcome)
 
     # What the watchman sees, and may do
 
@@ -200,17 +200,20 @@ class ProcessPool(JobExecutor):
         self._turn_soon()
 
     def _received(self, member: Member, message: wire.FromWorker) -> None:
+        if flaw := claims.flaw(member, message):
+            member.discredit(flaw)
+            return
         match message:
             case wire.Done(serial, result, elapsed):
-                if assignment := self._ended(member, serial, elapsed):
-                    self._report(Outcome(assignment.lease, Completed(result)), assignment)
+                assignment = self._ended(member, serial, elapsed)
+                self._report(Outcome(assignment.lease, Completed(result)), assignment)
             case wire.Ended():
                 self._attempt_ended(member, message)
             case wire.Mourned(serial):
-                if assignment := self._ended(member, serial):
-                    self._report(assignment.outcome, assignment)
-            case wire.Recalled(serials):
-                self._recalled(member, serials)
+                assignment = self._ended(member, serial)
+                self._report(assignment.outcome, assignment)
+            case wire.Recalled(serials, closing):
+                self._recalled(member, serials, closing=closing)
             case wire.Request():
                 if self._on_request is not None:
                     self._on_request(message, member.process.send)
@@ -220,68 +223,57 @@ class ProcessPool(JobExecutor):
                 return
         self._turn_soon()
 
-    def _ended(
-        self, member: Member, serial: int, elapsed: float | None = None
-    ) -> Assignment | None:
-        """Take back what a worker says has ended; a serial it does not hold condemns it."""
-        assignment = member.inflight.pop(serial, None)
-        if assignment is None:
-            logger.error("frame_invalid", worker=member.number, error=f"no job has serial {serial}")
-            member.kill("it reported a job that it does not hold")
-            return None
-        lease, load = assignment.lease, member.load
-        load.remove(assignment.estimate, 0 if assignment.failure else len(lease.payload))
-        if load.late and not member.inflight:
-            load.late = load.stuck = False
+    def _ended(self, member: Member, serial: int, elapsed: float | None = None) -> Assignment:
+        """Take back what has ended, and learn from it."""
+        assignment = self._taken_back(member, serial)
+        member.ended_at, member.load.blocked = monotonic(), False
         if elapsed is not None and 0.0 <= elapsed < float("inf"):
-            self._backlog.times.learn(lease.job_type, elapsed)
+            self._backlog.times.learn(assignment.lease.job_type, elapsed)
         if member.retire_after is not None and assignment.failure is None:
             member.retire_after -= 1
-            if member.retire_after == 0:
+            if member.retire_after <= 0:
                 self._crew.recycle(member, "max jobs")
         return assignment
 
+    def _taken_back(self, member: Member, serial: int) -> Assignment:
+        assignment = member.inflight.pop(serial)
+        size = 0 if assignment.failure else len(assignment.lease.payload)
+        member.load.remove(assignment.estimate, size)
+        return assignment
+
     def _attempt_ended(self, member: Member, ended: wire.Ended) -> None:
-        verdict = ended.verdict()
-        assignment = member.inflight.get(ended.serial)
-        if verdict is None or assignment is None:
-            logger.error(
-                "frame_invalid", worker=member.number, error=f"{ended.kind} {ended.serial}"
-            )
-            member.kill("it reported an end that there is not")
-            return
+        assignment, verdict = member.inflight[ended.serial], ended.verdict()
+        assert verdict is not None
         outcome = Outcome(assignment.lease, verdict)
         if ended.mourning:
             assignment.outcome = outcome
             assignment.since = monotonic()
-        elif self._ended(member, ended.serial, ended.elapsed):
+        else:
+            self._ended(member, ended.serial, ended.elapsed)
             self._report(outcome, assignment)
 
-    def _recalled(self, member: Member, serials: Sequence[int]) -> None:
+    def _recalled(self, member: Member, serials: Sequence[int], *, closing: bool) -> None:
         """Take back what was not started; the first of them is the next to be given away."""
-        member.recalling = False
+        load, member.recalling = member.load, False
+        load.open = load.open and not closing
         for serial in reversed(serials):
-            assignment = self._ended(member, serial)
-            if assignment is not None:
-                self._give_back(assignment)
+            self._give_back(self._taken_back(member, serial))
+        if serials:
+            load.blocked = 0 < load.jobs < load.slots
 
     def _give_back(self, assignment: Assignment) -> None:
         """Find a new place for something that has not been started."""
-        if assignment.failure is not None:
+        if assignment.failure is not None and not self._stopped():
             self._backlog.mourning.appendleft(assignment)
+        elif assignment.failure is not None:
+            self._report(assignment.outcome, assignment)
         elif assignment.fate is not None or self._draining:
             self._report(Outcome(assignment.lease, Released()), assignment)
         else:
             self._backlog.jobs.appendleft(assignment.lease)
 
     def _report(self, outcome: Outcome | None, assignment: Assignment | None = None) -> None:
-        """Queue an outcome, seen in the light of what was decided about the attempt before."""
-        fate = assignment.fate if assignment else None
-        if outcome is None or fate is Fate.FORFEITED:
-            return
-        if fate is Fate.CANCELLED and not isinstance(outcome.verdict, Completed):
-            outcome = Outcome(outcome.lease, Failed(CANCELLED, retryable=False))
-        self._outcomes.append(outcome)
+        self._reports.add(outcome, assignment.fate if assignment else None)
 
     # Deaths
 
@@ -321,19 +313,22 @@ class ProcessPool(JobExecutor):
     def _stop_jobs(self, leases: Sequence[Lease], fate: Fate) -> None:
         tokens = {(lease.id, lease.token) for lease in leases}
         for lease in self._backlog.take(tokens):
-            assignment = Assignment(lease, None)
-            assignment.fate = fate
-            self._report(Outcome(lease, Released()), assignment)
+            self._reports.add(Outcome(lease, Released()), fate)
+        for mourning in self._backlog.mourning:
+            if (mourning.lease.id, mourning.lease.token) in tokens:
+                mourning.fate = fate
         for member in self._crew.members:
             for serial, assignment in member.inflight.items():
-                if (assignment.lease.id, assignment.lease.token) in tokens and not assignment.fate:
+                held = (assignment.lease.id, assignment.lease.token) in tokens
+                if held and (fate is Fate.FORFEITED or not assignment.fate):
                     assignment.fate = fate
-                    assignment.told_to_stop = monotonic()
+                    assignment.told_to_stop = assignment.told_to_stop or monotonic()
                     member.process.send(wire.Cancel(serial, fate is Fate.CANCELLED))
         self._turn_soon()
 
     def _release_backlog(self) -> None:
-        self._outcomes += [Outcome(lease, Released()) for lease in self._backlog.take_all()]
+        for lease in self._backlog.take_all():
+            self._reports.add(Outcome(lease, Released()))
 
     def _recall_all(self) -> None:
         for member in self._crew.members:
@@ -346,7 +341,6 @@ class ProcessPool(JobExecutor):
     async def _wait_empty(self, by: Callable[[], float]) -> None:
         while not self._empty() and monotonic() < by():
             self._settled.clear()
-            try:
-                await asyncio.wait_for(self._settled.wait(), min(by() - monotonic(), 3600.0))
-            except TimeoutError:
-                return
+            seconds = min(by() - monotonic(), _LONGEST_WAIT)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), seconds)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from portico.supervisor import wire
@@ -23,6 +23,9 @@ from portico.supervisor.running_page import RunningPage
 
 _READ = 256 * 1024
 _PIPE_SIZE = 1024 * 1024
+_LAST_READS = 64
+"""Reads of the result pipe after a death: more than a pipe can hold. A process that outlives the
+worker may go on writing for ever."""
 _POLL = 0.02
 """Seconds between two looks at a child where the system has no process handles (macOS)."""
 
@@ -35,9 +38,17 @@ class Exit(NamedTuple):
 
     def __str__(self) -> str:
         if self.signal is not None:
-            name = signal.Signals(self.signal).name
-            return f"was killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+            return f"was killed by {_named(self.signal)}"
         return "vanished" if self.code is None else f"exited with code {self.code}"
+
+
+def _named(number: int) -> str:
+    if number == signal.SIGKILL:
+        return "SIGKILL (out of memory?)"
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals, most of which have no name
+        return f"signal {number}"
 
 
 class Listener:
@@ -70,29 +81,23 @@ class WorkerProcess:
         """Launch the process and greet it.
 
         Raises:
-            SpawnError: it could not be started; nothing is left open.
+            SpawnError, OSError: it could not be started; nothing is left open.
         """
-        jobs_out, jobs_in = _pipe()
-        results_out, results_in = _pipe()
-        output_out, output_in = os.pipe()
-        theirs = Descriptors(jobs_out, results_in, self.page.fd, output_in, self._log_fd)
-        try:
-            self.pid = await launcher.launch(theirs)
-        except BaseException:
-            for fd in (jobs_in, results_out, output_out):
-                os.close(fd)
-            self.page.close()
-            raise
-        finally:
-            for fd in (jobs_out, results_in, output_in):
-                os.close(fd)
-        self._jobs, self._results, self._output = jobs_in, results_out, output_out
-        for fd in (jobs_in, results_out, output_out):
+        with ExitStack() as ours:
+            ours.callback(self.page.close)
+            with ExitStack() as theirs:
+                jobs_out, self._jobs = _pipe(theirs, ours)
+                self._results, results_in = _pipe(ours, theirs)
+                self._output, output_in = _pipe(ours, theirs, None)
+                fds = Descriptors(jobs_out, results_in, self.page.fd, output_in, self._log_fd)
+                self.pid = await launcher.launch(fds)
+            self._watch = watch(self.pid, self._loop, self._died)
+            ours.pop_all()
+        for fd in (self._jobs, self._results, self._output):
             os.set_blocking(fd, False)
         self.alive = True
-        self._watch = watch(self.pid, self._loop, self._died)
-        self._loop.add_reader(results_out, self._readable)
-        self._loop.add_reader(output_out, self._print)
+        self._loop.add_reader(self._results, self._readable)
+        self._loop.add_reader(self._output, self._print)
         self.send(hello)
 
     def send(self, message: wire.ToWorker) -> None:
@@ -158,15 +163,18 @@ class WorkerProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # what it started; its own pid is not reaped yet
         status = reap(self.pid)
-        while self._readable():
-            pass
+        self.alive = False  # from here on its number may be somebody else's
+        for _ in range(_LAST_READS):
+            if not self._readable():
+                break
         if self._reader.truncated:
             self.output.note("frame_truncated", pid=self.pid)
         self._print()
         self.output.flush()
-        self.alive = False
-        self._listener.exited(self, status)
-        self._close()
+        try:
+            self._listener.exited(self, status)
+        finally:
+            self._close()
 
     def _close(self) -> None:
         self._watch()
@@ -178,10 +186,14 @@ class WorkerProcess:
         self.page.close()
 
 
-def _pipe() -> tuple[int, int]:
+def _pipe(reader: ExitStack, writer: ExitStack, size: int | None = _PIPE_SIZE) -> tuple[int, int]:
+    """A pipe whose ends are closed with these stacks."""
     reading, writing = os.pipe()
-    with suppress(OSError, AttributeError):  # a larger pipe is a kindness, not a need
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    reader.callback(os.close, reading)
+    writer.callback(os.close, writing)
+    if size is not None:
+        with suppress(OSError, AttributeError):  # a larger pipe is a kindness, not a need
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, size)
     return reading, writing
 
 

@@ -8,6 +8,7 @@ cleared: a job is running when its serial stands here and its end has not been r
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import sys
@@ -33,12 +34,18 @@ class RunningPage:
     def create(cls, slots: int = MAX_SLOTS) -> RunningPage:
         """A new page, all zero: anonymous memory on Linux, an unlinked file elsewhere."""
         if sys.platform == "linux":
-            fd = os.memfd_create("portico-running", os.MFD_CLOEXEC)
+            fd = os.memfd_create("portico-running", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         else:
             fd, path = tempfile.mkstemp(prefix="portico-")
             os.unlink(path)
         os.ftruncate(fd, _SIZE)
-        return cls(fd, slots)
+        if sys.platform == "linux":  # whoever reads a page that was cut off is killed by SIGBUS
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        try:
+            return cls(fd, slots)
+        except OSError:
+            os.close(fd)
+            raise
 
     def begin(self, slot: int, serial: int) -> None:
         """Worker: say that `slot` starts this job now.
@@ -55,9 +62,8 @@ class RunningPage:
         words = self._steady()
         found = {}
         for serial, nanoseconds in zip(words[::_WORDS], words[1::_WORDS], strict=True):
-            if serial == 0:
-                break
-            found[serial] = nanoseconds / 1e9
+            if serial:
+                found[serial] = nanoseconds / 1e9
         return found
 
     def _steady(self) -> list[int]:

@@ -63,6 +63,7 @@ class Supervisor:
         )
         self._stops = 0
         self._working = False
+        self._closing = False
         self._work: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[bool]] = set()
         self._since = monotonic()
@@ -80,6 +81,7 @@ class Supervisor:
                 raise
         finally:
             notify.systemd("STOPPING=1")
+            self._closing = True
             await self._crew.stop(self._config.shutdown_grace if self._stops < 2 else 0.0)  # noqa: PLR2004
             await self._desk.close()
             sweep.cancel()
@@ -178,7 +180,9 @@ class Supervisor:
             running=self._pool.running,
             note="a second signal stops at once" if self._stops == 1 else "stopping at once",
         )
-        if self._working:
+        if self._closing and self._stops > 1:
+            self._crew.kill_all()
+        elif self._working:
             self._pipeline.stop(grace)
         elif self._work is not None:
             self._work.cancel()

@@ -32,6 +32,9 @@ VERSION = 1
 MAX_FRAME = 16 * 1024 * 1024
 """Bytes: sixteen payloads of the largest size, and more than any batch that `pool` sends."""
 
+MAX_BODY = MAX_FRAME - 64 * 1024
+"""What may be inside of one, beside short fields."""
+
 _HEADER = 4
 
 _NO_FAILURE = Failure("", "")
@@ -168,9 +171,10 @@ class Mourned(_Frame, tag="mourned"):
 
 
 class Recalled(_Frame, tag="recalled"):
-    """These had not been started, and will not be."""
+    """These had not been started, and will not be; nor will others, when it is `closing`."""
 
     serials: list[int]
+    closing: bool = False
 
 
 class Dumped(_Frame, tag="dumped"):

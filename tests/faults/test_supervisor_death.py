@@ -235,3 +235,15 @@ async def test_closed_standard_descriptors_do_not_mix_logs_into_other_files(
     await wait_until(lambda: process.poll() is not None)
     assert process.returncode == 0
     assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
+
+
+async def test_a_second_signal_does_not_wait_for_an_application_that_hangs_while_it_closes(
+    here: Place,
+) -> None:
+    (here.folder / "hold-closing").touch()
+    supervisor = here.supervisor(app="tests.support.race_app:app", RACES=str(here.folder))
+    await supervisor.started()
+    supervisor.signal(signal.SIGTERM)
+    await supervisor.event("stopping")
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended(timeout=5) == 0

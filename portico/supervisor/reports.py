@@ -1,0 +1,38 @@
+"""Outcomes on their way to whoever fetches them, each seen in the light of what was decided about
+its attempt before it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from portico.ports.job_executor import Completed, Failed, Outcome
+from portico.ports.leasing import CANCELLED, Lease
+from portico.supervisor.assignment import Fate
+
+
+class Reports:
+    """What has ended and was not fetched yet."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Outcome] = []
+
+    def add(self, outcome: Outcome | None, fate: Fate | None = None) -> None:
+        """Report how an attempt ended; nothing, where there is nothing to say or nobody asks."""
+        if outcome is None or fate is Fate.FORFEITED:
+            return
+        if fate is Fate.CANCELLED and not isinstance(outcome.verdict, Completed):
+            outcome = Outcome(outcome.lease, Failed(CANCELLED, retryable=False))
+        self.waiting.append(outcome)
+
+    def take(self) -> list[Outcome]:
+        """The outcomes since the last call."""
+        outcomes, self.waiting = self.waiting, []
+        return outcomes
+
+    def leases(self) -> list[Lease]:
+        """Whose outcomes wait."""
+        return [outcome.lease for outcome in self.waiting]
+
+    def forget(self, tokens: Collection[tuple[bytes, bytes]]) -> None:
+        """Drop the outcomes of these (id, token) pairs."""
+        self.waiting = [o for o in self.waiting if (o.lease.id, o.lease.token) not in tokens]

@@ -1,0 +1,53 @@
+"""What a worker sends or writes to its page cannot harm the supervisor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from portico.exceptions import ValidationError
+from portico.supervisor import wire
+from portico.supervisor.dispatch import MOST_JOBS, Load, RunTimes, demand
+from portico.supervisor.launch import _environment
+from portico.supervisor.link import Link
+from portico.supervisor.running_page import RunningPage
+
+
+def test_a_run_time_of_next_to_nothing_does_not_break_the_count_of_what_to_lease():
+    times = RunTimes()
+    times.learn("any", 5e-324)
+    assert demand([Load(slots=1, open=True)], times, 0) == 2 * MOST_JOBS
+
+
+def test_a_slot_that_has_never_started_anything_does_not_hide_the_next_one():
+    page = RunningPage.create(2)
+    page.begin(1, 7)
+    assert list(page.started()) == [7]
+    page.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seals are Linux's")
+def test_a_worker_cannot_cut_off_the_page_that_its_supervisor_reads():
+    page = RunningPage.create()
+    with pytest.raises(PermissionError):
+        os.ftruncate(page.fd, 0)
+    page.close()
+
+
+async def test_a_request_that_fits_no_frame_is_an_error_of_the_handler_and_not_of_the_worker():
+    class Outbox:
+        def send(self, message: Any) -> None:
+            raise AssertionError("it was sent")
+
+    link = Link(Outbox())  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="over the limit"):
+        await link.ask("insert", b"x" * wire.MAX_FRAME, object)
+
+
+def test_workers_do_not_get_to_know_where_the_stores_are(monkeypatch):
+    monkeypatch.setenv("PORTICO_QUEUE_URL", "postgresql://u:secret@h/d")
+    monkeypatch.setenv("PORTICO_AUDIT_URL", "postgresql://u:secret@h/d")
+    assert "secret" not in str(_environment())
