@@ -26,14 +26,25 @@ class Backlog:
 
     def __init__(self) -> None:
         self.times = dispatch.RunTimes()
-        self.jobs: deque[Lease] = deque()
+        self._jobs: deque[Lease] = deque()
+        self._suspects: deque[Lease] = deque()
         self.mourning: deque[Assignment] = deque()
         self.moved_at = monotonic()
         """When a job was given away last, or the first came in."""
         self._serials = count(1)
 
     def __len__(self) -> int:
-        return len(self.jobs) + len(self.mourning)
+        return len(self._jobs) + len(self._suspects) + len(self.mourning)
+
+    @property
+    def jobs(self) -> list[Lease]:
+        """What waits, in order; suspects first, for they have waited once already."""
+        return [*self._suspects, *self._jobs]
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._jobs) + len(self._suspects)
 
     def add(self, leases: Sequence[Lease]) -> list[Outcome]:
         """Take new leases in, and return the outcomes of those that nobody can be given."""
@@ -43,22 +54,28 @@ class Backlog:
             leases = [lease for lease in leases if lease.token not in refused]
         if leases:
             self.times.weigh([len(lease.payload) for lease in leases])
-        if not self.jobs:
+        if not self.waiting:
             self.moved_at = monotonic()
-        self.jobs.extend(leases)
+        for lease in leases:
+            (self._suspects if lease.suspect else self._jobs).append(lease)
         return too_large
+
+    def put_back(self, lease: Lease) -> None:
+        """Take in a job that a worker was given and has not started: it is next again."""
+        (self._suspects if lease.suspect else self._jobs).appendleft(lease)
 
     def take_all(self) -> list[Lease]:
         """Take out every job."""
-        leases = list(self.jobs)
-        self.jobs.clear()
+        leases = self.jobs
+        self._jobs.clear()
+        self._suspects.clear()
         return leases
 
     def take(self, tokens: set[tuple[bytes, bytes]]) -> list[Lease]:
         """Take out the jobs of these (id, token) pairs."""
         taken = [lease for lease in self.jobs if (lease.id, lease.token) in tokens]
         for lease in taken:
-            self.jobs.remove(lease)
+            (self._suspects if lease.suspect else self._jobs).remove(lease)
         return taken
 
     def take_mourning(self) -> list[Assignment]:
@@ -74,40 +91,58 @@ class Backlog:
         )
         if self.mourning:
             self._assign_mourning(takers)
-        if self.jobs and takers:
-            self._assign_jobs(takers)
-
-    def _assign_jobs(self, takers: Sequence[Member]) -> None:
-        """A free slot for each first, then up to an even level of work."""
+        if not self.waiting or not takers:
+            return
         given: dict[Member, list[Assignment]] = {}
-        for member in takers:
-            while self.jobs and member.load.jobs < member.load.slots:
-                if not self._give(member, 0.0, given):
-                    break
-        level = self._level(takers) if self.jobs else 0.0
-        for member in takers:
-            while self.jobs and self._give(member, level, given):
-                pass
+        if self._suspects:
+            takers = self._assign_suspects(takers, given)
+        self._assign_jobs(takers, given)
         for member, assignments in given.items():
             self._send(member, assignments)
         if given:
             self.moved_at = monotonic()
 
+    def _assign_suspects(
+        self, takers: Sequence[Member], given: dict[Member, list[Assignment]]
+    ) -> list[Member]:
+        """A suspect gets a worker for itself; while there is none, one is kept from other jobs.
+
+        Returns:
+            The workers that may take other jobs now.
+        """
+        empty = deque(member for member in takers if not member.load.jobs)
+        while self._suspects and empty:
+            member, lease = empty.popleft(), self._suspects.popleft()
+            estimate = self.times.estimate(lease.job_type)
+            member.load.add(estimate, len(lease.payload))
+            member.load.alone = True
+            given[member] = [Assignment(lease, estimate)]
+        others = [member for member in takers if not member.load.alone]
+        return others[1:] if self._suspects else others
+
+    def _assign_jobs(self, takers: Sequence[Member], given: dict[Member, list[Assignment]]) -> None:
+        """A free slot for each first, then up to an even level of work."""
+        for member in takers:
+            while self._jobs and member.load.jobs < member.load.slots:
+                if not self._give(member, 0.0, given):
+                    break
+        level = self._level(takers) if self._jobs else 0.0
+        for member in takers:
+            while self._jobs and self._give(member, level, given):
+                pass
+
     def _level(self, takers: Sequence[Member]) -> float:
-        waiting = len(self.jobs) * (self.times.mean or 0.0)
+        waiting = len(self._jobs) * (self.times.mean or 0.0)
         return dispatch.level([member.load for member in takers], waiting)
 
     def _give(self, member: Member, level: float, given: dict[Member, list[Assignment]]) -> bool:
         """Move the next job to a worker's list, if the worker takes that one."""
-        lease, load = self.jobs[0], member.load
-        if lease.suspect and load.jobs:
-            return False
+        lease, load = self._jobs[0], member.load
         estimate, size = self.times.estimate(lease.job_type), len(lease.payload)
         if not load.accepts(estimate, size, level):
             return False
-        self.jobs.popleft()
+        self._jobs.popleft()
         load.add(estimate, size)
-        load.alone = lease.suspect
         given.setdefault(member, []).append(Assignment(lease, estimate))
         return True
 

@@ -144,7 +144,7 @@ class ProcessPool(JobExecutor):
     @property
     def waiting(self) -> int:
         """Leased jobs that no worker has been given yet."""
-        return len(self._backlog.jobs)
+        return self._backlog.waiting
 
     @property
     def moved_at(self) -> float:
@@ -270,7 +270,7 @@ class ProcessPool(JobExecutor):
         elif assignment.fate is not None or self._draining:
             self._report(Outcome(assignment.lease, Released()), assignment)
         else:
-            self._backlog.jobs.appendleft(assignment.lease)
+            self._backlog.put_back(assignment.lease)
 
     def _report(self, outcome: Outcome | None, assignment: Assignment | None = None) -> None:
         self._reports.add(outcome, assignment.fate if assignment else None)

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from time import monotonic
+from typing import Any
 
 from portico import compose
 from portico.exceptions import ConfigurationError, QueueConnectionError
@@ -63,6 +64,7 @@ class Supervisor:
         )
         self._stops = 0
         self._working = False
+        self._defect: Exception | None = None
         self._closing = False
         self._work: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[bool]] = set()
@@ -77,6 +79,8 @@ class Supervisor:
         try:
             await self._work
         except asyncio.CancelledError:
+            if self._defect is not None:
+                raise self._defect from None
             if not self._stops:
                 raise
         finally:
@@ -168,6 +172,16 @@ class Supervisor:
         }
         for number, action in actions.items():
             loop.add_signal_handler(number, action)
+        loop.set_exception_handler(self._callback_raised)
+
+    def _callback_raised(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A reader, a timer or a signal handler of ours raised: better no supervisor than half."""
+        error = context.get("exception")
+        if "handle" not in context or not isinstance(error, Exception):
+            loop.default_exception_handler(context)
+        elif self._defect is None and self._work is not None:
+            self._defect = error
+            self._work.cancel()
 
     def _stop(self, name: str) -> None:
         """First: drain. Second: at once."""
