@@ -200,13 +200,17 @@ class ProcessPool(JobExecutor):
         self._turn_soon()
 
     def _received(self, member: Member, message: wire.FromWorker) -> None:
-        if flaw := claims.flaw(member, message):
+        if type(message) is wire.Done and message.serial in member.inflight:  # nearly every one
+            assignment = self._ended(member, message.serial, message.elapsed)
+            self._report(Outcome(assignment.lease, Completed(message.result)), assignment)
+        elif flaw := claims.flaw(member, message):
             member.discredit(flaw)
-            return
+        else:
+            self._received_rarely(member, message)
+        self._turn_soon()
+
+    def _received_rarely(self, member: Member, message: wire.FromWorker) -> None:
         match message:
-            case wire.Done(serial, result, elapsed):
-                assignment = self._ended(member, serial, elapsed)
-                self._report(Outcome(assignment.lease, Completed(result)), assignment)
             case wire.Ended():
                 self._attempt_ended(member, message)
             case wire.Mourned(serial):
@@ -214,14 +218,10 @@ class ProcessPool(JobExecutor):
                 self._report(assignment.outcome, assignment)
             case wire.Recalled(serials, closing):
                 self._recalled(member, serials, closing=closing)
-            case wire.Request():
-                if self._on_request is not None:
-                    self._on_request(message, member.process.send)
-                return
+            case wire.Request() if self._on_request is not None:
+                self._on_request(message, member.process.send)
             case wire.Dumped(text):
                 logger.info("worker_stacks", worker=member.number, stacks=text)
-                return
-        self._turn_soon()
 
     def _ended(self, member: Member, serial: int, elapsed: float | None = None) -> Assignment:
         """Take back what has ended, and learn from it."""
