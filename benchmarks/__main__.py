@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import limits, report
 from benchmarks.samples import Sample
+from benchmarks.soak.command import soak
 from benchmarks.throughput import measure
 from portico.utils.logging import configure_logging
 
@@ -157,6 +158,9 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         console=console,
     )
+
+
+main.add_command(soak)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,10 @@ def decode(body: bytes | str) -> dict[str, Any]:
     Raises:
         ValueError: it is not a JSON object.
     """
-    value = json.loads(body if isinstance(body, str) else body.decode())  # spares a guess
+    try:
+        value = json.loads(body if isinstance(body, str) else body.decode())  # spares a guess
+    except RecursionError as error:
+        raise ValueError("stored document is nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError(f"stored document is {_article(value)}, not an object")
     return value

@@ -25,6 +25,7 @@ _UNRESPONSIVE = 30.0
 _PATIENCE = 2.0
 """Seconds that leased jobs wait for a worker before they go back to the store."""
 _SLOW, _FAST = 0.1, QUANTUM
+_LATE = 0.25
 _MEMORY_EVERY = 1.0
 
 logger = get_logger(__name__)
@@ -66,6 +67,8 @@ class Watchman:
         self._weighed_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pace = 0.0
+        self._due = 0.0
+        self._passed_over = False
 
     def overdue_message(self) -> str:
         """What a job's error says when it was killed at its hard deadline."""
@@ -82,11 +85,15 @@ class Watchman:
                 return
             self._timer.cancel()
         self._pace = pace
+        self._due = monotonic() + pace
         self._timer = asyncio.get_running_loop().call_later(pace, self._look)
 
     def _look(self) -> None:
         self._timer = None
         now = monotonic()
+        if self._overslept(now):
+            self.wake()
+            return
         busy = False
         for member in self._pool.members:
             if member.inflight:
@@ -100,6 +107,15 @@ class Watchman:
             self._weigh()
         if busy or self._pool.waiting:
             self.wake()
+
+    def _overslept(self, now: float) -> bool:
+        """Whether this look is to be passed over: the process was stopped, or its loop blocked.
+
+        Timers run first then, before the pipes and process handles are read, and what has ended
+        meanwhile would be taken for overdue.
+        """
+        self._passed_over = now - self._due > _LATE and not self._passed_over
+        return self._passed_over
 
     def _inspect(self, member: Member, now: float) -> None:
         started = member.process.page.started()

@@ -10,6 +10,7 @@ from itertools import count
 from portico.adapters.job_queue._rows import RETRYING, SCHEDULED, STATUS, StoredJob
 
 _places = count(1)
+_LATER = frozenset({SCHEDULED, RETRYING})
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class MemoryQueue:
     def push(self, row: MemoryRow) -> None:
         """Let a row wait for its turn."""
         row.place = place = next(_places)
-        if row.status in (SCHEDULED, RETRYING):
+        if row.status in _LATER:
             heappush(self._later, (row.run_at, row.seq, place, row))
         else:
             heappush(self._due, (-row.priority, row.run_at, row.seq, place, row))
@@ -49,10 +50,14 @@ class MemoryQueue:
         due = self._due
         while limit and due:
             _, _, _, place, row = heappop(due)
-            if row.place == place:
-                row.place = 0
-                limit -= 1
-                yield row
+            if row.place != place:
+                continue
+            if row.status in _LATER and row.run_at > now:  # the clock was set back
+                heappush(self._later, (row.run_at, row.seq, place, row))
+                continue
+            row.place = 0
+            limit -= 1
+            yield row
 
     def drop(self, row: MemoryRow) -> None:
         """A row waits no longer."""

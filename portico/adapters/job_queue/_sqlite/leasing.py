@@ -68,7 +68,7 @@ UPDATE portico_jobs SET status = 'running', attempt = attempt + 1, nonce = :nonc
 WHERE seq IN (SELECT seq FROM ({rows}))
 RETURNING seq, run_at, id, attempt, queue_name, job_type, CAST(payload AS BLOB), priority,
     max_retries, retry_count, scheduled_at, started_at, created_at, created_by,
-    CAST(metadata AS BLOB), error_message, suspect"""
+    CAST(metadata AS BLOB), CAST(error_message AS TEXT), suspect"""
 _GRANT_PENDING = _GRANT.format(rows=_PENDING)
 _GRANT_DUE = _LEVELS + _GRANT.format(rows=_DUE)
 

@@ -80,10 +80,13 @@ CREATE TABLE portico_owners (
 MIGRATIONS = [_FIRST]
 """One script per version; a file at version n needs those from the n-th on."""
 
-COLUMNS = ", ".join(
-    "(SELECT name FROM portico_owners o WHERE o.id = owner_id)" if f.name == "owner" else f.name
-    for f in fields(StoredJob)
-)
+_READ = {
+    "owner": "(SELECT name FROM portico_owners o WHERE o.id = owner_id)",
+    **{name: f"CAST({name} AS BLOB)" for name in ("payload", "metadata", "result")},
+    **{name: f"CAST({name} AS TEXT)" for name in ("error_type", "error_message", "traceback")},
+}
+"""SQLite keeps a value of any type in any column; these are read as what they should be."""
+COLUMNS = ", ".join(_READ.get(f.name, f.name) for f in fields(StoredJob))
 """What `StoredJob(*row)` takes."""
 
 

@@ -31,6 +31,8 @@ from portico.ports.leasing import (
 
 T = TypeVar("T")
 
+_LONG_WAIT = 1 / 4
+"""Of a lease length, for the lock; after that nobody's silence counts."""
 _WAITING = frozenset({STATUS[PENDING], STATUS[SCHEDULED], STATUS[RETRYING]})
 
 
@@ -108,10 +110,13 @@ class SqliteStore(Store):
         return await self._write(lambda found: leasing.renew(found, self._owner, leases))
 
     async def recover(self, limit: int) -> list[Recovered]:
+        asked = self._monotonic()
+
         def work(connection: sqlite3.Connection) -> list[Recovered]:
-            recovered = leasing.recover(
-                connection, self._owner, limit, self._clock(), self._monotonic()
-            )
+            now = self._monotonic()
+            if now - asked > self._owner.lease_seconds * _LONG_WAIT:
+                self._owner.sightings.clear()  # what kept this waiting kept others from renewing
+            recovered = leasing.recover(connection, self._owner, limit, self._clock(), now)
             self._touch = self._touch or any(r.status in _WAITING for r in recovered)
             return recovered
 
