@@ -89,12 +89,11 @@ def instant(value: int | None) -> datetime | None:
     return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
-def stored_of(kind: type[Row], draft: Draft, seq: int, now: int) -> Row:
-    """A new row. Only an instant in the future makes it SCHEDULED."""
+def new_row(draft: Draft, now: int) -> tuple[Any, ...]:
+    """A draft as `StoredJob` keeps it, from `id` to `run_at`. Only the future is SCHEDULED."""
     scheduled_at = None if draft.scheduled_at is None else micros(draft.scheduled_at)
     later = scheduled_at is not None and scheduled_at > now
-    return kind(
-        seq,
+    return (
         draft.id.bytes,
         draft.queue_name,
         draft.job_type,

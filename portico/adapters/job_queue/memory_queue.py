@@ -29,7 +29,7 @@ from portico.adapters.job_queue._rows import (
     StoredJob,
     inserted,
     lease_of,
-    stored_of,
+    new_row,
     token_of,
 )
 from portico.ports.draft import Draft, checked_id
@@ -97,7 +97,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         if key in self._rows:
             return None
         self._seq += 1
-        row = self._rows[key] = stored_of(MemoryRow, draft, self._seq, now)
+        row = self._rows[key] = MemoryRow(self._seq, *new_row(draft, now))
         queue = self._queues[row.queue_name]
         queue.counts[row.status] += 1
         queue.push(row)

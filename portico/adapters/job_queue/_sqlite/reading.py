@@ -6,7 +6,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from portico.adapters.job_queue._rows import (
     COMPLETED,
@@ -16,7 +15,7 @@ from portico.adapters.job_queue._rows import (
     STATUS,
     StoredJob,
     inserted,
-    micros,
+    new_row,
 )
 from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER
 from portico.ports.draft import Draft
@@ -45,7 +44,7 @@ def insert(
     connection: sqlite3.Connection, drafts: Sequence[Draft], now: int
 ) -> list[Inserted | None]:
     """Store drafts, leaving out those whose id is taken."""
-    rows = [_row(draft, now) for draft in drafts]
+    rows = [new_row(draft, now) for draft in drafts]
     stored: list[Inserted | None] = [inserted(row[10], now) for row in rows]
     if len(rows) == 1:
         if connection.execute(_INSERT, rows[0]).rowcount == 0:
@@ -62,25 +61,6 @@ def insert(
     kept = Counter(row[1] for row, what in zip(rows, stored, strict=True) if what is not None)
     connection.executemany(_ADD, kept.items())
     return stored
-
-
-def _row(draft: Draft, now: int) -> tuple[Any, ...]:
-    scheduled_at = None if draft.scheduled_at is None else micros(draft.scheduled_at)
-    later = scheduled_at is not None and scheduled_at > now
-    return (
-        draft.id.bytes,
-        draft.queue_name,
-        draft.job_type,
-        draft.payload,
-        draft.priority,
-        draft.max_retries,
-        scheduled_at,
-        draft.created_by.bytes if draft.created_by else None,
-        now,
-        draft.metadata,
-        "scheduled" if later else "pending",
-        now if scheduled_at is None else scheduled_at,
-    )
 
 
 def find(connection: sqlite3.Connection, job_id: bytes) -> StoredJob | None:
