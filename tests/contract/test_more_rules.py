@@ -1,0 +1,42 @@
+"""The rules that mutants taught, for every adapter of Portico."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from portico.ports.job_queue import JobQueueAdapter
+from tests.contract.more_rules import MoreRules
+from tests.contract.queue_support import Clocks
+from tests.contract.test_job_queues import WHOLE, make_queue
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@WHOLE
+class TestMoreRules(MoreRules):
+    @pytest.fixture
+    def kind(self, request: pytest.FixtureRequest) -> str:
+        return request.node.callspec.params["queue"]
+
+    @pytest.fixture
+    async def queue(
+        self, kind: str, tmp_path: Path, clocks: Clocks
+    ) -> AsyncIterator[JobQueueAdapter]:
+        queue = make_queue(kind, tmp_path, clocks)
+        await queue.initialize()
+        yield queue
+        await queue.close()
+
+    @pytest.fixture
+    def another_queue(
+        self, kind: str, tmp_path: Path, clocks: Clocks
+    ) -> Callable[[], JobQueueAdapter]:
+        folder = tmp_path / "another"
+        folder.mkdir()
+        return lambda: make_queue(kind, folder, clocks)
