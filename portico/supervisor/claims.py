@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from portico.ports.document import MAX_PAYLOAD
 from portico.supervisor import wire
 from portico.supervisor.member import Member
 
@@ -12,9 +13,11 @@ from portico.supervisor.member import Member
 def flaw(member: Member, message: wire.FromWorker) -> str | None:
     """Why this message cannot be true; `None` when it can."""
     held = member.inflight
+    if type(message) is wire.Done:  # nearly every one: no pattern is tried for it
+        if message.serial in held and len(message.result) <= MAX_PAYLOAD:
+            return None
+        return f"no such end: {len(message.result):,} bytes of {message.serial}"
     match message:
-        case wire.Done(serial):
-            return None if serial in held else f"no job has serial {serial}"
         case wire.Ended(serial, kind):
             if serial not in held or message.verdict() is None:
                 return f"no such end: {kind[:100]} of {serial}"

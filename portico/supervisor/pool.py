@@ -200,11 +200,11 @@ class ProcessPool(JobExecutor):
         self._turn_soon()
 
     def _received(self, member: Member, message: wire.FromWorker) -> None:
-        if type(message) is wire.Done and message.serial in member.inflight:  # nearly every one
+        if flaw := claims.flaw(member, message):
+            member.discredit(flaw)
+        elif type(message) is wire.Done:  # as nearly every one is
             assignment = self._ended(member, message.serial, message.elapsed)
             self._report(Outcome(assignment.lease, Completed(message.result)), assignment)
-        elif flaw := claims.flaw(member, message):
-            member.discredit(flaw)
         else:
             self._received_rarely(member, message)
         self._turn_soon()

@@ -46,6 +46,9 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (msgspec.MsgspecError, "invalid"),
 )
 
+_PATIENCE = 5.0
+"""Seconds that requests have to end when the supervisor stops."""
+
 logger = get_logger(__name__)
 
 
@@ -63,8 +66,11 @@ class StoreDesk:
         task.add_done_callback(self._under_way.discard)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        """Wait for what is under way, but not for ever: the store may hang."""
+        if self._under_way:
+            _, hanging = await asyncio.wait(self._under_way, timeout=_PATIENCE)
+            for task in hanging:
+                task.cancel()
 
     async def _serve(self, request: wire.Request, reply: Callable[[wire.Answer], None]) -> None:
         try:

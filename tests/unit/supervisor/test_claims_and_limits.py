@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from typing import Any
+from uuid import uuid4
 
+import msgspec
 import pytest
 
 from portico.exceptions import ValidationError
-from portico.supervisor import wire
+from portico.ports.document import MAX_PAYLOAD
+from portico.supervisor import requests, wire
+from portico.supervisor.claims import flaw
 from portico.supervisor.dispatch import MOST_JOBS, Load, RunTimes, demand
 from portico.supervisor.launch import _environment
 from portico.supervisor.link import Link
+from portico.supervisor.member import Member
 from portico.supervisor.running_page import RunningPage
 
 
@@ -51,3 +57,24 @@ def test_workers_do_not_get_to_know_where_the_stores_are(monkeypatch):
     monkeypatch.setenv("PORTICO_QUEUE_URL", "postgresql://u:secret@h/d")
     monkeypatch.setenv("PORTICO_AUDIT_URL", "postgresql://u:secret@h/d")
     assert "secret" not in str(_environment())
+
+
+def test_a_result_beyond_the_limit_discredits_the_worker_that_sent_it():
+    member = Member(1, 1, None)
+    member.inflight[7] = object()  # type: ignore[assignment]
+    fits = wire.Done(7, b"x" * MAX_PAYLOAD, 0.1)
+    assert flaw(member, fits) is None
+    assert flaw(member, wire.Done(7, fits.result + b"x", 0.1))
+    assert flaw(member, wire.Done(8, b"{}", 0.1))
+
+
+async def test_a_store_that_hangs_does_not_hold_up_the_end_of_its_desk(monkeypatch):
+    class Hanging:
+        async def get_job(self, job_id: object) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(requests, "_PATIENCE", 0.01)
+    desk = requests.StoreDesk(Hanging())  # type: ignore[arg-type]
+    desk.take(wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4())), lambda _: None)
+    async with asyncio.timeout(5):
+        await desk.close()
