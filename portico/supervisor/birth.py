@@ -16,6 +16,9 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple
 
+SIGNAL_FOR_STACKS = signal.SIGUSR2
+"""Makes a worker print its Python stacks, also while a handler is stuck in C with the GIL held."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_SAFE_FD = 200

@@ -323,5 +323,4 @@ class Crew(Listener):
             pid=member.process.pid,
             status=f"was killed: {member.condemned}" if member.condemned else str(status),
             jobs=[str(a.lease.job_id) for a in member.inflight.values()][:5],
-            last_output=list(member.process.output.last_lines)[-3:],
         )

@@ -14,6 +14,7 @@ from typing import Protocol
 import psutil
 
 from portico.supervisor.assignment import Assignment, Fate
+from portico.supervisor.birth import SIGNAL_FOR_STACKS
 from portico.supervisor.dispatch import QUANTUM, SOON
 from portico.supervisor.member import Member, State
 from portico.utils.logging import get_logger
@@ -141,8 +142,11 @@ class Watchman:
             if now - assignment.since > self._on_failure_timeout + self._kill_grace:
                 logger.error("on_failure_overdue", job_id=assignment.lease.job_id)
                 member.kill("on_failure ran past its deadline")
+        elif assignment.fate is Fate.OVERDUE:
+            member.kill(assignment.fate.value)
         elif self._job_timeout is not None and now - since > self._job_timeout + self._kill_grace:
             assignment.fate = Fate.OVERDUE
+            member.process.kill(SIGNAL_FOR_STACKS)  # at the next look it is killed
             logger.error(
                 "job_overdue",
                 job_id=assignment.lease.job_id,
@@ -151,7 +155,6 @@ class Watchman:
                 seconds=round(now - since, 1),
                 action="its worker is killed, the job counts as failed",
             )
-            member.kill(assignment.fate.value)
 
     def _weigh(self) -> None:
         assert self._max_memory is not None

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -38,6 +38,19 @@ class Ruling(Enum):
     HOOK_LOST = "report the outcome; on_failure was cut short and is not run again"
 
 
+class Death(NamedTuple):
+    """How a worker ended, as far as it matters to what it held."""
+
+    status: str
+    """In words that follow "the worker"."""
+    killed_for: str | None
+    """Why we killed it, when we did."""
+    overdue: str
+    """The message of a job that was killed at its deadline."""
+    output_since: Callable[[float], str]
+    """What it printed after an instant: its fault handler's stack among it."""
+
+
 class Conclusion(NamedTuple):
     """One ruling, with the outcome to report."""
 
@@ -48,20 +61,14 @@ class Conclusion(NamedTuple):
 
 
 def conclude(
-    inflight: Mapping[int, Assignment],
-    started: Collection[int],
-    death: str,
-    killed_for: str | None,
-    overdue: str,
+    inflight: Mapping[int, Assignment], started: Mapping[int, float], death: Death
 ) -> list[Conclusion]:
     """Judge what a dead worker held, in the order in which it held it.
 
     Args:
         inflight: what had not been reported, by serial.
-        started: the serials that its shared page names.
-        death: how it ended, in words that follow "the worker".
-        killed_for: why we killed it, when we did.
-        overdue: the message of a job that was killed at its deadline.
+        started: the serials that its shared page names, and when they were started.
+        death: how it ended.
     """
     alone = sum(serial in started for serial in inflight) == 1
     conclusions = []
@@ -71,25 +78,25 @@ def conclude(
         elif held.outcome is not None or held.failure is not None:
             conclusions.append(Conclusion(held, Ruling.HOOK_LOST, held.outcome))
         else:
-            conclusions.append(_of_running(held, death, killed_for, overdue, alone=alone))
+            evidence = death.output_since(started[serial])
+            conclusions.append(_of_running(held, death, evidence, alone=alone))
     return conclusions
 
 
-def _of_running(
-    held: Assignment, death: str, killed_for: str | None, overdue: str, *, alone: bool
-) -> Conclusion:
-    lease = held.lease
+def _of_running(held: Assignment, death: Death, evidence: str, *, alone: bool) -> Conclusion:
+    lease, lost = held.lease, "WorkerLostError"
     if held.fate is Fate.OVERDUE:
-        failure = Failure("JobTimeoutError", overdue)
+        failure = Failure("JobTimeoutError", death.overdue, evidence)
         outcome = Outcome(lease, Failed(failure, retryable=True))
         return Conclusion(held, Ruling.MOURN, outcome, failure)
     if held.fate is not None:
         return Conclusion(held, Ruling.REPORT, Outcome(lease, Released()))
-    if killed_for is not None:
-        failure = Failure("WorkerLostError", f"its worker was killed: {killed_for}")
+    if death.killed_for is not None:
+        failure = Failure(lost, f"its worker was killed: {death.killed_for}", evidence)
         return Conclusion(held, Ruling.REPORT, Outcome(lease, Interrupted(failure)))
     if alone:
-        failure = Failure("WorkerLostError", f"the worker {death} while it ran this job")
+        failure = Failure(lost, f"the worker {death.status} while it ran this job", evidence)
         return Conclusion(held, Ruling.MOURN, Outcome(lease, Crashed(failure)), failure)
-    failure = Failure("WorkerLostError", f"the worker {death} while it ran this job and others")
+    message = f"the worker {death.status} while it ran this job and others"
+    failure = Failure(lost, message, evidence)
     return Conclusion(held, Ruling.REPORT, Outcome(lease, Suspected(failure)))

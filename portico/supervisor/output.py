@@ -31,7 +31,7 @@ class OutputLog:
         self._second = 0
         self._logged = 0
         self._dropped = 0
-        self.last_lines: deque[str] = deque(maxlen=_KEPT)
+        self._last: deque[tuple[float, str]] = deque(maxlen=_KEPT)
 
     def read(self, fd: int) -> bool:
         """Take what is there, a bounded amount; `False` at the end of the stream."""
@@ -46,6 +46,13 @@ class OutputLog:
                 return False
             self._take(data)
         return True
+
+    def since(self, instant: float) -> str:
+        """The last lines, at most 50, as far as they came after this `time.monotonic()`.
+
+        Where a worker died, they hold what its fault handler wrote: the Python stack.
+        """
+        return "\n".join(line for at, line in self._last if at >= instant)
 
     def flush(self) -> None:
         """Log the unfinished line, and how many were dropped."""
@@ -69,8 +76,9 @@ class OutputLog:
 
     def _line(self, line: bytes) -> None:
         text = line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")
-        self.last_lines.append(text)
-        second = int(monotonic())
+        now = monotonic()
+        self._last.append((now, text))
+        second = int(now)
         if second != self._second:
             self._count_dropped()
             self._second, self._logged = second, 0

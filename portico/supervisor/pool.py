@@ -23,7 +23,7 @@ from portico.supervisor import claims, deadlines, dispatch, inquest, wire
 from portico.supervisor.assignment import Assignment, Fate
 from portico.supervisor.backlog import Backlog
 from portico.supervisor.crew import Crew
-from portico.supervisor.inquest import Ruling
+from portico.supervisor.inquest import Death, Ruling
 from portico.supervisor.member import Member, State
 from portico.supervisor.process import Exit
 from portico.supervisor.reports import Reports
@@ -280,13 +280,9 @@ class ProcessPool(JobExecutor):
     def _lost(self, member: Member, status: Exit) -> None:
         """Act on what a worker's death means for what it held."""
         inflight, member.inflight = member.inflight, {}
-        conclusions = inquest.conclude(
-            inflight,
-            member.process.page.started(),
-            str(status),
-            member.condemned,
-            self._watchman.overdue_message(),
-        )
+        process, overdue = member.process, self._watchman.overdue_message()
+        death = Death(str(status), member.condemned, overdue, process.output.since)
+        conclusions = inquest.conclude(inflight, process.page.started(), death)
         for assignment, ruling, outcome, failure in reversed(conclusions):
             if ruling is Ruling.ELSEWHERE:
                 self._give_back(assignment)

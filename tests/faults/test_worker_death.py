@@ -87,6 +87,8 @@ async def test_a_segfaulting_job_is_dead_lettered_after_three_crashes_beside_hea
     assert record.crash_count == 3
     assert record.error_type == "WorkerLostError"
     assert "SIGSEGV" in (dead.error_message or "")
+    assert "Segmentation fault" in (record.traceback or "")
+    assert "fault_app.py" in (record.traceback or "")
     assert supervisor.process.poll() is None
 
 
@@ -150,6 +152,7 @@ async def test_a_handler_that_never_yields_is_killed_at_its_deadline(
     assert record.error_type == "JobTimeoutError"
     assert record.crash_count == 0
     assert "deadline of 1 s" in (dead.error_message or "")
+    assert f"in {name}" in (record.traceback or "") or name == "stubborn"
     assert (await ended(queue, beside.id)).status is JobStatus.COMPLETED
     assert supervisor.events("job_overdue", job_id=str(job.id))
 
