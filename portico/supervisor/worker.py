@@ -154,7 +154,7 @@ def become_worker(app: Any, inherited: birth.Descriptors) -> NoReturn:
         birth.own_group()
         fds = birth.settle_descriptors(inherited)
         faulthandler.enable(file=sys.stderr)
-        faulthandler.register(birth.SIGNAL_FOR_STACKS, file=sys.stderr)
+        faulthandler.register(birth.SIGNAL_FOR_STACKS, file=sys.stderr, all_threads=False)
         code = _serve(app, fds)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else EXIT_ESCAPED
