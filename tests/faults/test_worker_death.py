@@ -168,7 +168,6 @@ async def test_a_handler_that_yields_is_cancelled_at_its_deadline_and_its_worker
     assert not supervisor.events("worker_exited")
 
 
-@pytest.mark.fault("A15")
 async def test_what_is_behind_a_long_job_is_recalled_and_runs_elsewhere(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -185,7 +184,6 @@ async def test_what_is_behind_a_long_job_is_recalled_and_runs_elsewhere(
     assert (await ended(queue, long.id)).status is JobStatus.COMPLETED
 
 
-@pytest.mark.fault("A8")
 async def test_on_failure_of_a_crashed_attempt_runs_in_a_healthy_worker_before_the_next_attempt(
     here: Place, queue: JobQueueAdapter
 ) -> None:
