@@ -362,3 +362,24 @@ async def test_an_audit_trail_is_kept_of_every_job_that_ends(
         assert (event.details["event"], event.success) == ("failed", False)
     finally:
         await audit.close()
+
+
+@pytest.mark.parametrize("name", ["sleep", "block"])
+async def test_a_running_job_that_someone_cancels_is_stopped_and_its_neighbour_goes_on(
+    name: str, here: Place, queue: JobQueueAdapter
+) -> None:
+    """The holder learns of it when it renews its lease: within a quarter of the lease's length."""
+    doomed = await queue.enqueue(make_job(job_type=f"test.{name}", payload={"seconds": 3600}))
+    beside = await queue.enqueue(make_job(job_type="test.sleep", payload={"seconds": 3.0}))
+    supervisor = here.supervisor("--lease", "1s")
+    await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
+    service = compose.job_service(queue)
+    assert not await service.cancel_job(doomed.id)
+    assert await service.cancel_job(doomed.id, running=True)
+    cancelled = await ended(queue, doomed.id)
+    assert (cancelled.status, cancelled.error_message) == (JobStatus.FAILED, "Job cancelled")
+    record = await queue.inspect(doomed.id)
+    assert record is not None
+    assert record.accounted
+    assert (await ended(queue, beside.id)).status is JobStatus.COMPLETED
+    assert here.ledger.count("BEGIN", beside.id) == 1
