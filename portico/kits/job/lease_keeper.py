@@ -12,6 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 
 from portico.exceptions import QueueConnectionError
 from portico.kits.job.journal import Journal
@@ -108,10 +109,20 @@ class LeaseKeeper:
             more = len(found) >= _BATCH
 
     async def keep_recovering(self) -> None:
-        """Recover for ever, a sixth of a lease apart, more or less: others do so too."""
+        """Recover for ever, a sixth of a lease apart, more or less: others do so too.
+
+        Not for one lease length after this process was stopped: it may have been stopped with the
+        store's lock in its hands, and has seen nothing of the others' signs of life meanwhile.
+        """
+        stopped_until = -inf
         while True:
-            await asyncio.sleep(self._lease_seconds / 6 * random.uniform(0.75, 1.25))  # noqa: S311
-            if self._outage.seconds_since > self._lease_seconds:
+            pause, before = self._lease_seconds / 6 * random.uniform(0.75, 1.25), self._clock()  # noqa: S311
+            await asyncio.sleep(pause)
+            now = self._clock()
+            if now - before > pause + self._lease_seconds / 4:
+                stopped_until = now
+            since = min(self._outage.seconds_since, now - stopped_until)
+            if since > self._lease_seconds:
                 try:
                     await self.recover()
                 except QueueConnectionError as error:
