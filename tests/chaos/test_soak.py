@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 120 if os.environ.get("CI") == "true" else 40
+SECONDS = 60 if os.environ.get("CI") == "true" else 40
 DRAIN = 240
 """Seconds for the start, the drain and the verdict: back-off after several failures is long."""
 
