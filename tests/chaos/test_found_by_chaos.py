@@ -130,7 +130,7 @@ async def test_job_whose_worker_died_while_its_supervisor_was_stopped_has_crashe
         await supervisor.until(lambda: here.ledger.count("BEGIN", job.id))
         supervisor.signal(signal.SIGSTOP)
         psutil.Process(int(here.ledger.of("BEGIN", job.id)[0][2])).kill()
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # a stopped process has no event to wait for: time must pass
         supervisor.signal(signal.SIGCONT)
         await ended(queue, job.id)
         record = await queue.inspect(job.id)
