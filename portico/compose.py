@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from portico.exceptions import ConfigurationError
 from portico.ports.audit import AuditAdapter
@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 def _memory(url: str, lease: float) -> JobQueueAdapter:
+    from portico.adapters.job_queue._admission import OPTIONS, Admission
     from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
 
-    if url.partition("://")[2]:
-        raise ConfigurationError(f"queue URL is {url}; a queue in memory is just memory://")
-    return MemoryJobQueueAdapter(lease)
+    address, _, query = url.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if address != "memory://" or options.keys() - OPTIONS:
+        raise ConfigurationError(
+            f"queue URL is {_masked(url)}; a queue in memory is just memory://, or with "
+            f"{' and '.join(sorted(OPTIONS))}: memory://?max_pending=1000"
+        )
+    return MemoryJobQueueAdapter(lease, admission=Admission.of(url, options))
 
 
 def _database(url: str, lease: float) -> JobQueueAdapter:
@@ -44,7 +50,9 @@ def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:
 
     Args:
         url: `memory://`, or `sqlite:///relative.db` or `sqlite:////absolute.db`, with
-            `?durability=normal` to trade the last commits before a power cut for speed.
+            `?durability=normal` to trade the last commits before a power cut for speed. Both take
+            `?max_pending=N`, how many jobs may wait in each queue (`QueueFullError` beyond it),
+            and `?max_horizon=30d`, how far ahead they may be scheduled.
         lease: seconds after which an attempt counts as lost when nobody renews it.
 
     Raises:

@@ -69,6 +69,10 @@ class RateLimitError(PorticoError):
     """Too many requests; try again later."""
 
 
+class QueueFullError(RateLimitError):
+    """As many jobs wait in the queue as it takes; try again later."""
+
+
 class DatabaseError(PorticoError):
     """The database could not do what was asked."""
 

@@ -45,6 +45,13 @@ Examples:
 )
 @click.option("--max-retries", type=int, metavar="N", help="How often it may run again; else 3.")
 @click.option(
+    "--timeout",
+    "job_timeout",
+    callback=as_seconds,
+    metavar="TIME",
+    help="Deadline of this job: 90, 5m, 2h; else its type's, or the supervisor's.",
+)
+@click.option(
     "--id", "job_id", callback=as_job_id, metavar="UUID", help="The job's id; else a new one."
 )
 @click.option("--strict", is_flag=True, help="Many: store nothing when any line is bad.")
@@ -63,11 +70,12 @@ def enqueue(
     """Create one job and print its id, or create many from JSON lines.
 
     A line is an object with "type" and "payload", and as it likes "queue", "priority", "in", "at",
-    "max_retries", "id", "created_by" and "metadata"; the options of the command are what a line
-    without them gets. Lines are stored a thousand at a time. A bad line is reported as file:line
-    with the reason and is not stored, all others are, and the exit code is 4; with --strict all
-    lines are checked first, and one bad line keeps all of them out. An id that exists already is
-    found only on storing: that line is reported, and the job that has the id stays as it was.
+    "max_retries", "timeout", "id", "created_by" and "metadata"; the options of the command are
+    what a line without them gets. Lines are stored a thousand at a time. A bad line is reported as
+    file:line with the reason and is not stored, all others are, and the exit code is 4; with
+    --strict all lines are checked first, and one bad line keeps all of them out. An id that exists
+    already is found only on storing: that line is reported, and the job that has the id stays as
+    it was.
     """
     if delay is not None and given["scheduled_at"] is not None:
         raise click.UsageError("--in and --at exclude each other; give one of them")

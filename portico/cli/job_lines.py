@@ -11,7 +11,7 @@ from portico.cli.options import seconds_of
 from portico.exceptions import ValidationError
 from portico.kits.job.new_job import new_job
 from portico.ports.draft import Draft
-from portico.supervisor.settings import Unusable
+from portico.supervisor.parsing import Unusable
 
 LONGEST = 4 * 1024 * 1024
 """Bytes of a line; a payload may have 1 MiB, and escapes can make up to six bytes of one."""
@@ -21,8 +21,12 @@ _NAMES = {
     "in": "delay", "payload": "payload", "priority": "priority", "max_retries": "max_retries",
     "created_by": "created_by", "metadata": "metadata", "job_type": "job_type",
     "queue_name": "queue_name", "job_id": "job_id", "scheduled_at": "scheduled_at",
+    "timeout": "job_timeout", "job_timeout": "job_timeout", "kill_grace": "kill_grace",
 }  # fmt: skip
-_OFFERED = "type, payload, queue, priority, in, at, max_retries, id, created_by, metadata"
+_OFFERED = (
+    "type, payload, queue, priority, in, at, max_retries, timeout, kill_grace, id, created_by, "
+    "metadata"
+)
 
 
 class Numbered(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -85,7 +84,7 @@ def show(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
 def cancel(job_ids: tuple[UUID, ...], *, running: bool, queue_url: str | None) -> int:
     """Cancel waiting jobs; with --running also ask running ones to stop.
 
-    A running job ends when the supervisor that holds it has stopped it, some seconds later.
+    A running job is told to stop within a second; after two more its worker is killed.
     """
 
     async def cancel_each(service: JobService) -> int:
@@ -107,6 +106,7 @@ def cancel(job_ids: tuple[UUID, ...], *, running: bool, queue_url: str | None) -
 @store_option
 def result(job_id: UUID, *, queue_url: str | None) -> None:
     """Print the result of a completed job, as JSON."""
+    from portico.cli import shapes
 
     async def fetch(service: JobService) -> tuple[Job | None, dict[str, Any] | None]:
         return await service.get_job(job_id), await service.get_result(job_id)
@@ -116,7 +116,7 @@ def result(job_id: UUID, *, queue_url: str | None) -> None:
         raise missing(job_id)
     if value is None:
         raise ConflictError(f"job {job_id} is {job.status.value}; only completed jobs have results")
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    shapes.write(value)
 
 
 def show_page(

@@ -25,7 +25,7 @@ def seconds_of(text: str) -> float:
     Raises:
         Unusable: no duration, or longer than any date can be away; the text is the way out.
     """
-    from portico.supervisor.settings import Unusable, duration
+    from portico.supervisor.parsing import Unusable, duration
 
     seconds = duration(text)
     if seconds > _LONGEST:
@@ -35,7 +35,7 @@ def seconds_of(text: str) -> float:
 
 def as_seconds(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
     """Callback of an option: seconds from `90`, `5m`, `2h` or `7d`."""
-    from portico.supervisor.settings import Unusable
+    from portico.supervisor.parsing import Unusable
 
     try:
         return None if value is None else seconds_of(value)

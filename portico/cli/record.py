@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from portico.cli import tables
-from portico.cli.tables import moment
-from portico.ports.leasing import JobRecord
+from portico.cli.tables import first_line, moment
+from portico.ports.leasing import AttemptRecord, Evidence, JobRecord, Transition
 
 _COUNTERS = (
     ("retry_count", "retried"), ("release_count", "released"), ("snooze_count", "put off"),
     ("crash_count", "crashed"), ("expiry_count", "lease expired"),
 )  # fmt: skip
 
+_SUCCESS = Transition.COMPLETE.value
+
 
 def write_record(record: JobRecord) -> None:
-    """Write a job, its attempts, payload, result, error and traceback."""
+    """Write a job, its payload, result, history, last error and traceback."""
     job = record.job
     ended = job.completed_at or job.failed_at
     tables.facts(
@@ -44,11 +46,47 @@ def write_record(record: JobRecord) -> None:
     _document("Payload", job.payload)
     _document("Metadata", job.metadata)
     _document("Result", record.result)
+    if any(attempt.ended_as != _SUCCESS for attempt in record.attempts):
+        tables.block("History", "\n".join(map(_told, record.attempts)))
     if job.error_message:
         kind = f"{record.error_type}: " if record.error_type else ""
         tables.block("Error", f"{kind}{job.error_message}")
     if record.traceback:
         tables.block("Traceback", record.traceback)
+    if said := [attempt for attempt in record.attempts if attempt.evidence.output]:
+        title = f"Last output of the worker in attempt {said[-1].attempt}"
+        tables.block(title, said[-1].evidence.output)
+
+
+def _told(attempt: AttemptRecord) -> str:
+    """One attempt: what became of it, and below that what was seen of it."""
+    head = [str(attempt.attempt), attempt.ended_as, moment(attempt.ended_at) or ""]
+    kind = f"{attempt.error_type}: " if attempt.error_type else ""
+    error = first_line(attempt.error_message)
+    lines = ["  ".join(head), f"{kind}{error}", ", ".join(_seen(attempt))]
+    return "\n   ".join(line for line in lines if line)
+
+
+def _seen(attempt: AttemptRecord) -> Iterator[str]:
+    seen = attempt.evidence
+    if seen.run_seconds is not None:
+        yield f"ran {seen.run_seconds:.3f} s"
+    if seen.pid is not None:
+        yield f"worker {seen.pid}{_exit(seen)}"
+    if seen.worker_cpu_seconds is not None:
+        yield f"CPU {seen.worker_cpu_seconds:.2f} s in its life"
+    if seen.worker_peak_rss is not None:
+        yield f"peak memory {seen.worker_peak_rss / 2**20:.0f} MiB"
+    if seen.oom_suspected:
+        yield "out of memory suspected"
+    if attempt.owner:
+        yield f"held by {attempt.owner}"
+
+
+def _exit(seen: Evidence) -> str:
+    if seen.signal is not None:
+        return f" (killed by {seen.signal})"
+    return "" if seen.exit_code is None else f" (exit code {seen.exit_code})"
 
 
 def _attempts(record: JobRecord) -> str:

@@ -12,12 +12,13 @@ from uuid import UUID
 import click
 
 from portico.ports.job import Job, JobStatus, QueueStats
-from portico.ports.leasing import JobPage, JobRecord
+from portico.ports.leasing import AttemptRecord, JobPage, JobRecord
+from portico.utils.log_lines import escaped_json
 
 
 def write(document: Any) -> None:
     """Write one JSON document to stdout."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_plain))
+    click.echo(escaped_json(json.dumps(document, ensure_ascii=False, indent=2, default=_plain)))
 
 
 def job_shape(job: Job) -> dict[str, Any]:
@@ -28,7 +29,15 @@ def job_shape(job: Job) -> dict[str, Any]:
 def record_shape(record: JobRecord) -> dict[str, Any]:
     """A job and, beside its fields, what the store knows of its attempts."""
     rest = {field.name: getattr(record, field.name) for field in fields(record)}
+    rest["attempts"] = [attempt_shape(attempt) for attempt in record.attempts]
     return job_shape(rest.pop("job")) | rest
+
+
+def attempt_shape(attempt: AttemptRecord) -> dict[str, Any]:
+    """One attempt that has ended, with what was seen of it."""
+    rest = {field.name: getattr(attempt, field.name) for field in fields(attempt)}
+    del rest["evidence"]
+    return {**rest, **attempt.evidence._asdict()}
 
 
 def page_shape(page: JobPage) -> dict[str, Any]:

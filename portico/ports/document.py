@@ -26,6 +26,9 @@ MAX_PAYLOAD = 1024 * 1024
 """Bytes of an encoded payload or result."""
 MAX_METADATA = 64 * 1024
 """Bytes of encoded metadata."""
+MAX_STORED = 16 * MAX_PAYLOAD - MAX_METADATA
+"""Bytes of payload and metadata that a job may have in a store, whoever wrote it there: what is
+larger is not sent to a worker, and a store does not lease it."""
 MAX_DEPTH = 64
 """Objects and arrays inside of each other; decoders recurse in C and have no cap of their own."""
 
@@ -94,6 +97,17 @@ def decode(body: bytes | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"stored document is {_article(value)}, not an object")
     return value
+
+
+def check(body: bytes, name: str, limit: int = MAX_PAYLOAD) -> None:
+    """Hold an encoded document against the limits without decoding it.
+
+    Raises:
+        ValidationError: over the limit, or nested deeper than 64.
+    """
+    _bounded(body, name, limit)
+    if too_deep(body):
+        raise ValidationError(f"{name} is nested deeper than {MAX_DEPTH} levels; flatten it")
 
 
 def too_deep(body: bytes) -> bool:

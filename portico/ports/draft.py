@@ -14,6 +14,7 @@ from uuid import UUID
 from portico.exceptions import ValidationError
 from portico.ports import document
 from portico.ports.job import Job, JobStatus
+from portico.ports.time_limits import check_metadata
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 """What queue names and job types are made of."""
@@ -47,6 +48,7 @@ class Draft(NamedTuple):
             ValidationError: a field is not acceptable; the message names it, its value and the
                 way out.
         """
+        check_metadata(job.metadata)
         return cls(
             checked_id(job.id, "id"),
             checked_name(job.queue_name, "queue_name"),
@@ -58,6 +60,20 @@ class Draft(NamedTuple):
             None if job.created_by is None else checked_id(job.created_by, "created_by"),
             document.encode(job.metadata, "metadata", document.MAX_METADATA),
         )
+
+    def check(self) -> None:
+        """Hold a draft that came from another process against the rules, its documents unopened.
+
+        Raises:
+            ValidationError: a field is not acceptable.
+        """
+        checked_name(self.queue_name, "queue_name")
+        checked_name(self.job_type, "job_type")
+        _checked_integer(self.priority, "priority", -_INT32)
+        _checked_integer(self.max_retries, "max_retries", 0)
+        checked_instant(self.scheduled_at, "scheduled_at")
+        document.check(self.payload, "payload")
+        document.check(self.metadata, "metadata", document.MAX_METADATA)
 
     def stored(self, status: JobStatus, created_at: datetime) -> Job:
         """The job as the store has it now; decodes the documents."""

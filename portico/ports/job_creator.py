@@ -31,7 +31,8 @@ class JobCreator(ABC):
             priority: higher runs first, within a queue.
             **options: `scheduled_at` (a datetime; a naive one is taken as local time),
                 `max_retries` (default 3), `created_by` (UUID), `metadata` (a JSON object of at
-                most 64 KiB), `job_id` (UUID; a new one when left out).
+                most 64 KiB), `job_id` (UUID; a new one when left out), `job_timeout` and
+                `kill_grace` (seconds: the deadlines of this one job, kept in its metadata).
 
         Returns:
             The job as stored: PENDING, or SCHEDULED when `scheduled_at` is in the future.

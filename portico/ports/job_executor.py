@@ -60,8 +60,23 @@ class Released(NamedTuple):
     """It was never started."""
 
 
+class Deferred(NamedTuple):
+    """It was never started: as many of its type run as may, and it is to come again."""
+
+    delay: float
+    """In so many seconds."""
+
+
 Verdict = (
-    Completed | Failed | Unroutable | Quarantined | Crashed | Suspected | Interrupted | Released
+    Completed
+    | Failed
+    | Unroutable
+    | Quarantined
+    | Crashed
+    | Suspected
+    | Interrupted
+    | Released
+    | Deferred
 )
 
 

@@ -14,6 +14,12 @@ class JobHandler(ABC):
     jobs, several at a time when the worker's concurrency is above one. So it keeps no state
     between jobs. A job may run more than once (its worker may die after the work and before the
     report), so effects outside the process should use `job.id` as an idempotency key.
+
+    A handler may have an attribute `job_timeout`, the soft deadline of its jobs in seconds (`None`:
+    none), and `kill_grace`, the seconds from there until the worker of a job that goes on is
+    killed. They go before the supervisor's own settings. An attribute `max_running` says how many
+    of its jobs may run at a time in one supervisor; others are put off, uncharged, until their
+    turn, and do not keep jobs of other types waiting.
     """
 
     @property

@@ -36,6 +36,7 @@ from portico.ports.leasing import (
     JobPage,
     JobRecord,
     Lease,
+    LeaseKey,
     Receipt,
     Recovered,
     Renewal,
@@ -54,6 +55,7 @@ __all__ = [
     "JobQueueAdapter",
     "JobRecord",
     "Lease",
+    "LeaseKey",
     "Receipt",
     "Recovered",
     "Renewal",
@@ -150,6 +152,10 @@ class JobQueueAdapter(ABC):
         Returns:
             Per draft what became of it, or `None` where a job with this id exists already (also
             earlier in the same call); that one is left as it was.
+
+        Raises:
+            QueueFullError: a queue takes no more jobs; none of the call is stored.
+            ValidationError: a draft is due further ahead than the store takes; likewise.
         """
         return await nine_methods.insert(self, drafts)
 
@@ -185,8 +191,21 @@ class JobQueueAdapter(ABC):
         return []
 
     async def request_cancel(self, job_id: UUID) -> bool:
-        """Ask the holder of a RUNNING job to stop it, told by `renew`; `False` if not RUNNING."""
+        """Ask the holder of a RUNNING job to stop it; `False` if it is not RUNNING.
+
+        The holder hears of it by `cancel_requests`, and at the latest by its next `renew`.
+        """
         raise NotSupportedError(nine_methods.LIMITATIONS["request_cancel"])
+
+    async def cancel_requests(self) -> list[LeaseKey]:
+        """Wait until someone may have asked for a running job to be stopped, and return all leases
+        of this owner for which that is so.
+
+        May return early for no reason. Where a store can wake nobody it never returns, and `renew`
+        tells.
+        """
+        never: asyncio.Future[list[LeaseKey]] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def redrive(self, job_ids: Sequence[UUID]) -> list[UUID]:
         """FAILED and DEAD_LETTER → PENDING with attempt and counters at 0, keeping the last

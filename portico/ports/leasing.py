@@ -26,6 +26,10 @@ class Inserted(NamedTuple):
     created_at: datetime
 
 
+LeaseKey = tuple[bytes, bytes]
+"""A job's id and the token of one of its attempts."""
+
+
 class Lease(NamedTuple):
     """The right to settle one attempt, with the job as it was stored.
 
@@ -36,7 +40,8 @@ class Lease(NamedTuple):
     id: bytes
     """The job's id, 16 bytes; `job_id` is the same as a UUID."""
     token: bytes
-    """Attempt number and random bytes: a number alone repeats when a store loses a write."""
+    """Attempt number and random bytes: a number alone repeats when a store loses a write. Jobs
+    that were leased together may share it: only with the id it is one lease's own."""
     attempt: int
     queue_name: str
     job_type: str
@@ -60,17 +65,51 @@ class Lease(NamedTuple):
         """The job's id."""
         return UUID(bytes=self.id)
 
+    @property
+    def key(self) -> LeaseKey:
+        """What no other lease has."""
+        return self.id, self.token
+
+
+class Evidence(NamedTuple):
+    """What was seen of an attempt from outside of its handler; `None`: nobody could tell.
+
+    CPU time and memory are the worker's, over its whole life: the system does not count them per
+    job, and to ask at every start would cost more than a short job.
+    """
+
+    pid: int | None = None
+    """The worker that ran it."""
+    exit_code: int | None = None
+    """How that worker ended, when it did not outlive the attempt: its exit code, ..."""
+    signal: str | None = None
+    """... or the name of the signal that killed it."""
+    oom_suspected: bool = False
+    """The system was out of memory when it killed the worker."""
+    run_seconds: float | None = None
+    """From the handler's start to the end of the attempt; a lease may wait before it starts."""
+    worker_cpu_seconds: float | None = None
+    worker_peak_rss: int | None = None
+    """Bytes that were resident at most."""
+    output: str = ""
+    """The last lines that the worker printed since the start, at most 4 KiB."""
+
+
+NOTHING_SEEN = Evidence()
+
 
 class Failure(NamedTuple):
     """Why an attempt did not succeed, as text: no exception crosses a process.
 
     `type` is the exception's class name, or one of Portico's own words for it (`WorkerLostError`,
-    `JobTimeoutError`, `UnknownJobType`, ...); `message` is at most 8 KiB, `traceback` 16 KiB.
+    `JobTimeoutError`, `UnknownJobType`, ...); `message` is at most 8 KiB. `traceback`, at most
+    16 KiB, is the exception's, or where a worker died the stack that its fault handler left.
     """
 
     type: str
     message: str
     traceback: str = ""
+    evidence: Evidence | None = None
 
 
 CANCELLED = Failure("Cancelled", CANCELLED_MESSAGE)
@@ -171,6 +210,30 @@ class Recovered(NamedTuple):
     status: JobStatus
 
 
+MAX_HISTORY = 20
+"""Attempts of which a store keeps a record, per job: the newest ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """How one attempt ended."""
+
+    attempt: int
+    """Counted from 1, and from 1 again after a redrive."""
+    ended_as: str
+    """The value of a `Transition`, or `expire`: its lease ran out."""
+    started_at: datetime | None
+    """When it was leased."""
+    ended_at: datetime
+    """When the store was told."""
+    owner: str | None = None
+    """Who held the lease, for people to read."""
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback: str | None = None
+    evidence: Evidence = NOTHING_SEEN
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
     """A job with everything the store knows of its attempts.
@@ -196,6 +259,9 @@ class JobRecord:
     """Since when, or from when, it may be leased; `None` when it is not waiting."""
     owner: str | None = None
     """Who holds the lease, for people to read."""
+    attempts: tuple[AttemptRecord, ...] = ()
+    """The attempts that have ended, oldest first, at most `MAX_HISTORY` and a successful one; a
+    redrive keeps them."""
 
     @property
     def accounted(self) -> bool:

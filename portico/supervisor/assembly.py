@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from portico.kits.job.execution import ON_FAILURE_TIMEOUT
+from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import Crew
 from portico.supervisor.launch import Launcher, SpawnLauncher, ZygoteLauncher
-from portico.supervisor.pool import ProcessPool
+from portico.supervisor.pool import OnRequest, ProcessPool
+from portico.supervisor.scheduling.memory import Bounds
+from portico.supervisor.scheduling.watch import Limits
 
 LOG_FD = 2
 """Workers write their log lines where their supervisor writes its own."""
-
-OnRequest = Callable[[wire.Request, Callable[[wire.Answer], None]], None]
 
 
 def launcher_of(config: SupervisorConfig) -> Launcher:
@@ -24,7 +24,7 @@ def launcher_of(config: SupervisorConfig) -> Launcher:
         "zygote": ZygoteLauncher,
         "spawn": SpawnLauncher,
     }
-    return kinds[config.start_method](config.app)
+    return kinds[config.start_method](config.app, config.limits)
 
 
 def crew_of(config: SupervisorConfig) -> Crew:
@@ -36,13 +36,19 @@ def crew_of(config: SupervisorConfig) -> Crew:
             supervisor=os.getpid(),
             concurrency=config.concurrency,
             job_timeout=config.job_timeout,
+            kill_grace=config.kill_grace,
             on_failure_timeout=ON_FAILURE_TIMEOUT,
             retry_returned_failures=config.retry_returned_failures,
             log_level=config.log_level,
             log_format=config.log_format,
+            max_jobs=1 if config.max_jobs_per_worker == 1 else None,  # a promise, others are not
         )
 
     return Crew(config, launcher_of(config), LOG_FD, hello)
+
+
+UNRESPONSIVE = 10.0
+"""Seconds in which a worker that runs nothing must start what it was given."""
 
 
 def pool_of(
@@ -55,11 +61,15 @@ def pool_of(
         crew: the workers.
         on_request: takes what handlers ask of the store; without it they wait for ever.
     """
+    limits = Limits(
+        usual=TimeLimits(config.job_timeout, config.kill_grace),
+        on_failure_timeout=ON_FAILURE_TIMEOUT,
+        unresponsive=UNRESPONSIVE,
+    )
     return ProcessPool(
         crew,
-        job_timeout=config.job_timeout,
-        on_failure_timeout=ON_FAILURE_TIMEOUT,
-        kill_grace=config.kill_grace,
-        max_memory=config.max_memory_per_worker,
+        limits,
+        Bounds(ceiling=config.memory_ceiling, reserve=config.min_free_memory),
+        weighs_workers=bool(config.memory_ceiling or config.max_memory_per_worker),
         on_request=on_request,
     )

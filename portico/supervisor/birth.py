@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 SIGNAL_FOR_STACKS = signal.SIGUSR2
@@ -69,6 +69,19 @@ def _moved(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_SAFE_FD)
 
 
+def occupy_low_descriptors() -> ExitStack:
+    """Fill what is free below our own descriptors until the result is closed.
+
+    The loop that is made meanwhile gets its descriptors above as well. Lower, one that a handler
+    closes could become a file of that handler, and the loop's next wake-up be written into it.
+    """
+    fillers = ExitStack()
+    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) < _FIRST_SAFE_FD:
+        fillers.callback(os.close, fd)
+    os.close(fd)
+    return fillers
+
+
 def close_all_but(kept: set[int]) -> None:
     """Close every descriptor of this process that is not in `kept`."""
     for fd in _open_descriptors():
@@ -97,7 +110,7 @@ def die_with(parent: int) -> None:
     once it is the parent's child. Off Linux the worker notices by end-of-file on its job pipe.
     """
     if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
 
@@ -105,10 +118,15 @@ def die_with(parent: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose parent dies: workers that the zygote forked."""
     if sys.platform == "linux":
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
+    """Change a property of this process (Linux).
+
+    Raises:
+        OSError: the system refuses.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 from portico import compose
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import registry
+from portico.supervisor import privileges, registry
 from portico.supervisor.config import SupervisorConfig
 from portico.utils.logging import get_logger
 
@@ -28,6 +28,8 @@ async def findings(config: SupervisorConfig) -> AsyncIterator[Finding]:
         f"configuration ok: {config.workers} workers, queues {', '.join(config.queues)}, "
         f"concurrency {config.concurrency}"
     )
+    if privileges.is_root() and not config.allow_root:
+        yield Finding(f"running as root: {privileges.RUNNING_AS_ROOT}")
     yield await _app(config)
     yield await _store(config)
     if config.audit_url:

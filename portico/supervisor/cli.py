@@ -13,6 +13,7 @@ import click
 
 from portico import __version__
 from portico.exceptions import ConfigurationError, PorticoError
+from portico.supervisor import privileges
 from portico.supervisor.config import SupervisorConfig, configure
 from portico.supervisor.settings import SETTINGS
 
@@ -27,14 +28,14 @@ Signals     TERM, INT  drain: finish what runs, settle, exit; a second one stops
             TTIN, TTOU one worker more, one less
             USR1       log the state and all stacks
 Exit codes  0 drained   1 configuration   2 usage   3 workers keep dying at start
-            4 the app cannot be imported   5 store unreachable at start   70 internal error
-            75 something could not be settled   131 quit
+            4 the app cannot be imported   5 store unreachable at start, replaced
+            or damaged later   70 internal error   75 something could not be settled   131 quit
 """
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = "portico supervisor") -> NoReturn:
     """Run a supervisor with these command-line arguments, and exit."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to drain
+    _heed_early_signals()
     _open_standard_descriptors()
     command(args=None if arguments is None else list(arguments), prog_name=prog_name)
     sys.exit(0)
@@ -44,9 +45,10 @@ def supervise(**flags: str | None) -> NoReturn:
     """Run jobs from a queue in a pool of worker processes."""
     try:
         config = configure(flags)
+        privileges.assume(config)
         sys.exit(check(config) if config.check else run(config))
     except ConfigurationError as error:
-        click.echo(f"portico: {error}", err=True)
+        _complain(f"portico: {error}")
         sys.exit(1)
 
 
@@ -61,6 +63,9 @@ def run(config: SupervisorConfig) -> int:
     configure_logging(config.log_level, config.log_format, "stderr")
     logger = get_logger(__name__)
 
+    if privileges.is_root() and not config.allow_root:
+        logger.warning("running_as_root", note=privileges.RUNNING_AS_ROOT)
+
     async def supervised() -> int:
         return await Supervisor(config).run()
 
@@ -69,7 +74,7 @@ def run(config: SupervisorConfig) -> int:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(supervised())
         except PorticoError as error:
-            click.echo(error.details.get("traceback", ""), err=True, nl=False)
+            _complain(error.details.get("traceback", ""), nl=False)
             logger.critical("supervisor_failed", error=str(error), exit_code=exit_code_of(error))
             return exit_code_of(error)
         except Exception as error:
@@ -89,6 +94,24 @@ def check(config: SupervisorConfig) -> int:
         return code
 
     return asyncio.run(checked())
+
+
+def _complain(text: str, *, nl: bool = True) -> None:
+    """Write to stderr, without passwords and without what a terminal would obey."""
+    from portico.utils.log_lines import escaped, masked_urls
+
+    lines = "\n".join(map(escaped, masked_urls(text).split("\n")))
+    click.echo(lines, err=True, nl=nl)
+
+
+def _heed_early_signals() -> None:
+    """Until there is a supervisor to heed them: there is nothing to drain, reload, resize or dump.
+
+    The default for the latter would be to end this process, or to stop it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, lambda *_: None)  # not ignored: that would be inherited
 
 
 def _open_standard_descriptors() -> None:

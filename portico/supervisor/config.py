@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from portico.exceptions import ConfigurationError
-from portico.supervisor.settings import DEFAULT_APP, DEFAULT_QUEUE_URL, SETTINGS, Setting, Unusable
+from portico.supervisor.parsing import Unusable
+from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
+from portico.supervisor.settings import DEFAULT_APP, DEFAULT_QUEUE_URL, SETTINGS, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,22 @@ class SupervisorConfig:
     lease: float = 60.0
     max_jobs_per_worker: int | None = None
     max_memory_per_worker: int | None = None
+    max_age_per_worker: float | None = None
+    memory_ceiling: int | None = None
+    min_free_memory: int | None = 64 * 1024 * 1024
+    kill_orphans: bool = False
     start_method: str = "zygote"
+    limits: Limits = DEFAULT_LIMITS
     retry_returned_failures: bool = False
     log_level: str = "INFO"
     log_format: str = "console"
     audit_url: str | None = None
     pid_file: str | None = None
+    user: str | None = None
+    group: str | None = None
+    umask: int = 0o077
+    production: bool = False
+    allow_root: bool = False
     check: bool = False
 
 
@@ -153,5 +165,16 @@ def _consistent(config: SupervisorConfig) -> SupervisorConfig:
     if config.start_method == "zygote" and sys.platform != "linux":
         raise ConfigurationError(
             f"--start-method zygote needs Linux, this is {sys.platform}; use spawn"
+        )
+    recycled, ceiling = config.max_memory_per_worker, config.memory_ceiling
+    if recycled is not None and ceiling is not None and ceiling <= recycled:
+        raise ConfigurationError(
+            f"--memory-ceiling is {ceiling} bytes and --max-memory-per-worker {recycled}; a worker "
+            "is killed at the ceiling, so give one well above the size at which it is replaced"
+        )
+    if config.max_jobs_per_worker == 1 and config.concurrency > 1:
+        raise ConfigurationError(
+            f"--max-jobs-per-worker 1 promises a worker for each job, and --concurrency is "
+            f"{config.concurrency}; give --concurrency 1, or more jobs per worker"
         )
     return config

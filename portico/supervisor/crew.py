@@ -8,25 +8,20 @@ patience afterwards.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from time import monotonic
 
 from portico.exceptions import PorticoError
-from portico.supervisor import wire
+from portico.supervisor import lifespan, wire
 from portico.supervisor.config import SupervisorConfig
+from portico.supervisor.deaths import LONGEST_PAUSE, Deaths, boot_pause
+from portico.supervisor.exit import Exit
+from portico.supervisor.generations import Generations
 from portico.supervisor.launch import AppError, Launcher, SpawnError
 from portico.supervisor.member import Member, State
-from portico.supervisor.process import Exit, Listener, WorkerProcess
+from portico.supervisor.process import Listener, WorkerProcess
 from portico.utils.logging import get_logger
 
-_STORM_WINDOW = 10.0
-_STORM_PAUSE = 2.0
-"""A poison job is dead-lettered after three crashes, so this protects the machine from a flood of
-them without keeping the healthy jobs waiting for long. All in seconds."""
-_LONGEST_PAUSE = 30.0
 _RETIRE_GRACE = 30.0
 """Seconds that a worker with nothing left to run has to close its application."""
 _BOOT = 120.0
@@ -50,12 +45,14 @@ class Crew(Listener):
         make_hello: Callable[[int], wire.Hello],
     ) -> None:
         self._config = config
-        self._launcher = launcher
+        self._generations = Generations(launcher)
         self._log_fd = log_fd
         self._make_hello = make_hello
         self._by_process: dict[WorkerProcess, Member] = {}
-        self._deaths: deque[float] = deque()
+        self._timers: dict[Member, asyncio.TimerHandle] = {}
+        self._deaths = Deaths()
         self._failed_boots = 0
+        self._keys = count(1)
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = asyncio.get_running_loop().create_future()
@@ -63,14 +60,31 @@ class Crew(Listener):
         self.wanted = config.workers
         self.mourners: frozenset[str] = frozenset()
         self.job_types: tuple[str, ...] = ()
+        self.most_running: Mapping[str, int] = {}
         self.on_ready: Callable[[Member], None] = lambda _: None
-        self.on_message: Callable[[Member, wire.FromWorker], None] = lambda *_: None
+        self.on_early: Callable[[Member, wire.Request | wire.Dumped], None] = lambda *_: None
+        self.on_closing: Callable[[Member], None] = lambda _: None
+        self.on_messages: Callable[[Member, Sequence[wire.FromWorker]], None] = lambda *_: None
         self.on_death: Callable[[Member, Exit], None] = lambda *_: None
+
+    @property
+    def _launcher(self) -> Launcher:
+        return self._generations.current
 
     @property
     def members(self) -> list[Member]:
         """Every worker whose process lives."""
         return list(self._by_process.values())
+
+    @property
+    def zygotes(self) -> set[int]:
+        """The processes that hold the application's code, or held it."""
+        return self._generations.pids
+
+    @property
+    def launching(self) -> bool:
+        """Whether a worker may have been born whose number is not known yet."""
+        return not all(process.pid for process in self._by_process)
 
     async def start(self) -> None:
         """Start all workers and return when one is ready.
@@ -79,7 +93,7 @@ class Crew(Listener):
             AppError: the application cannot be imported or opened.
             BootError: the workers die before they are ready.
         """
-        await self._launcher.start()
+        await self._generations.start()
         for number in range(1, self.wanted + 1):
             self._spawn(number)
         await self._started
@@ -101,7 +115,7 @@ class Crew(Listener):
                     logger.warning("worker_killed", worker=member.number, reason="did not stop")
                     member.kill("shutdown")
                 await self._empty.wait()
-        self._launcher.close()
+        self._generations.close()
 
     def kill_all(self) -> None:
         """SIGKILL every worker; nothing is waited for."""
@@ -111,20 +125,26 @@ class Crew(Listener):
 
     def retire(self, member: Member) -> None:
         """Let a worker finish what it runs, and go; what it has not started comes back."""
-        if member.state in (State.RETIRING, State.GONE):
+        if member.state is not State.READY:  # one that is starting is retired when it is ready
             return
         member.state = State.RETIRING
-        member.load.open = False
+        self.on_closing(member)
         member.process.send(wire.Stop())
         self._see_off(member, idle=False)
 
     def recycle(self, member: Member, reason: str) -> None:
         """Replace a worker: it goes when its replacement is ready."""
         if member.state is State.READY and member.successor is None and not self._stopping:
-            logger.info(
-                "worker_recycled", worker=member.number, pid=member.process.pid, reason=reason
-            )
-            member.successor = self._spawn(member.number, self._boot_pause(), replaces=member)
+            pid, pause = member.process.pid, boot_pause(self._failed_boots)
+            logger.info("worker_recycled", worker=member.number, pid=pid, reason=reason)
+            member.successor = self._spawn(member.number, pause, replaces=member)
+
+    def let_go(self, member: Member, reason: str) -> None:
+        """Replace a worker that takes no more jobs and goes by itself."""
+        if member.state is State.READY and not member.leaving:
+            member.leaving = True
+            self.recycle(member, reason)
+            self._see_off(member, idle=False)
 
     def resize(self, by: int) -> None:
         """One worker more or less, never less than one."""
@@ -139,52 +159,69 @@ class Crew(Listener):
         logger.info("pool_resized", workers=self.wanted)
 
     async def reload(self, launcher: Launcher) -> bool:
-        """Load the application anew, and replace every worker; the old ones stay if it fails."""
-        try:
-            await launcher.start()
-        except PorticoError as error:
-            logger.error("reload_failed", error=str(error), kept="the workers with the old code")
-            return False
-        self._launcher.close()
-        self._launcher = launcher
-        for member in self.members:
-            self.recycle(member, "reload")
-        return True
+        """Load the application anew, and replace every worker; the old ones stay if it fails.
 
-    def received(self, worker: WorkerProcess, message: wire.FromWorker) -> None:
+        Returns whether it could be loaded: that it cannot be opened may turn out later.
+        """
+        if loaded := await self._generations.replace(launcher):
+            for member in self.members:
+                self.recycle(member, "reload")
+        return loaded
+
+    def received(self, worker: WorkerProcess, messages: Sequence[wire.FromWorker]) -> None:
         member = self._by_process[worker]
-        if isinstance(message, wire.Ready):
-            self._made_ready(member, message)
-        elif isinstance(message, wire.Unready):
-            member.boot_error = message
-        else:
-            self.on_message(member, message)
+        if member.state is State.STARTING:
+            messages = self._received_early(member, messages)
+        if messages:
+            self.on_messages(member, messages)
+
+    def _received_early(
+        self, member: Member, messages: Sequence[wire.FromWorker]
+    ) -> Sequence[wire.FromWorker]:
+        """What a worker says while it opens its application; returns what came after that."""
+        for number, message in enumerate(messages, 1):
+            if isinstance(message, wire.Ready):
+                self._made_ready(member, message)
+                return messages[number:]
+            if isinstance(message, wire.Unready):
+                member.boot_error = message
+            elif isinstance(message, wire.Request | wire.Dumped):
+                self.on_early(member, message)
+            else:
+                member.discredit("it reports a job before it is ready")
+                break
+        return ()
 
     def exited(self, worker: WorkerProcess, status: Exit) -> None:
         member = self._by_process.pop(worker)
         state, member.state = member.state, State.GONE
-        member.load.open = False
+        self._stop_timer(member)
+        status = self._deaths.examined(member, status)
         if state is State.STARTING:
             self._boot_failed(member, status)
         else:
-            self._log_exit(member, state, status)
+            self._deaths.tell(member, state, status)
             self.on_death(member, status)
             if state is State.READY and member.successor is None:
-                self._spawn(member.number, self._pause_after_death(member))
+                self._spawn(member.number, self._deaths.pause(member, self.wanted))
         if not self._by_process:
             self._empty.set()
 
     def _made_ready(self, member: Member, ready: wire.Ready) -> None:
-        if ready.version != wire.VERSION or member.state is State.READY:
-            member.discredit(f"it is ready in version {ready.version}, {member.state.value}")
-        elif member.state is State.STARTING:
+        if ready.version != wire.VERSION:
+            member.discredit(f"it speaks version {ready.version} of the frames")
+        else:
             self._take_in(member, ready)
 
     def _take_in(self, member: Member, ready: wire.Ready) -> None:
         member.state = State.READY
-        member.load.open = True
+        self._stop_timer(member)
         self._failed_boots = 0
+        self._generations.proved(member.launcher)
         self.mourners, self.job_types = frozenset(ready.mourners), tuple(ready.job_types)
+        self.most_running = ready.most_running
+        self.on_ready(member)
+        self._watch_age(member)
         logger.debug("worker_ready", worker=member.number, pid=member.process.pid)
         if member.predecessor is not None:
             self.retire(member.predecessor)
@@ -196,7 +233,6 @@ class Crew(Listener):
             self.retire(member)
         if member.launcher is not self._launcher:  # it was starting when that was replaced
             self.recycle(member, "reload")
-        self.on_ready(member)
 
     def _retire_surplus(self) -> None:
         """Let go of ready workers beyond the wanted number: it may have shrunk at any time."""
@@ -209,24 +245,35 @@ class Crew(Listener):
 
         What it runs is timed by others, and may take longer than this.
         """
-        if member.state is not State.GONE and idle and not member.inflight:
+        if member.state is not State.GONE and idle and not member.seat.inflight:
             logger.warning("worker_killed", worker=member.number, reason="did not stop")
             member.kill("it did not stop")
         elif member.state is not State.GONE:
-            nothing_left = not member.inflight
+            nothing_left = not member.seat.inflight
             asyncio.get_running_loop().call_later(
                 _RETIRE_GRACE, lambda: self._see_off(member, idle=nothing_left)
             )
 
     def _check_boot(self, member: Member) -> None:
-        if member.state is State.STARTING:
-            logger.error("worker_boot_stuck", worker=member.number, seconds=_BOOT)
-            member.kill("it did not get ready")
+        logger.error("worker_boot_stuck", worker=member.number, seconds=_BOOT)
+        member.kill("it did not get ready")
+
+    def _watch_age(self, member: Member) -> None:
+        self._stop_timer(member)
+        if (age := lifespan.age_of(self._config)) is not None:
+            self._set_timer(member, age, lambda: self.recycle(member, f"age of {age:.0f} s"))
+
+    def _set_timer(self, member: Member, seconds: float, act: Callable[[], None]) -> None:
+        """One for each worker, of its boot and then of its age."""
+        self._timers[member] = asyncio.get_running_loop().call_later(seconds, act)
+
+    def _stop_timer(self, member: Member) -> None:
+        """The boot is over, or the worker dead: its timer would keep it in memory."""
+        if timer := self._timers.pop(member, None):
+            timer.cancel()
 
     def _spawn(self, number: int, pause: float = 0.0, replaces: Member | None = None) -> Member:
-        limit = self._config.max_jobs_per_worker
-        jitter = None if limit is None else limit + random.randrange(limit // 10 + 1)  # noqa: S311 - no secret
-        member = Member(number, self._config.concurrency, jitter)
+        member = Member(number, lifespan.seat_of(self._config, next(self._keys)))
         member.predecessor = replaces
         if not self._stopping:
             task = asyncio.get_running_loop().create_task(self._launch(member, pause))
@@ -236,8 +283,11 @@ class Crew(Listener):
 
     def _launched(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) and not self._started.done():
-            self._started.set_exception(error)
+        if task.cancelled() or not (error := task.exception()):
+            return
+        if self._started.done():
+            raise error  # a defect: kept quiet, it would cost the pool a worker for ever
+        self._started.set_exception(error)
 
     async def _launch(self, member: Member, pause: float) -> None:
         await asyncio.sleep(pause)
@@ -247,11 +297,12 @@ class Crew(Listener):
             except (SpawnError, AppError, OSError) as error:
                 if isinstance(error, AppError) and not self._started.done():
                     raise
-                pause = min(_LONGEST_PAUSE, max(0.1, 2 * pause))
+                pause = min(LONGEST_PAUSE, max(0.1, 2 * pause))
                 logger.error("spawn_failed", worker=member.number, error=str(error), again_in=pause)
                 await asyncio.sleep(pause)
             else:
-                asyncio.get_running_loop().call_later(_BOOT, self._check_boot, member)
+                if member.state is State.STARTING:
+                    self._set_timer(member, _BOOT, lambda: self._check_boot(member))
                 return
 
     async def _start(self, member: Member) -> None:
@@ -266,61 +317,33 @@ class Crew(Listener):
 
     def _boot_failed(self, member: Member, status: Exit) -> None:
         """A worker died before it was ready. `member.predecessor`, if it lives, simply stays."""
-        if member.predecessor is not None:
-            member.predecessor.successor = None
         if self._stopping:
             return
-        self._failed_boots += 1
         unready = member.boot_error
         reason = unready.message if unready else f"worker {member.number} {status}"
-        if not self._started.done():
-            if unready:
-                self._started.set_exception(AppError(reason, {"traceback": unready.traceback}))
-                return
-            if self._failed_boots >= max(3, 2 * self.wanted):
-                self._started.set_exception(
-                    BootError(f"workers keep dying before they are ready: {reason}")
-                )
-                return
-        pause = self._boot_pause()
-        logger.error("worker_boot_failed", worker=member.number, reason=reason, again_in=pause)
-        if member.predecessor is None or member.predecessor.state is State.GONE:
+        former = member.launcher is not self._launcher
+        if self._generations.failed(member.launcher, reason, unready.traceback if unready else ""):
+            self._failed_boots = 0
+        elif not former:
+            self._failed_boots += 1
+        if not self._started.done() and (fatal := self._fatal(reason, unready)):
+            self._started.set_exception(fatal)
+            return
+        old = member.predecessor
+        if old is not None and old.state is not State.GONE:
+            old.successor = None
+            self._watch_age(old)
+            note = f"worker {old.number} with pid {old.process.pid} goes on in its place"
+            logger.error("worker_boot_failed", worker=member.number, reason=reason, note=note)
+        else:
+            pause = boot_pause(self._failed_boots)
+            logger.error("worker_boot_failed", worker=member.number, reason=reason, again_in=pause)
             self._spawn(member.number, pause)
 
-    def _boot_pause(self) -> float:
-        """None while workers get ready; growing with every one that does not."""
-        failed = self._failed_boots
-        return min(_LONGEST_PAUSE, 0.1 * 2.0 ** min(failed, 10)) if failed else 0.0
-
-    def _pause_after_death(self, member: Member) -> float:
-        """None for the first deaths; growing when they come in a storm."""
-        if member.condemned:
-            return 0.0
-        now = monotonic()
-        self._deaths.append(now)
-        while now - self._deaths[0] > _STORM_WINDOW:
-            self._deaths.popleft()
-        excess = len(self._deaths) - (5 * self.wanted + 10)
-        if excess < 0:
-            return 0.0
-        pause = min(_STORM_PAUSE, 0.05 * 2.0 ** min(excess, 10))
-        logger.error(
-            "crash_storm",
-            deaths=len(self._deaths),
-            within_seconds=_STORM_WINDOW,
-            next_start_in=pause,
-            hint="look at the jobs in worker_exited: one type may kill its worker every time",
-        )
-        return pause
-
-    def _log_exit(self, member: Member, state: State, status: Exit) -> None:
-        if state is State.RETIRING:
-            logger.debug("worker_retired", worker=member.number, status=str(status))
-            return
-        logger.warning(
-            "worker_exited",
-            worker=member.number,
-            pid=member.process.pid,
-            status=f"was killed: {member.condemned}" if member.condemned else str(status),
-            jobs=[str(a.lease.job_id) for a in member.inflight.values()][:5],
-        )
+    def _fatal(self, reason: str, unready: wire.Unready | None) -> PorticoError | None:
+        """What ends the start: the application's own error at once, deaths when they go on."""
+        if unready:
+            return AppError(reason, {"traceback": unready.traceback})
+        if self._failed_boots >= max(3, 2 * self.wanted):
+            return BootError(f"workers keep dying before they are ready: {reason}")
+        return None

@@ -25,6 +25,7 @@ from portico.supervisor import wire
 _READ = 256 * 1024
 _LONGEST_DUMP = 1024 * 1024
 """Characters: a worker with very many tasks must not send a frame over the limit."""
+_DISOWNED = -1
 EXIT_PROTOCOL = 72
 """The supervisor sent what is no frame of ours: versions are mixed."""
 
@@ -44,6 +45,7 @@ class Outbox:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._disown)
 
     def send(self, message: wire.FromWorker) -> None:
         """Write one frame; returns when the pipe has it. Ends the process when nobody reads."""
@@ -55,6 +57,16 @@ class Outbox:
                     sent += os.write(self._fd, data[sent:])
         except BrokenPipeError:
             os._exit(0)
+        except OSError:
+            if self._fd != _DISOWNED:
+                raise
+            os.write(2, b"portico worker: a forked child came back from a handler; it is ended\n")
+            os._exit(1)
+
+    def _disown(self) -> None:
+        """A handler has forked: what its child reports is no outcome of ours."""
+        self._fd = _DISOWNED
+        self._lock = threading.Lock()  # it may have been held
 
 
 class Inbox:

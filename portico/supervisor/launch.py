@@ -15,12 +15,14 @@ import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
 from portico.exceptions import PorticoError
 from portico.supervisor import zygote
 from portico.supervisor.birth import Descriptors
+from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
 from portico.utils.logging import get_logger
 
 FIRST_FD = 3
@@ -47,6 +49,9 @@ class SpawnError(PorticoError):
 class Launcher(ABC):
     """Starts worker processes."""
 
+    pid = 0
+    """Of the process that it keeps for that, if any."""
+
     @abstractmethod
     async def start(self) -> None:
         """Get ready to launch.
@@ -71,14 +76,15 @@ class Launcher(ABC):
 class SpawnLauncher(Launcher):
     """A new interpreter per worker: for applications that cannot be forked, and off Linux."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._target = target
+        self._limits = msgspec.json.encode(limits).decode()
 
     async def start(self) -> None:
         """Nothing to prepare: each worker imports the application by itself."""
 
     async def launch(self, fds: Descriptors) -> int:
-        return execute(["portico.supervisor.worker", self._target], fds)
+        return execute(["portico.supervisor.worker", self._target, self._limits], fds)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -87,19 +93,22 @@ class SpawnLauncher(Launcher):
 class ZygoteLauncher(Launcher):
     """Workers forked from a process that has the application loaded."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._target = target
+        self._limits = msgspec.json.encode(limits).decode()
         self._control: socket.socket | None = None
         self._replies: deque[asyncio.Future[bytes]] = deque()
-        self.pid = 0
+        self._handle: int | None = None
+        """The process itself; its number may be somebody else's once it was collected."""
 
     async def start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                self.pid = execute(["portico.supervisor.zygote"], [theirs.fileno()])
-            except SpawnError:
-                ours.close()
+                self.pid = execute(["portico.supervisor.zygote", self._limits], [theirs.fileno()])
+                self._handle = os.pidfd_open(self.pid)
+            except (SpawnError, OSError):
+                ours.close()  # which ends it, if it was started
                 raise
         ours.setblocking(False)
         self._control = ours
@@ -134,6 +143,9 @@ class ZygoteLauncher(Launcher):
 
     def close(self) -> None:
         """Hang up: the zygote exits, its workers stay."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
@@ -156,8 +168,9 @@ class ZygoteLauncher(Launcher):
             raise SpawnError(f"the zygote died and did not {what}") from error
 
     def _kill(self) -> None:
-        if self._control is not None:  # else it is gone, and its number may be somebody else's
-            os.kill(self.pid, signal.SIGKILL)
+        if self._handle is not None:
+            with suppress(ProcessLookupError):  # dead and collected, and its end not yet read
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         self.close()
 
     def _received(self) -> None:

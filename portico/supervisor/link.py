@@ -16,6 +16,7 @@ from portico.exceptions import (
     NotSupportedError,
     PorticoError,
     QueueConnectionError,
+    QueueFullError,
     ValidationError,
 )
 from portico.ports.draft import Draft, checked_id
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 _ERRORS: dict[str, type[PorticoError]] = {
     "conflict": ConflictError,
+    "full": QueueFullError,
     "invalid": ValidationError,
     "unreachable": QueueConnectionError,
     "unsupported": NotSupportedError,

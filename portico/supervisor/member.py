@@ -1,14 +1,13 @@
-"""One worker of the crew: where it stands, and what it holds."""
+"""One worker of the crew: where it stands, and the process behind it."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from portico.supervisor import wire
-from portico.supervisor.assignment import Assignment
-from portico.supervisor.dispatch import Load
 from portico.supervisor.launch import Launcher
 from portico.supervisor.process import WorkerProcess
+from portico.supervisor.scheduling.seat import Seat
 
 
 class State(Enum):
@@ -21,39 +20,34 @@ class State(Enum):
 
 
 class Member:
-    """One worker of the crew, with what it holds."""
+    """One worker of the crew, from before its start to its death."""
 
-    def __init__(self, number: int, slots: int, retire_after: int | None) -> None:
+    def __init__(self, number: int, seat: Seat) -> None:
         self.number = number
+        self.seat = seat
+        """What it holds, as the scheduler has it."""
         self.state = State.STARTING
         self.process: WorkerProcess
-        self.load = Load(slots)
-        self.inflight: dict[int, Assignment] = {}
-        self.retire_after = retire_after
         self.successor: Member | None = None
         self.predecessor: Member | None = None
-        self.recalling = False
-        """It owes the answer to a recall."""
         self.condemned: str | None = None
         """Why we killed it, when we did."""
+        self.leaving = False
+        """It said that it goes by itself."""
         self.boot_error: wire.Unready | None = None
         self.launcher: Launcher | None = None
         """What started it: the application as it was loaded then."""
-        self.ended_at = 0.0
-        """When something ended here last."""
 
     def __repr__(self) -> str:
-        return f"<worker {self.number} {self.state.value}, {len(self.inflight)} jobs>"
+        return f"<worker {self.number} {self.state.value}, {len(self.seat.inflight)} jobs>"
 
     def kill(self, reason: str) -> None:
         """Kill it, for a reason that its death is then judged by."""
         self.condemned = self.condemned or reason
-        self.load.open = False
         self.process.kill()
 
     def discredit(self, error: str) -> None:
         """Kill it for what it sent. No reason is kept: the death counts against what it runs,
         which may have sent that, and would again and again."""
         self.process.output.note("frame_invalid", error=error, pid=self.process.pid)
-        self.load.open = False
         self.process.kill()

@@ -1,18 +1,105 @@
-"""Reaping what was adopted: processes that handlers started and that outlived their worker.
+"""Orphans: processes that handlers started, that left their worker's group, and that outlived it.
 
-A supervisor is a subreaper, and may be process 1 of a container; somebody must collect them.
+A supervisor is a subreaper, and may be process 1 of a container: they become its children. Somebody
+must collect those that have died, and say of the others that they are there.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import signal
+from collections.abc import Collection, Iterator
 from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from portico.utils.logging import get_logger
+
+_LONGEST_COMMAND = 200
+
+logger = get_logger(__name__)
+
+
+class Orphans:
+    """The children of this process that nobody here has started."""
+
+    def __init__(self, *, kill: bool = False) -> None:
+        """Children that are there already are not touched: whoever became this process has them."""
+        self._kill = kill
+        self._others = set(children())
+        self._known: set[int] = set()
+        self._session = os.getsid(0)
+
+    def sweep(
+        self, workers: Collection[int], zygotes: Collection[int] = (), *, starting: bool = False
+    ) -> list[int]:
+        """Collect the dead, log the new, and kill the living where that is wanted.
+
+        Args:
+            workers: ours; their status belongs to the crew.
+            zygotes: ours too, and collected here.
+            starting: a worker is on its way whose number is not known yet; such a one is in our
+                session, and is left for the next sweep.
+
+        Returns:
+            The numbers of those that were found alive.
+        """
+        reap(workers)
+        ours = {*workers, *zygotes, *self._others}
+        try:
+            found = [pid for pid in children() if pid not in ours]
+        except (OSError, psutil.Error):  # no descriptor left: the next sweep finds them
+            return []
+        self._known.intersection_update(found)
+        return [pid for pid in found if self._adopt(pid, starting=starting)]
+
+    def _adopt(self, pid: int, *, starting: bool) -> bool:
+        try:
+            if starting and os.getsid(pid) == self._session:
+                return False
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return False
+            if pid not in self._known:
+                self._known.add(pid)
+                self._log(pid)
+            if self._kill:
+                os.kill(pid, signal.SIGKILL)  # a child of ours: its number is not given again
+        except (OSError, psutil.Error):
+            return False
+        return True
+
+    def _log(self, pid: int) -> None:
+        process = psutil.Process(pid)
+        logger.warning(
+            "orphan_adopted",
+            pid=pid,
+            command=" ".join(process.cmdline())[:_LONGEST_COMMAND],
+            action="killed" if self._kill else "left alone: --kill-orphans kills such processes",
+        )
+
+
+def children() -> list[int]:
+    """The processes whose parent this one is."""
+    with suppress(OSError):
+        return list(_children_of_threads())
+    return [child.pid for child in psutil.Process().children()]
+
+
+def _children_of_threads() -> Iterator[int]:
+    for thread in Path("/proc/self/task").iterdir():
+        yield from map(int, (thread / "children").read_text().split())
 
 
 def reap(workers: Collection[int]) -> list[int]:
-    """Collect dead children that are not among `workers`, whose status belongs to the crew."""
-    reaped = []
+    """Collect dead children that are not among `workers`, whose status belongs to the crew.
+
+    0 among them stands for one that is being started, whose number nobody knows yet: nothing is
+    collected then, for it might be that one, and its number would be signalled later.
+    """
+    reaped: list[int] = []
+    if 0 in workers:
+        return reaped
     with suppress(ChildProcessError):
         while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if found.si_pid in workers:

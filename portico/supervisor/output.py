@@ -17,7 +17,8 @@ _READ = 64 * 1024
 _READS_AT_ONCE = 16
 _LINES_PER_SECOND = 200
 _LONGEST_LINE = 2000
-_KEPT = 50
+_KEPT = 250
+"""More than the deepest stack that a fault handler writes, which begins with what matters most."""
 
 logger = get_logger(__name__)
 
@@ -48,7 +49,7 @@ class OutputLog:
         return True
 
     def since(self, instant: float) -> str:
-        """The last lines, at most 50, as far as they came after this `time.monotonic()`.
+        """The last lines, at most 250, as far as they came after this `time.monotonic()`.
 
         Where a worker died, they hold what its fault handler wrote: the Python stack.
         """

@@ -47,11 +47,12 @@ def _create(path: str) -> None:
 
 def _remove_stale(path: str) -> None:
     try:
-        with open(path) as file:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd) as file:
             pid = int(file.read(32))
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"--pid-file {path} exists and holds no process id; remove it"
+            f"--pid-file {path} exists and is no file with a process id; remove it"
         ) from error
     if psutil.pid_exists(pid):
         raise ConfigurationError(

@@ -11,12 +11,12 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
 
-from portico.supervisor import wire
+from portico.supervisor import evidence, wire
 from portico.supervisor.birth import Descriptors
+from portico.supervisor.exit import Exit
 from portico.supervisor.launch import Launcher
 from portico.supervisor.output import OutputLog
 from portico.supervisor.running_page import RunningPage
@@ -30,32 +30,11 @@ _POLL = 0.02
 """Seconds between two looks at a child where the system has no process handles (macOS)."""
 
 
-class Exit(NamedTuple):
-    """How a process ended: an exit code, or the number of the signal that killed it."""
-
-    code: int | None
-    signal: int | None
-
-    def __str__(self) -> str:
-        if self.signal is not None:
-            return f"was killed by {_named(self.signal)}"
-        return "vanished" if self.code is None else f"exited with code {self.code}"
-
-
-def _named(number: int) -> str:
-    if number == signal.SIGKILL:
-        return "SIGKILL (out of memory?)"
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # one of the real-time signals, most of which have no name
-        return f"signal {number}"
-
-
 class Listener:
     """What a worker's owner is told. The default does nothing."""
 
-    def received(self, worker: WorkerProcess, message: wire.FromWorker) -> None:
-        """A frame arrived."""
+    def received(self, worker: WorkerProcess, messages: Sequence[wire.FromWorker]) -> None:
+        """Frames arrived, in this order."""
 
     def exited(self, worker: WorkerProcess, status: Exit) -> None:
         """The process is gone; every frame that it wrote has been received."""
@@ -145,15 +124,29 @@ class WorkerProcess:
         if not data:
             self._loop.remove_reader(self._results)
             return False
+        messages: list[wire.FromWorker] = []
+        intact = True
         try:
-            for message in self._reader.feed(data):
-                self._listener.received(self, message)
+            messages.extend(self._reader.feed(data))  # also what stood before a bad frame
         except wire.FrameError as error:
             self._loop.remove_reader(self._results)
             self.output.note("frame_invalid", error=str(error), pid=self.pid)
             self.kill()
-            return False
-        return True
+            intact = False
+        for message in messages:
+            if type(message) is wire.Ended:
+                self._witness(message)
+        if messages:
+            self._listener.received(self, messages)
+        return intact
+
+    def _witness(self, ended: wire.Ended) -> None:
+        """Add what this side knows of an attempt to what the worker says of it."""
+        self._print()  # what it has printed so far is in the other pipe
+        since = self.page.started().get(ended.serial, float("inf"))
+        output = self.output.since(since)
+        seen = evidence.claimed(ended.failure.evidence, self.pid, output)
+        ended.failure = ended.failure._replace(evidence=seen)
 
     def _print(self) -> None:
         if not self.output.read(self._output):
@@ -164,6 +157,12 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)  # what it started; its own pid is not reaped yet
         status = reap(self.pid)
         self.alive = False  # from here on its number may be somebody else's
+        with ExitStack() as stack:  # whatever is raised, a dead worker is gone for everybody
+            stack.callback(self._close)
+            stack.callback(self._listener.exited, self, status)
+            self._read_last_words()
+
+    def _read_last_words(self) -> None:
         for _ in range(_LAST_READS):
             if not self._readable():
                 break
@@ -171,10 +170,6 @@ class WorkerProcess:
             self.output.note("frame_truncated", pid=self.pid)
         self._print()
         self.output.flush()
-        try:
-            self._listener.exited(self, status)
-        finally:
-            self._close()
 
     def _close(self) -> None:
         self._watch()
@@ -241,9 +236,14 @@ def _poll(
 def reap(pid: int) -> Exit:
     """Collect the status of a child that has ended."""
     try:
-        _, status = os.waitpid(pid, 0)
+        _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:
-        return Exit(None, None)
-    if os.WIFSIGNALED(status):
-        return Exit(None, os.WTERMSIG(status))
-    return Exit(os.waitstatus_to_exitcode(status), None)
+        return Exit(None, None, pid)
+    signaled = os.WIFSIGNALED(status)
+    return Exit(
+        None if signaled else os.waitstatus_to_exitcode(status),
+        os.WTERMSIG(status) if signaled else None,
+        pid,
+        usage.ru_utime + usage.ru_stime,
+        evidence.peak_rss(usage),
+    )

@@ -8,7 +8,9 @@ a worker is not trusted.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -19,14 +21,15 @@ from portico.exceptions import (
     NotSupportedError,
     PorticoError,
     QueueConnectionError,
+    QueueFullError,
     ValidationError,
 )
-from portico.ports import document
 from portico.ports.draft import Draft
 from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor import wire
 from portico.utils.logging import get_logger
 
+Reply = Callable[[wire.Answer], None]
 Verb = Literal["insert", "get_job", "get_result", "cancel_job", "get_queue_stats", "redrive"]
 
 _ARGUMENTS: dict[str, Any] = {
@@ -40,12 +43,15 @@ _ARGUMENTS: dict[str, Any] = {
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     (ConflictError, "conflict"),
+    (QueueFullError, "full"),
     (QueueConnectionError, "unreachable"),
     (NotSupportedError, "unsupported"),
     (ValidationError, "invalid"),
     (msgspec.MsgspecError, "invalid"),
 )
 
+MOST = 1000
+"""Requests of one worker that are carried out at a time: its handlers may ask without waiting."""
 _PATIENCE = 5.0
 """Seconds that requests have to end when the supervisor stops."""
 
@@ -58,12 +64,28 @@ class StoreDesk:
     def __init__(self, queue: JobQueueAdapter) -> None:
         self._queue = queue
         self._under_way: set[asyncio.Task[None]] = set()
+        self._asking: Counter[Reply] = Counter()
 
-    def take(self, request: wire.Request, reply: Callable[[wire.Answer], None]) -> None:
-        """Carry out one request and call `reply` with the answer."""
+    def take(self, request: wire.Request, reply: Reply) -> None:
+        """Carry out one request and call `reply` with the answer.
+
+        Requests with the same `reply` come from one worker; beyond `MOST` at a time they are
+        refused.
+        """
+        if self._asking[reply] >= MOST:
+            crowded = f"{MOST} requests of this worker are under way; wait for some of them first"
+            reply(wire.Answer(request.number, msgspec.msgpack.encode(crowded), "invalid"))
+            return
+        self._asking[reply] += 1
         task = asyncio.get_running_loop().create_task(self._serve(request, reply))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(partial(self._served, reply))
+
+    def _served(self, reply: Reply, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._asking[reply] -= 1
+        if not self._asking[reply]:
+            del self._asking[reply]  # else a dead worker would be kept in memory
 
     async def close(self) -> None:
         """Wait for what is under way, but not for ever: the store may hang."""
@@ -72,7 +94,7 @@ class StoreDesk:
             for task in hanging:
                 task.cancel()
 
-    async def _serve(self, request: wire.Request, reply: Callable[[wire.Answer], None]) -> None:
+    async def _serve(self, request: wire.Request, reply: Reply) -> None:
         try:
             value = await self._carry_out(request)
             answer = wire.Answer(request.number, msgspec.msgpack.encode(value))
@@ -88,18 +110,8 @@ class StoreDesk:
         argument = msgspec.msgpack.decode(request.body, type=_ARGUMENTS[request.verb])
         if request.verb == "insert":
             for draft in argument:
-                _check(draft)
+                draft.check()  # a worker is not trusted to have done so
         return await getattr(self._queue, request.verb)(argument)
-
-
-def _check(draft: Draft) -> None:
-    """Sizes and depth, without opening the documents."""
-    for name, body, limit in (
-        ("payload", draft.payload, document.MAX_PAYLOAD),
-        ("metadata", draft.metadata, document.MAX_METADATA),
-    ):
-        if len(body) > limit or document.too_deep(body):
-            raise ValidationError(f"{name} of job {draft.id} is over a limit")
 
 
 def _code(error: Exception) -> str:

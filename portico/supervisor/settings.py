@@ -6,22 +6,31 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from portico.ports.draft import NAME
+from portico.supervisor.parsing import (
+    any_text,
+    at_least_a_second,
+    duration,
+    limits_of,
+    mask,
+    names,
+    one_of,
+    size,
+    size_or_none,
+    switch,
+    timeout,
+    whole,
+)
+from portico.supervisor.privileges import DEFAULT_LIMITS
 
 DEFAULT_QUEUE_URL = "sqlite:///portico.db"
 DEFAULT_APP = "portico.examples:app"
 
 _MOST_WORKERS = 1024
 _MOST_CONCURRENCY = 250
-
-
-class Unusable(Exception):
-    """A value that a setting cannot take; the text is the way out."""
 
 
 class Setting(NamedTuple):
@@ -49,90 +58,8 @@ class Setting(NamedTuple):
         return self.parse is switch
 
 
-def whole(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers in a range."""
-    limits = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise Unusable(f"give a whole number {limits}") from None
-        if number < lowest or (highest is not None and number > highest):
-            raise Unusable(f"give a whole number {limits}")
-        return number
-
-    return parse
-
-
-_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def duration(text: str) -> float:
-    """Seconds from `90`, `1.5s`, `5m`, `2h` or `1d`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text.strip())
-    if not match:
-        raise Unusable("give seconds, or a number with one of ms, s, m, h, d, such as 5m")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def at_least_a_second(text: str) -> float:
-    """A duration of one second or more."""
-    seconds = duration(text)
-    if seconds < 1:
-        raise Unusable("give at least one second")
-    return seconds
-
-
-def timeout(text: str) -> float | None:
-    """A duration, or `None` from `0`, `none` or `off`."""
-    return None if text.strip().lower() in {"0", "none", "off"} else duration(text)
-
-
-def size(text: str) -> int:
-    """Bytes from `512M` or `2G`; a bare number counts KiB, as Celery's option of that name does."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", text.strip().lower())
-    if not match or float(match[1]) == 0:
-        raise Unusable("give a size such as 512M or 2G; a bare number counts KiB")
-    power = {"k": 1, "m": 2, "g": 3, "": 1}[match[2]]
-    return int(float(match[1]) * 1024**power)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Queue names from a comma list, in order, each once."""
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not found:
-        raise Unusable("give at least one queue, such as high,default,low")
-    for name in found:
-        if not NAME.fullmatch(name):
-            raise Unusable(f"{name!r} is no queue name; use letters, digits or any of _ . : -")
-    return found
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """A parser of a closed set of words, in any case."""
-    by_case = {choice.lower(): choice for choice in choices}
-
-    def parse(text: str) -> str:
-        if text.strip().lower() not in by_case:
-            raise Unusable(f"give one of {', '.join(choices)}")
-        return by_case[text.strip().lower()]
-
-    return parse
-
-
-def any_text(text: str) -> str:
-    """Any text that is not blank."""
-    if not text.strip():
-        raise Unusable("it is empty")
-    return text
-
-
-def switch(text: str) -> bool:
-    """True or false, in the words people use for it."""
-    if text.strip().lower() not in {"1", "true", "yes", "on", "0", "false", "no", "off", ""}:
-        raise Unusable("give true or false")
-    return text.strip().lower() in {"1", "true", "yes", "on"}
+def _umask() -> int:
+    return 0o077
 
 
 def _cpus() -> int:
@@ -214,7 +141,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         ("--max-jobs-per-worker", "--max-tasks-per-child"),
         whole(1),
-        "Replace a worker after so many jobs (up to a tenth more).",
+        "Replace a worker after so many jobs, or some more; 1: a worker for each job.",
         "N",
     ),
     Setting(
@@ -224,11 +151,43 @@ SETTINGS: tuple[Setting, ...] = (
         "SIZE",
     ),
     Setting(
+        ("--max-age-per-worker",),
+        at_least_a_second,
+        "Replace a worker of this age (up to a tenth more): 90m, 12h.",
+        "TIME",
+    ),
+    Setting(
+        ("--memory-ceiling",),
+        size,
+        "Kill a worker that grows past this resident size; its job counts as failed: 2G.",
+        "SIZE",
+    ),
+    Setting(
+        ("--min-free-memory",),
+        size_or_none,
+        "Start no more jobs while the machine has less memory left; 0 for no such limit.",
+        "SIZE",
+        64 * 1024 * 1024,
+    ),
+    Setting(
+        ("--kill-orphans",),
+        switch,
+        "Kill what handlers started and what outlived its worker, also in a session of its own.",
+        default=False,
+    ),
+    Setting(
         ("--start-method",),
         one_of("zygote", "spawn"),
         "zygote: fork from a process that has loaded the app (Linux); spawn: a new interpreter.",
         "METHOD",
         _start_method,
+    ),
+    Setting(
+        ("--limits",),
+        limits_of,
+        "What binds each worker, such as address_space=4G,cpu=1h,files=1024.",
+        "LIMITS",
+        DEFAULT_LIMITS,
     ),
     Setting(
         ("--retry-returned-failures",),
@@ -262,5 +221,10 @@ SETTINGS: tuple[Setting, ...] = (
         "Write the process id here; a second supervisor refuses to start.",
         "FILE",
     ),
+    Setting(("--user",), any_text, "Started as root: become this user.", "NAME"),
+    Setting(("--group",), any_text, "And this group; else the user's own.", "NAME"),
+    Setting(("--umask",), mask, "What others may not do with new files; 077.", "MASK", _umask),
+    Setting(("--production",), switch, "Refuse what is only for trying out: root.", default=False),
+    Setting(("--allow-root",), switch, "Run as root all the same.", default=False),
     Setting(("--check",), switch, "Validate everything, start nothing.", default=False),
 )

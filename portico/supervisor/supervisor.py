@@ -16,15 +16,16 @@ from time import monotonic
 from typing import Any
 
 from portico import compose
-from portico.exceptions import ConfigurationError, QueueConnectionError
+from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectionError
 from portico.kits.job.job_audit import JobAudit
 from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
-from portico.supervisor import birth, notify, orphans, wire
+from portico.supervisor import birth, notify, wire
 from portico.supervisor.assembly import crew_of, launcher_of, pool_of
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import BootError
 from portico.supervisor.launch import AppError
+from portico.supervisor.orphans import Orphans
 from portico.supervisor.requests import StoreDesk
 from portico.supervisor.settings import DEFAULT_APP
 from portico.utils.logging import get_logger
@@ -73,8 +74,10 @@ class Supervisor:
     async def run(self) -> int:
         """Work until the end, and return the exit code."""
         self._listen()
+        orphans = Orphans(kill=self._config.kill_orphans)
         birth.adopt_orphans()
-        sweep = asyncio.get_running_loop().create_task(self._sweep())
+        sweep = asyncio.get_running_loop().create_task(self._sweep(orphans))
+        sweep.add_done_callback(_raise_its_error)
         self._work = asyncio.get_running_loop().create_task(self._start_and_work())
         try:
             await self._work
@@ -89,6 +92,7 @@ class Supervisor:
             await self._crew.stop(self._config.shutdown_grace if self._stops < 2 else 0.0)  # noqa: PLR2004
             await self._desk.close()
             sweep.cancel()
+            orphans.sweep(self._workers(), self._crew.zygotes)
             await self._queue.close()
             if self._audit is not None:
                 await self._audit.close()
@@ -152,10 +156,14 @@ class Supervisor:
             return EXIT_UNSETTLED
         return EXIT_DRAINED
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, orphans: Orphans) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
-            orphans.reap({member.process.pid for member in self._crew.members})
+            crew = self._crew
+            orphans.sweep(self._workers(), crew.zygotes, starting=crew.launching)
+
+    def _workers(self) -> set[int]:
+        return {member.process.pid for member in self._crew.members}
 
     # Signals
 
@@ -177,9 +185,10 @@ class Supervisor:
     def _callback_raised(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A reader, a timer or a signal handler of ours raised: better no supervisor than half."""
         error = context.get("exception")
-        if "handle" not in context or not isinstance(error, Exception):
-            loop.default_exception_handler(context)
-        elif self._defect is None and self._work is not None:
+        ours = "handle" in context and isinstance(error, Exception)
+        if not ours or self._defect is not None or self._work is None or self._work.done():
+            loop.default_exception_handler(context)  # a line in the log, and no more
+        elif isinstance(error, Exception):
             self._defect = error
             self._work.cancel()
 
@@ -216,10 +225,11 @@ class Supervisor:
         )
         self._reloads.add(reload)
         reload.add_done_callback(self._reloads.discard)
+        reload.add_done_callback(_raise_its_error)
 
     def _dump(self) -> None:
         for member in self._crew.members:
-            running = [str(a.lease.job_id) for a in member.inflight.values()]
+            running = [str(a.lease.job_id) for a in member.seat.inflight.values()]
             logger.info(
                 "worker_state",
                 worker=member.number,
@@ -234,12 +244,19 @@ class Supervisor:
         )
 
 
+def _raise_its_error(task: asyncio.Task[Any]) -> None:
+    """In a callback of the loop, where it ends the supervisor: nobody awaits this task."""
+    if not task.cancelled() and (error := task.exception()):
+        raise error
+
+
 def exit_code_of(error: BaseException) -> int:
     """The exit code for what ended a supervisor."""
     codes: tuple[tuple[type[BaseException], int], ...] = (
         (AppError, EXIT_APP),
         (BootError, EXIT_BOOT),
         (QueueConnectionError, EXIT_STORE),
+        (DatabaseError, EXIT_STORE),
         (ConfigurationError, EXIT_CONFIGURATION),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), EXIT_INTERNAL)

@@ -1,7 +1,7 @@
 """What travels over a worker's two pipes: length-prefixed msgspec frames.
 
-    supervisor ── Hello, Run, Mourn, Recall, Cancel, Stop, Dump, Answer ──►  worker
-    supervisor ◄── Ready, Unready, Done, Ended, Mourned, Recalled, Dumped, Request ──  worker
+    supervisor ── Hello, Run, Mourn, Recall, Cancel, Stop, Dump, Answer ────────────────────► worker
+    supervisor ◄── Ready, Unready, Done, Ended, Mourned, Recalled, Dumped, Leaving, Request ─ worker
 
 A frame is four bytes of length, little endian, and a MessagePack array led by its type's tag. A
 lease's payload is a byte string inside of it, and stays one until the worker decodes the job.
@@ -12,10 +12,12 @@ a frame of the wrong shape raises `FrameError`, upon which the worker is killed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
+from portico.ports.document import MAX_STORED
 from portico.ports.job_executor import (
     Failed,
     Interrupted,
@@ -24,19 +26,25 @@ from portico.ports.job_executor import (
     Unroutable,
     Verdict,
 )
-from portico.ports.leasing import Failure, Lease
+from portico.ports.leasing import Evidence, Failure, Lease
 
-VERSION = 1
+VERSION = 3
 """Raised with every change of a frame; a supervisor refuses a worker of another version."""
 
 MAX_FRAME = 16 * 1024 * 1024
 """Bytes: sixteen payloads of the largest size, and more than any batch that `pool` sends."""
 
-MAX_BODY = MAX_FRAME - 64 * 1024
+MAX_BODY = MAX_STORED
 """What may be inside of one, beside short fields."""
+
+MAX_REASON = 64 * 1024
+"""Characters of why an application cannot be opened."""
+MAX_TYPES = 10_000
+"""Job types that an application may serve."""
 
 _HEADER = 4
 
+_NAME, _MESSAGE, _TRACEBACK = 128, 8 * 1024, 16 * 1024
 _NO_FAILURE = Failure("", "")
 _VERDICTS: dict[str, Callable[[Failure, bool], Verdict]] = {
     "Failed": Failed,
@@ -62,10 +70,13 @@ class Hello(_Frame, tag="hello"):
     supervisor: int
     concurrency: int
     job_timeout: float | None
+    kill_grace: float
     on_failure_timeout: float
     retry_returned_failures: bool
     log_level: str
     log_format: str
+    max_jobs: int | None = None
+    """After so many it leaves by itself, before its replacement is ready."""
 
 
 class Run(_Frame, tag="run"):
@@ -117,16 +128,20 @@ class Ready(_Frame, tag="ready"):
     """The application is open; jobs may come."""
 
     version: int
-    job_types: list[str]
-    mourners: list[str]
+    job_types: Annotated[list[str], Meta(max_length=MAX_TYPES)]
+    mourners: Annotated[list[str], Meta(max_length=MAX_TYPES)]
     """The job types whose handler overrides `on_failure`."""
+    most_running: Annotated[dict[str, int], Meta(max_length=MAX_TYPES)] = msgspec.field(
+        default_factory=dict
+    )
+    """How many jobs may run at a time, of the types that have a limit."""
 
 
 class Unready(_Frame, tag="unready"):
     """The application cannot be opened, and the worker exits: a configuration error."""
 
-    message: str
-    traceback: str
+    message: Annotated[str, Meta(max_length=MAX_REASON)]
+    traceback: Annotated[str, Meta(max_length=MAX_REASON)]
 
 
 class Done(_Frame, tag="done"):
@@ -152,16 +167,25 @@ class Ended(_Frame, tag="ended"):
     mourning: bool
 
     @classmethod
-    def of(cls, serial: int, verdict: Verdict, elapsed: float, *, mourning: bool) -> Ended:
-        """Put a verdict on the wire."""
-        failure = getattr(verdict, "failure", _NO_FAILURE)
+    def of(
+        cls,
+        serial: int,
+        verdict: Verdict,
+        elapsed: float,
+        *,
+        mourning: bool,
+        evidence: Evidence | None = None,
+    ) -> Ended:
+        """Put a verdict on the wire, with what was seen of the attempt."""
+        failure: Failure = getattr(verdict, "failure", _NO_FAILURE)
+        failure = failure._replace(evidence=evidence)
         retryable = isinstance(verdict, Failed) and verdict.retryable
         return cls(serial, type(verdict).__name__, failure, retryable, elapsed, mourning)
 
     def verdict(self) -> Verdict | None:
         """The verdict that was sent; `None` for a kind that no worker may claim."""
         make = _VERDICTS.get(self.kind)
-        return None if make is None else make(self.failure, self.retryable)
+        return None if make is None else make(_cut(self.failure), self.retryable)
 
 
 class Mourned(_Frame, tag="mourned"):
@@ -175,6 +199,12 @@ class Recalled(_Frame, tag="recalled"):
 
     serials: list[int]
     closing: bool = False
+
+
+class Leaving(_Frame, tag="leaving"):
+    """Not fit for more jobs: it ends what runs, gives back the rest and exits with code 0."""
+
+    reason: str
 
 
 class Dumped(_Frame, tag="dumped"):
@@ -191,8 +221,17 @@ class Request(_Frame, tag="request"):
     body: bytes
 
 
+def _cut(failure: Failure) -> Failure:
+    """What a worker says of a failure, no longer than an honest one would: it is logged."""
+    return failure._replace(
+        type=failure.type[:_NAME],
+        message=failure.message[:_MESSAGE],
+        traceback=failure.traceback[-_TRACEBACK:],
+    )
+
+
 ToWorker = Hello | Run | Mourn | Recall | Cancel | Stop | Dump | Answer
-FromWorker = Ready | Unready | Done | Ended | Mourned | Recalled | Dumped | Request
+FromWorker = Ready | Unready | Done | Ended | Mourned | Recalled | Leaving | Dumped | Request
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -2,7 +2,8 @@
 
     control thread ── waiting ──► slot ─► page.begin ─► execution.run ─► handler.handle
                                    ▲                                  └► handler.on_failure
-                                   └──────────── Done | Ended (Mourned) ──► result pipe
+                                   ├──────────── Done | Ended (Mourned) ──► result pipe
+                                   └ scope.clear: end the tasks that the handler left
 
 A slot writes a job's outcome before it takes the next one, so that after a death every job whose
 handler had returned has been reported. This module never loads a store's driver.
@@ -17,28 +18,40 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from math import inf
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.execution import Execution, listens
-from portico.kits.job.handlers import Handlers
+from portico.kits.job.failures import failure_of
+from portico.kits.job.handlers import Handlers, most_running
 from portico.kits.job.job_service import JobService
 from portico.ports.job_executor import Completed, Verdict
 from portico.ports.leasing import Lease
+from portico.ports.time_limits import TimeLimits
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import birth, registry, wire
+from portico.supervisor import birth, evidence, privileges, registry, wire
 from portico.supervisor.inbox import EXIT_PROTOCOL, Errand, Inbox, Outbox
+from portico.supervisor.leaks import Scope, watch_tasks
 from portico.supervisor.link import Link, PipeQueue
 from portico.supervisor.running_page import RunningPage
 from portico.utils.logging import bind_context, configure_logging, get_logger
+
+T = TypeVar("T")
 
 EXIT_ESCAPED = 71
 """Something that a handler left behind ended the loop."""
 EXIT_APP = 4
 
-_READ = 64 * 1024
+_UNWIND = 2.0
+"""Seconds that tasks have to end which are left when the worker goes."""
+
+logger = get_logger(__name__)
 
 
 class Worker:
@@ -53,29 +66,42 @@ class Worker:
         self._outbox = outbox
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._running: dict[int, tuple[Lease, asyncio.Task[Verdict], float]] = {}
+        self._running: dict[int, tuple[Lease, asyncio.Task[Verdict], float, int]] = {}
         self._execution: Execution
+        self._most = inf if hello.max_jobs is None else hello.max_jobs
+        self._begun = 0
+        self.ready = False
+        """Whether the application is open and jobs may run."""
 
-    async def run(self, app: Any) -> None:
-        """Open the application, run jobs until told to stop, close the application."""
+    def attend(self) -> None:
+        """Start the control thread, and heed SIGTERM."""
         self._inbox.on_cancel = self._cancel
         self._inbox.on_answer = self._link.answered
         self._inbox.start()
         self._loop.add_signal_handler(signal.SIGTERM, self._inbox.close)
+
+    async def run(self, app: Any) -> None:
+        """Open the application, run jobs until told to stop, close the application."""
         async with AsyncExitStack() as stack:
             try:
                 handlers = await registry.open_app(app, self._context(), stack)
             except Exception as error:  # noqa: BLE001 - the application may raise anything
-                self._outbox.send(wire.Unready(_reason(error), traceback.format_exc()))
+                self._outbox.send(_unready(_reason(error), traceback.format_exc()))
                 raise SystemExit(EXIT_APP) from None
             self._execution = Execution(
                 handlers,
                 on_failure_timeout=self._hello.on_failure_timeout,
                 retry_returned_failures=self._hello.retry_returned_failures,
+                kill_grace=self._hello.kill_grace,
                 on_failing=self._failing,
+                on_limits=self._limited,
             )
-            self._outbox.send(wire.Ready(wire.VERSION, sorted(handlers), _mourners(handlers)))
+            watch_tasks(self._loop)  # from here on: what the application has started is its own
+            self.ready = True
+            types, mourners = sorted(handlers), _mourners(handlers)
+            self._outbox.send(wire.Ready(wire.VERSION, types, mourners, most_running(handlers)))
             await asyncio.gather(*(self._slot(n) for n in range(self._hello.concurrency)))
+            self.ready = False
 
     def _context(self) -> WorkerContext:
         queue = PipeQueue(self._link)
@@ -88,7 +114,9 @@ class Worker:
 
     async def _slot(self, slot: int) -> None:
         """Run one errand after another."""
-        inbox, page = self._inbox, self._page
+        inbox, page, execution = self._inbox, self._page, self._execution
+        scope = Scope()
+        scope.enter()
         while not inbox.closing:
             errand = inbox.take()
             if errand is None:
@@ -96,16 +124,19 @@ class Worker:
                 continue
             page.begin(slot, errand.serial)
             if errand.failure is None:
-                await self._attempt(errand)
+                self._begun += 1
+                await self._attempt(slot, errand)
             else:
-                await self._loop.create_task(self._execution.mourn(errand.lease, errand.failure))
+                await self._task(execution.mourn(errand.lease, errand.failure))
                 self._outbox.send(wire.Mourned(errand.serial))
+            if scope.tasks or execution.exhausted or self._begun >= self._most:
+                await self._tidy_up(scope, errand.lease)
 
-    async def _attempt(self, errand: Errand) -> None:
+    async def _attempt(self, slot: int, errand: Errand) -> None:
         serial, lease, _ = errand
         started = perf_counter()
-        task = self._loop.create_task(self._execution.run(lease, self._hello.job_timeout))
-        self._running[serial] = (lease, task, started)
+        task = self._task(self._execution.run(lease, self._hello.job_timeout))
+        self._running[serial] = (lease, task, started, slot)
         try:
             await task
         except BaseException:
@@ -117,17 +148,55 @@ class Worker:
         elif type(verdict) is Completed:
             self._outbox.send(wire.Done(serial, verdict.result, perf_counter() - started))
         else:
-            elapsed = perf_counter() - started
-            self._outbox.send(wire.Ended.of(serial, verdict, elapsed, mourning=False))
+            self._send_end(serial, verdict, started, mourning=False)
+
+    def _task(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task past the factory: it is none that a handler has started."""
+        return asyncio.Task(coroutine, loop=self._loop)
+
+    async def _tidy_up(self, scope: Scope, lease: Lease) -> None:
+        """Let nothing of an attempt that was reported reach the next one."""
+        if scope.tasks and (leak := await scope.clear()):
+            logger.warning(
+                "handler_leaked_tasks",
+                job_id=lease.job_id,
+                job_type=lease.job_type,
+                **leak._asdict(),
+                note="tasks are cancelled when the job that started them ends; await them in the "
+                "handler, or start them in the application's context manager",
+            )
+            if leak.still_running:
+                self._leave("leaked_tasks")
+        if self._execution.exhausted:
+            self._leave("memory_error")
+        elif self._begun >= self._most:
+            self._leave("max jobs")
+
+    def _leave(self, reason: str) -> None:
+        """Have this worker replaced: take no more jobs, let the others end."""
+        if not self._inbox.closing:
+            self._outbox.send(wire.Leaving(reason))
+            self._inbox.close()
 
     def _failing(self, lease: Lease, verdict: Verdict) -> None:
         """Report an attempt that has failed, before its `on_failure` runs."""
-        for serial, (running, _, started) in self._running.items():
+        for serial, (running, _, started, _) in self._running.items():
             if running is lease:
-                elapsed = perf_counter() - started
-                self._outbox.send(wire.Ended.of(serial, verdict, elapsed, mourning=True))
+                self._send_end(serial, verdict, started, mourning=True)
                 del self._running[serial]
                 return
+
+    def _limited(self, lease: Lease, limits: TimeLimits) -> None:
+        """Say on the page that an attempt has time limits of its own."""
+        for running, _, _, slot in self._running.values():
+            if running is lease:
+                self._page.limit(slot, limits)
+
+    def _send_end(self, serial: int, verdict: Verdict, started: float, *, mourning: bool) -> None:
+        elapsed = perf_counter() - started
+        seen = evidence.of_living(elapsed)
+        frame = wire.Ended.of(serial, verdict, elapsed, mourning=mourning, evidence=seen)
+        self._outbox.send(frame)
 
     def _cancel(self, serial: int, requested: bool) -> None:  # noqa: FBT001 - as on the wire
         if running := self._running.get(serial):
@@ -138,6 +207,10 @@ class Worker:
 def _mourners(handlers: Handlers) -> list[str]:
     """The types whose handler has an `on_failure` of its own."""
     return sorted(job_type for job_type, handler in handlers.items() if listens(handler))
+
+
+def _unready(reason: str, stack: str) -> wire.Unready:
+    return wire.Unready(reason[: wire.MAX_REASON], stack[-wire.MAX_REASON :])
 
 
 def _reason(error: BaseException) -> str:
@@ -153,16 +226,17 @@ def become_worker(app: Any, inherited: birth.Descriptors) -> NoReturn:
         birth.detach_signals()
         birth.own_group()
         fds = birth.settle_descriptors(inherited)
-        faulthandler.enable(file=sys.stderr)
-        faulthandler.register(birth.SIGNAL_FOR_STACKS, file=sys.stderr, all_threads=False)
+        faulthandler.enable(file=fds.output)
+        faulthandler.register(birth.SIGNAL_FOR_STACKS, file=fds.output, all_threads=False)
         code = _serve(app, fds)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else EXIT_ESCAPED
     except BaseException:  # noqa: BLE001 - the last line of this process
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BaseException):  # a handler may have put anything there
+                stream.flush()
         os._exit(code)  # no exit handlers: they belong to the process that was forked
 
 
@@ -177,20 +251,58 @@ def _serve(app: Any, fds: birth.Descriptors) -> int:
         stream=os.fdopen(fds.log, "wb", buffering=0, closefd=False),
     )
     bind_context(worker=hello.worker)
+    low = birth.occupy_low_descriptors()
     page = RunningPage(fds.page)
     if isinstance(app, str):
         app = _load(app, fds)
     import uvloop
 
-    async def main() -> None:
+    worker: Worker | None = None
+
+    async def main() -> bool:
+        nonlocal worker
         outbox = Outbox(fds.results)
         inbox = Inbox(fds.jobs, reader, asyncio.get_running_loop(), outbox)
-        await Worker(hello, page, inbox, outbox, Link(outbox)).run(app)
+        worker = Worker(hello, page, inbox, outbox, Link(outbox))
+        worker.attend()
+        low.close()
+        await worker.run(app)
+        return await _all_ended()
 
     gc.freeze()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
+        if runner.run(main()):
+            runner.close()
+    except BaseException as escaped:
+        if worker is None or not worker.ready:
+            raise
+        return _escaped(escaped)
     return 0
+
+
+async def _all_ended() -> bool:
+    """Cancel what is left on the loop; whether it heeds that. Closing the loop would wait for it
+    for ever."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    return not left or not (await asyncio.wait(left, timeout=_UNWIND))[1]
+
+
+def _escaped(error: BaseException) -> int:
+    """Something that a handler left behind has ended the loop. No task is given another turn: it
+    could report an end that is none."""
+    reason = failure_of(error)
+    logger.error(
+        "worker_loop_ended",
+        error_type=reason.type,
+        error=reason.message,
+        traceback=reason.traceback,
+        note="a handler stopped the loop, closed a descriptor that is not its own, or left a task "
+        "or a callback which raised SystemExit; worker_exited names the jobs that were running",
+    )
+    return EXIT_ESCAPED
 
 
 def _greeting(fd: int, reader: wire.MessageReader) -> wire.Hello:
@@ -213,9 +325,10 @@ def _load(target: str, fds: birth.Descriptors) -> Any:
         return registry.load(target)
     except ConfigurationError as error:
         cause = "".join(traceback.format_exception(error.cause)) if error.cause else ""
-        Outbox(fds.results).send(wire.Unready(error.message, cause))
+        Outbox(fds.results).send(_unready(error.message, cause))
         raise SystemExit(EXIT_APP) from None
 
 
 if __name__ == "__main__":
+    privileges.confine(msgspec.json.decode(sys.argv[2], type=privileges.Limits))
     become_worker(sys.argv[1], birth.Descriptors(*range(3, 3 + len(birth.Descriptors._fields))))

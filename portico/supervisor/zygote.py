@@ -26,7 +26,7 @@ from typing import NoReturn
 import msgspec
 
 from portico.exceptions import ConfigurationError
-from portico.supervisor import birth, registry
+from portico.supervisor import birth, privileges, registry
 
 CONTROL_FD = 3
 _PACKET = 64 * 1024
@@ -58,10 +58,12 @@ def main() -> NoReturn:
     """Import the application, then fork a worker per packet until the supervisor hangs up."""
     gc.disable()
     birth.detach_signals()
+    birth.close_all_but({0, 1, 2, CONTROL_FD})
     control = socket.socket(fileno=CONTROL_FD)
     load = msgspec.msgpack.decode(control.recv(_PACKET), type=Load)
     birth.die_with(load.supervisor)
     birth.own_group()
+    privileges.confine(msgspec.json.decode(sys.argv[1], type=privileges.Limits))
     app, report = _import(load.target)
     control.send(msgspec.msgpack.encode(report))
     if report.error:

@@ -26,7 +26,9 @@ _SECRET_WORDS = (
     "api_key", "api-key", "apikey", "access_key", "access-key", "private_key", "private-key",
 )  # fmt: skip
 _SECRET_ENDINGS = ("token", "dsn", "pwd")
-_URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/]*@")
+_URL_PASSWORD = re.compile(r"(://[^\s:/@]*):(?!\d{1,5}[/?#])[^\s\"'<>]{0,256}@")
+"""Also one with a slash in it; but a port and an @ later on are no password. Bounded, for a text
+full of beginnings would cost its square otherwise."""
 _QUERY_SECRET = re.compile(
     r"([?&](?:[\w-]*(?:password|passwd|secret|token|api_?key|signature))=)[^&\s\"']+", re.IGNORECASE
 )
@@ -120,6 +122,11 @@ def render_json(event: Mapping[str, Any]) -> str:
     """One JSON object on one line, for programs."""
     ordered = {key: event[key] for key in _FIRST if key in event} | dict(event)
     text = _json.encode(ordered)
+    return escaped_json(text)
+
+
+def escaped_json(text: str) -> str:
+    """Encoded JSON with what a terminal would obey in its texts spelled out, and as good JSON."""
     return _CONTROL_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

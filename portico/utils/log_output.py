@@ -7,6 +7,7 @@ import os
 import select
 import stat
 import sys
+import threading
 from typing import IO, Any
 
 from portico.exceptions import ConfigurationError
@@ -14,6 +15,9 @@ from portico.exceptions import ConfigurationError
 OUTPUTS = ("stdout", "stderr", "file")
 
 _LONGEST = 64 * 1024
+"""Bytes of a line, newline included, that reach a file in one piece."""
+_PATIENCE = 100
+"""Milliseconds that a full pipe's reader has to make room, before it counts as stuck."""
 
 
 class LogOutput:
@@ -21,7 +25,10 @@ class LogOutput:
 
     A line goes out in one `write`, so the lines of processes that share the descriptor do not mix;
     on a pipe that holds up to `longest` bytes. What cannot be written (broken pipe, full disk, full
-    non-blocking pipe) is dropped and counted in `dropped`.
+    pipe that nobody reads) is dropped and counted in `dropped`.
+
+    Whoever renders a line asks `unreported` first, on the thread that then calls `write`: what that
+    line tells is told only when it has been written.
     """
 
     def __init__(self, stream: IO[Any] | None = None, *, path: str | None = None) -> None:
@@ -29,10 +36,14 @@ class LogOutput:
         self._owner = os.getpid() if path is not None else None
         self._descriptor = _opened(path) if path is not None else _descriptor_of(stream)
         self._text = not isinstance(stream, io.RawIOBase | io.BufferedIOBase)
-        self.longest = _longest(self._descriptor)
+        self._is_pipe = _is_pipe(self._descriptor)
+        self.longest = select.PIPE_BUF if self._is_pipe else _LONGEST
         self.colored = _colored(self._descriptor)
         self.dropped = 0
         self._reported = 0
+        self._torn = False
+        self._stuck = False
+        self._line = threading.local()
 
     def write(self, line: str) -> None:
         """Write one line, given without its newline."""
@@ -41,11 +52,20 @@ class LogOutput:
             self._put(data)
         except (OSError, ValueError):  # ValueError: the stream was closed
             self.dropped += 1
+            self._take_back()
+        self._line.tells = 0
 
     def unreported(self) -> int:
-        """How many lines were dropped since the last call, for the next line to tell."""
+        """How many lines were dropped and not told of, for the next line to tell."""
+        self._take_back()  # of a line that was rendered and never written
         lost, self._reported = self.dropped - self._reported, self.dropped
+        self._line.tells = lost
         return lost
+
+    def _take_back(self) -> None:
+        """What this thread's line was to tell has not been told."""
+        self._reported -= getattr(self._line, "tells", 0)
+        self._line.tells = 0
 
     def close(self) -> None:
         """Close the file, if this output opened one; later lines are dropped.
@@ -58,13 +78,37 @@ class LogOutput:
 
     def _put(self, data: bytes) -> None:
         if self._descriptor is not None:
-            while data:  # a regular file may take part of a line when the disk fills up
-                data = data[os.write(self._descriptor, data) :]
+            if self._is_pipe:
+                self._await_room(self._descriptor)
+            self._put_whole(self._descriptor, data)
         elif self._stream is None:
             raise OSError("there is nothing to write to")
         else:
             self._stream.write(data.decode() if self._text else data)
             self._stream.flush()
+
+    def _await_room(self, pipe: int) -> None:
+        """Raise where a write would wait for a reader that reads no more, perhaps for ever.
+
+        The pipe is not made non-blocking: others that share it may not know what to do then.
+        """
+        poll = select.poll()
+        poll.register(pipe, select.POLLOUT)
+        if not poll.poll(0 if self._stuck else _PATIENCE):
+            self._stuck = True  # the lines after this one are not waited for
+            raise BlockingIOError("nobody reads the log")
+        self._stuck = False
+
+    def _put_whole(self, descriptor: int, line: bytes) -> None:
+        """A regular file may take part of a line when the disk fills up: the next begins anew."""
+        rest = data = b"\n" + line if self._torn else line
+        try:
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            self._torn = False
+        except OSError:
+            self._torn = self._torn or len(rest) < len(data)
+            raise
 
 
 def output_for(
@@ -116,15 +160,13 @@ def _descriptor_of(stream: IO[Any] | None) -> int | None:
     return descriptor
 
 
-def _longest(descriptor: int | None) -> int:
-    """How many bytes of a line, newline included, reach the destination in one piece."""
+def _is_pipe(descriptor: int | None) -> bool:
     if descriptor is None:
-        return _LONGEST
+        return False
     try:
-        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     except OSError:
-        return _LONGEST
-    return select.PIPE_BUF if is_pipe else _LONGEST
+        return False
 
 
 def _colored(descriptor: int | None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 60 if os.environ.get("CI") == "true" else 40
+SECONDS = 120 if os.environ.get("CI") == "true" else 40
 DRAIN = 240
 """Seconds for the start, the drain and the verdict: back-off after several failures is long."""
 
@@ -35,6 +35,7 @@ def test_every_execution_under_kills_pauses_and_locks_is_accounted_for(tmp_path:
     assert json.loads(done.stdout.splitlines()[-1]).items() <= figures.items()
     assert (figures["lost"], figures["unexpected"], figures["unexplained"]) == (0, 0, 0)
     assert figures["executed"] > figures["jobs"] > 100
-    assert sum(figures["duplicates"].values()) >= figures["executed"] - figures["jobs"]
+    known = figures["jobs"] + figures["recovered_enqueues"]  # the latter were not answered
+    assert sum(figures["duplicates"].values()) >= figures["executed"] - known
     assert min(figures["faults"].values()) >= 2
     assert [path.name for path in tmp_path.iterdir()] == ["soak.json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from portico.exceptions import ConflictError
 from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Answer, Receipt, Renewal, Settlement, Transition
+from portico.ports.leasing import Answer, LeaseKey, Receipt, Renewal, Settlement, Transition
 from tests.contract.queue_support import (
     LEASE_SECONDS,
     Clocks,
@@ -428,6 +429,49 @@ class LeasingRules:
         assert (await record(queue, lease.job_id)).cancel_requested
         assert await status(queue, lease.job_id) is JobStatus.RUNNING
         assert await queue.renew([lease]) == [Renewal(Answer.OK, cancel=True)]
+
+    async def test_whoever_waits_for_requests_to_stop_is_told_of_one_that_comes(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        for _ in range(3):
+            await enqueued(queue)
+        one, other, _ = await leased(queue, limit=3)
+        assert await queue.request_cancel(one.job_id)
+        assert await self.requests(queue) == {one.key}  # made before anybody waited
+        waiting = asyncio.create_task(self.requests(queue))
+        await asyncio.sleep(0)
+        assert await queue.request_cancel(other.job_id)
+        assert await waiting in ({one.key, other.key}, {one.key})
+        assert await queue.request_cancel(other.job_id)
+        assert await self.requests(queue) == {one.key, other.key}
+
+    async def test_a_request_to_stop_ends_with_its_attempt(self, queue: JobQueueAdapter) -> None:
+        lease, beside = await leased_job(queue), await leased_job(queue, queue_name="other")
+        assert await queue.request_cancel(lease.job_id)
+        await ended(queue, lease, Transition.FAIL)
+        assert await queue.request_cancel(beside.job_id)
+        assert await self.requests(queue) == {beside.key}
+
+    async def test_a_request_that_outlived_its_attempt_is_told_when_the_next_one_is_leased(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        """The attempt failed before its holder heard of it, or the holder vanished."""
+        first = await leased_job(queue)
+        assert await queue.request_cancel(first.job_id)
+        await ended(queue, first, Transition.RETRY)
+        while await self.requests(queue, within=0.2):
+            pass
+        [again] = await leased(queue)
+        assert await self.requests(queue) == {again.key}
+
+    async def requests(self, queue: JobQueueAdapter, within: float = 2.0) -> set[LeaseKey]:
+        """Of whom the store tells; an empty answer, and none at all, say the same."""
+        told: list[LeaseKey] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not told:
+                    told = await queue.cancel_requests()
+        return set(told)
 
     async def test_wait_returns_when_a_job_comes(self, queue: JobQueueAdapter) -> None:
         await queue.exchange((), ("default",), 1)

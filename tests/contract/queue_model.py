@@ -7,7 +7,7 @@ leases it says have run out, and predicts everything else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,7 +16,10 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
     CANCELLED,
+    MAX_HISTORY,
     Answer,
+    AttemptRecord,
+    Evidence,
     Failure,
     JobRecord,
     Receipt,
@@ -29,6 +32,7 @@ LATER = (S.SCHEDULED, S.RETRYING)
 WAITING = (S.PENDING, *LATER)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+EXPIRED = Failure("LeaseExpired", "the lease ran out: whoever held it vanished or lost it")
 
 
 def instant(micros: int | None) -> datetime | None:
@@ -59,10 +63,29 @@ class Row:
     error: Failure | None = None
     """A message of "" stands for one that the store words itself."""
     result: bytes | None = None
+    history: list[AttemptRecord] = field(default_factory=list)
 
     def start(self, token: bytes, now: int) -> None:
         self.status, self.token, self.started_at = S.RUNNING, token, now
         self.attempt += 1
+
+    def remember(self, ended_as: str, now: int, error: Failure | None = None) -> None:
+        """Add the running attempt to the history; `owner` is the store's to know."""
+        kind, message, traceback, evidence = error or Failure("", "")
+        ended_at = instant(now)
+        assert ended_at is not None
+        self.history.append(
+            AttemptRecord(
+                attempt=self.attempt,
+                ended_as=ended_as,
+                started_at=instant(self.started_at),
+                ended_at=ended_at,
+                error_type=kind or None,
+                error_message=message or None,
+                traceback=traceback or None,
+                evidence=evidence or Evidence(),
+            )
+        )
 
     def become(self, status: JobStatus, now: int, delay: float) -> None:
         """End the running attempt."""
@@ -94,6 +117,8 @@ class Row:
             T.QUARANTINE: S.DEAD_LETTER,
         }[how]
         self.become(status, now, end.delay)
+        if how is not T.SNOOZE or end.failure is not None:  # being put off is no failure
+            self.remember(how.value, now, None if how is T.COMPLETE else end.failure)
         self.settled_as = how
         self.suspect = self.suspect or (how is T.SUSPECT and not once)
         self.result = end.result if how is T.COMPLETE else self.result
@@ -110,11 +135,15 @@ class Row:
         self.expiries += 1
         dead = self.retries >= self.draft.max_retries or self.expiries >= 10
         self.become(S.DEAD_LETTER if dead else S.RETRYING, now, 0)
+        self.remember("expire", now, EXPIRED)
         self.settled_as, self.error = None, Failure("LeaseExpired", "the lease ran out")
 
     def redriven(self, now: int) -> Row:
-        """As if it were new, but for its error and its place in listings."""
-        return Row(self.draft, self.seq, self.created_at, S.PENDING, now, error=self.error)
+        """As if it were new, but for its error, its history and its place in listings."""
+        return Row(
+            self.draft, self.seq, self.created_at, S.PENDING, now,
+            error=self.error, history=self.history,
+        )  # fmt: skip
 
     def record(self) -> JobRecord:
         ended = instant(self.ended_at)
@@ -138,6 +167,7 @@ class Row:
             cancel_requested=self.cancel_requested,
             due_at=instant(self.run_at) if self.status in WAITING else None,
             result=document.decode(self.result or b"{}") if self.status is S.COMPLETED else None,
+            attempts=tuple(self.history[-MAX_HISTORY - (self.status is S.COMPLETED) :]),
         )
 
 

@@ -19,6 +19,7 @@ from portico.kits.job.task_executor import TaskExecutor
 from portico.ports.job import Job, JobResult
 from portico.ports.job_executor import (
     Completed,
+    Deferred,
     Failed,
     Interrupted,
     JobExecutor,
@@ -52,6 +53,16 @@ class Steered(JobHandler):
         leave(job, f"told-{type(error).__name__}")
 
 
+class Limited(Steered):
+    """The same, one at a time."""
+
+    max_running = 1
+
+    @property
+    def job_type(self) -> str:
+        return "test.limited"
+
+
 class Stubborn(JobHandler):
     """Goes on after its cancellation, until it is let go."""
 
@@ -75,13 +86,15 @@ def leave(job: Job, trace: str) -> None:
 
 
 def serve() -> list[JobHandler]:
-    return [Steered(), Stubborn()]
+    return [Steered(), Limited(), Stubborn()]
 
 
 class Bench:
     """An executor under test, with what it has reported."""
 
     def __init__(self, executor: JobExecutor, folder: Path) -> None:
+        self.token = uuid4().bytes
+        """Of every lease: jobs that were leased together differ by their ids alone."""
         self.executor = executor
         self.folder = folder
         self.outcomes: list[Outcome] = []
@@ -94,7 +107,7 @@ class Bench:
     def lease(self, job_type: str = "test.steered", **payload: Any) -> Lease:
         body = json.dumps({"folder": str(self.folder), **payload}).encode()
         return Lease(
-            uuid4().bytes, uuid4().bytes, 1, "default", job_type, body, 0, 3, 0, None,
+            uuid4().bytes, self.token, 1, "default", job_type, body, 0, 3, 0, None,
             1_763_920_000_000_000, 1_763_920_000_000_000, None, b"{}", None, False,
         )  # fmt: skip
 
@@ -321,3 +334,26 @@ async def test_what_was_not_started_is_released_by_a_drain(bench):
     [(_, verdict)] = await bench.ended()
     assert isinstance(verdict, Released | Interrupted)
     assert isinstance(verdict, Interrupted) == ("started" in bench.traces(lease))
+
+
+async def test_no_more_of_a_type_run_than_may_and_others_are_not_kept_waiting(
+    bench: Bench,
+) -> None:
+    first, second = (bench.lease("test.limited", wait=True) for _ in range(2))
+    other = bench.lease()
+    await bench.submit(first)
+    await bench.left(first, "started")
+    await bench.submit(second)
+    await bench.submit(other)
+    await bench.ended(2)
+    verdicts = {outcome.lease.id: outcome.verdict for outcome in bench.outcomes}
+    put_off = verdicts[second.id]
+    assert isinstance(put_off, Deferred)
+    assert put_off.delay > 0
+    assert isinstance(verdicts[other.id], Completed)
+    assert bench.traces(second) == set()
+    bench.go()
+    await bench.ended(3)
+    again = bench.lease("test.limited")
+    await bench.submit(again)
+    assert isinstance((await bench.ended(4))[-1].verdict, Completed)

@@ -9,6 +9,7 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
+from tests.contract.history_rules import HistoryRules
 from tests.contract.leasing_rules import LeasingRules
 from tests.contract.nine_method_rules import NineMethodRules
 from tests.contract.queue_support import LEASE_SECONDS, Clocks
@@ -65,4 +66,9 @@ class TestStateTable(_Opened, StateTableRules):
 
 @WHOLE
 class TestRecords(_Opened, RecordRules):
+    pass
+
+
+@WHOLE
+class TestHistory(_Opened, HistoryRules):
     pass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor.config import SupervisorConfig
-from portico.supervisor.deadlines import Watchman
+from portico.supervisor.scheduling.watch import Watch
 from portico.supervisor.supervisor import EXIT_INTERNAL, Supervisor, exit_code_of
 from tests.support.jobs import make_job
 from tests.support.supervisors import Place
@@ -19,15 +21,15 @@ async def test_an_error_in_a_callback_ends_the_supervisor_and_releases_its_jobs(
 ) -> None:
     monkeypatch.setenv("LEDGER", str(here.ledger.path))
     job = await queue.enqueue(make_job(job_type="test.sleep", payload={"seconds": 3600}))
-    look = Watchman._look
+    inspect = Watch.inspect
 
-    def breaks(self: Watchman) -> None:
+    def breaks(self: Watch, *arguments: Any) -> Any:
         if here.ledger.count("BEGIN"):
-            monkeypatch.setattr(Watchman, "_look", look)
+            monkeypatch.setattr(Watch, "inspect", inspect)
             raise RuntimeError("a defect")
-        look(self)
+        return inspect(self, *arguments)
 
-    monkeypatch.setattr(Watchman, "_look", breaks)
+    monkeypatch.setattr(Watch, "inspect", breaks)
     config = SupervisorConfig(workers=1, app="tests.support.fault_app:app", queue_url=here.url)
     with pytest.raises(RuntimeError, match="a defect") as caught:
         await Supervisor(config).run()

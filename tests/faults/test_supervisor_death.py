@@ -51,9 +51,9 @@ async def test_after_a_kill_the_workers_are_gone_within_a_second_and_a_successor
         assert record.accounted
         assert (record.expiry_count, record.crash_count, record.job.retry_count) == (1, 0, 1)
     assert await successor.ended() == 0
-    assert {str(job.id) for job in long} <= {
-        event["job_id"] for event in successor.events("job_recovered")
-    }
+    names = [(event["event"], event.get("job_id")) for event in successor.events()]
+    before = names[: names.index(("supervisor_started", None))]
+    assert {("job_recovered", str(job.id)) for job in long} <= {*before}  # no lease is waited for
 
 
 @pytest.mark.fault("C4")
@@ -106,6 +106,8 @@ async def test_a_job_that_outlasts_the_grace_is_put_back_uncharged(
         assert record.accounted
         assert record.job.status is JobStatus.PENDING
         assert (record.job.retry_count, record.crash_count, record.release_count) == (0, 0, 1)
+        (told,) = supervisor.events("job_interrupted", job_id=str(job.id))
+        assert "no retry is used up" in told["next"]
 
 
 async def test_a_job_that_must_not_start_twice_is_dead_lettered_when_a_shutdown_kills_it(
@@ -131,9 +133,11 @@ async def test_a_second_signal_stops_at_once(here: Place, queue: JobQueueAdapter
     await supervisor.event("stopping")
     supervisor.signal(signal.SIGTERM)
     assert await supervisor.ended(timeout=3.5) == 0
-    found = await queue.get_job(job.id)
-    assert found is not None
-    assert found.status is JobStatus.PENDING
+    record = await queue.inspect(job.id)
+    assert record is not None
+    assert record.accounted
+    assert record.job.status is JobStatus.PENDING
+    assert (record.job.retry_count, record.crash_count, record.release_count) == (0, 0, 1)
 
 
 @pytest.mark.fault("C8")
@@ -163,8 +167,13 @@ async def test_quit_kills_the_workers_and_leaves_the_jobs_to_a_successor(
     found = await queue.get_job(job.id)
     assert found is not None
     assert found.status is JobStatus.RUNNING
+    assert supervisor.events("quit")
     here.supervisor("--drain")
     assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
+    record = await queue.inspect(job.id)
+    assert record is not None
+    assert record.accounted
+    assert (record.expiry_count, record.crash_count, record.job.retry_count) == (1, 0, 1)
 
 
 @pytest.mark.fault("C13")
@@ -224,7 +233,7 @@ async def test_a_frozen_supervisor_loses_its_lease_and_does_not_settle_what_anot
 async def test_closed_standard_descriptors_do_not_mix_logs_into_other_files(
     here: Place, queue: JobQueueAdapter
 ) -> None:
-    job = await queue.enqueue(make_job(job_type="test.fine"))
+    job = await queue.enqueue(make_job(job_type="test.surroundings"))
     command = (
         f"exec python -m portico.supervisor -w 1 --drain -u {here.url} "
         "-A tests.support.fault_app:app <&- >&- 2>&-"
@@ -235,6 +244,14 @@ async def test_closed_standard_descriptors_do_not_mix_logs_into_other_files(
     await wait_until(lambda: process.poll() is not None)
     assert process.returncode == 0
     assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
+    result = await queue.get_result(job.id)
+    assert result is not None
+    fds = {int(fd): target for fd, target in result["fds"].items()}
+    assert fds[0] == "/dev/null"
+    ours = {target for fd, target in fds.items() if fd >= 200 and target.startswith("pipe:")}
+    assert len(ours) >= 3  # jobs, results, and what handlers print; the loop has some too
+    assert fds[1] == fds[2] in ours
+    assert not ours & {target for fd, target in fds.items() if 2 < fd < 200}
 
 
 async def test_a_second_signal_does_not_wait_for_an_application_that_hangs_while_it_closes(

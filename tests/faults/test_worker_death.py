@@ -52,19 +52,25 @@ async def test_a_job_whose_worker_is_killed_runs_again_and_nothing_else_does(
 async def test_jobs_that_wait_behind_a_killer_are_not_charged(
     here: Place, queue: JobQueueAdapter
 ) -> None:
-    """All are known to be short, so they wait in one worker's inbox when it dies."""
-    warm = [await enqueue(queue, "leave_once") for _ in range(1)]
-    tiny = [await enqueue(queue, "fine") for _ in range(300)]
-    killer = await enqueue(queue, "leave", payload={"code": 9}, max_retries=0)
-    more = [await enqueue(queue, "fine") for _ in range(300)]
+    """All are of one type, known to be short, so they wait in one worker when it dies."""
+    harmless, deadly = {"how": ""}, {"how": "exit 9"}
+    killers, tiny = [], []
+    for _ in range(4):
+        tiny += [await enqueue(queue, "die_once", payload=harmless) for _ in range(60)]
+        killers.append(await enqueue(queue, "die_once", payload=deadly, max_retries=0))
+    tiny += [await enqueue(queue, "die_once", payload=harmless) for _ in range(60)]
     supervisor = here.supervisor("--workers", "1")
-    assert (await ended(queue, killer.id)).status is JobStatus.DEAD_LETTER
-    for job in [*tiny, *more]:
+    for killer in killers:
+        assert (await ended(queue, killer.id)).status is JobStatus.DEAD_LETTER
+        assert here.ledger.count("BEGIN", killer.id) == 1
+    for job in tiny:
         assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
         record = await record_of(queue, job.id)
         assert (record.attempt, record.crash_count) == (1, 0)
-    assert here.ledger.count("BEGIN", killer.id) == 1
-    assert (await ended(queue, warm[0].id)).status is JobStatus.COMPLETED
+        assert here.ledger.count("BEGIN", job.id) == 1
+    deaths = supervisor.events("worker_exited")
+    assert len(deaths) == len(killers)
+    assert any(len(death["jobs"]) > 1 for death in deaths), "none waited behind a killer"
     supervisor.signal(signal.SIGTERM)
     assert await supervisor.ended() == 0
 
@@ -84,7 +90,13 @@ async def test_a_segfaulting_job_is_dead_lettered_after_three_crashes_beside_hea
     assert dead.status is JobStatus.DEAD_LETTER
     assert here.ledger.count("BEGIN", poison.id) == 3
     record = await record_of(queue, poison.id)
-    assert record.crash_count == 3
+    assert (record.crash_count, record.job.retry_count, record.attempt) == (3, 2, 3)
+    (death,) = supervisor.events("job_dead_lettered", job_id=str(poison.id))
+    assert "crashed its worker too often" in death["next"]
+    starts = [float(line[3]) for line in here.ledger.of("BEGIN", poison.id)]
+    waits = [later - earlier for earlier, later in pairwise(starts)]
+    assert waits[0] >= 1.0  # half of two seconds, at the least
+    assert waits[1] >= 2.0
     assert record.error_type == "WorkerLostError"
     assert "SIGSEGV" in (dead.error_message or "")
     assert "Segmentation fault" in (record.traceback or "")
@@ -115,6 +127,8 @@ async def test_an_operator_who_terminates_a_worker_costs_no_attempt(
     assert here.ledger.count("BEGIN", job.id) == 1
     exit_event = await supervisor.event("worker_exited")
     assert exit_event["status"] == "exited with code 0"
+    record = await record_of(queue, job.id)
+    assert (record.attempt, record.crash_count, record.job.retry_count) == (1, 0, 0)
     await supervisor.until(lambda: len(supervisor.workers()) == 2, what="the whole pool")
 
 
@@ -130,6 +144,8 @@ async def test_several_jobs_in_one_dead_worker_are_suspects_that_run_again_alone
         assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
         record = await record_of(queue, job.id)
         assert (record.crash_count, record.job.retry_count, record.release_count) == (0, 0, 1)
+        (told,) = supervisor.events("job_interrupted", job_id=str(job.id))
+        assert "and others" in told["error"]
     spans = []
     for job in jobs:
         begin, end = here.ledger.of("BEGIN", job.id)[1], here.ledger.of("END", job.id)[0]

@@ -15,6 +15,7 @@ import pytest
 from portico.ports import document
 from portico.ports.job import JobStatus
 from portico.supervisor import supervisor
+from portico.supervisor.parsing import size_or_none
 from portico.supervisor.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,8 @@ def test_the_defaults_in_the_table_are_those_of_the_settings() -> None:
     for setting in SETTINGS:
         if isinstance(setting.default, float):
             assert cells[setting.name] == f"{setting.default:g} s"
+        elif setting.parse is size_or_none:
+            assert size_or_none(cells[setting.name]) == setting.default
         elif type(setting.default) is int:
             assert cells[setting.name] == str(setting.default)
     assert cells["queue_url"] == "sqlite:///portico.db"

@@ -17,7 +17,7 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.adapters.job_queue._sqlite import connection as sqlite_connection
-from portico.adapters.job_queue._sqlite import leasing, reading, schema
+from portico.adapters.job_queue._sqlite import granting, reading, schema
 from portico.exceptions import (
     ConfigurationError,
     ConflictError,
@@ -186,6 +186,24 @@ async def test_a_file_at_the_first_version_is_upgraded(
     await second.close()
 
 
+async def test_a_file_of_the_release_without_histories_keeps_its_jobs_and_gets_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        old = await opened(f"sqlite:///{path}")
+        job = await old.enqueue(make_job())
+        await old.close()
+    queue = await opened(f"sqlite:///{path}")
+    [lease] = (await queue.exchange((), (job.queue_name,), 1)).leases
+    end = Settlement(lease.id, lease.token, Transition.RETRY)
+    await queue.exchange([end], (), 0)
+    record = await queue.inspect(job.id)
+    assert record is not None
+    assert [attempt.ended_as for attempt in record.attempts] == ["retry"]
+    await queue.close()
+
+
 async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     message = await refused(f"sqlite:///{tmp_path}/missing/jobs.db")
     assert f"there is no directory {tmp_path}/missing" in message
@@ -305,12 +323,36 @@ async def test_a_file_that_is_gone_takes_no_jobs(
     path.rename(path.with_name("moved.db"))
     if how == "replaced":
         path.touch()
-    with pytest.raises(QueueConnectionError, match="removed or replaced"):
+    with pytest.raises(DatabaseError, match=how):
         await queue.enqueue(make_job())
+    with pytest.raises(DatabaseError, match=how):
+        await queue.get_queue_stats("default")
     path.unlink(missing_ok=True)
     path.with_name("moved.db").rename(path)
     await queue.enqueue(make_job())
     assert (await queue.get_queue_stats("default")).total == 2
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_a_file_that_is_gone_is_not_opened_anew_after_an_error_of_the_disk(
+    queue: DatabaseJobQueueAdapter, path: Path, how: str
+) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    store: Any = queue._store
+    with pytest.raises(QueueConnectionError):
+        await store._write(fails)
+    for file in path.parent.iterdir():
+        file.rename(file.with_name(f"moved-{file.name}"))
+    if how == "replaced":
+        path.touch()
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match=how):
+            await queue.enqueue(make_job())
+    assert (path.stat().st_size if path.exists() else None) == (0 if how == "replaced" else None)
 
 
 async def test_a_damaged_payload_is_told_where_it_matters(
@@ -416,10 +458,10 @@ def plan(connection: sqlite3.Connection, statement: str) -> str:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (leasing._GRANT_PENDING, "portico_jobs_pending"),
-        (leasing._GRANT_DUE, "portico_jobs_later"),
-        (leasing._NEXT, "portico_jobs_later"),
-        (leasing._ANY_PENDING, "portico_jobs_pending"),
+        (granting._GRANT_PENDING, "portico_jobs_pending"),
+        (granting._GRANT_DUE, "portico_jobs_later"),
+        (granting._NEXT, "portico_jobs_later"),
+        (granting._ANY_PENDING, "portico_jobs_pending"),
     ],
 )
 async def test_leasing_reads_only_the_indexes_of_waiting_jobs(

@@ -135,15 +135,40 @@ async def test_a_wake_file_that_was_removed_is_made_anew_and_wakes_again(
 async def test_without_a_watch_the_consumer_polls(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portico.adapters.job_queue._sqlite.wake_file._notifier", lambda _: None)
+    notifier = "portico.adapters.job_queue._sqlite.wake_file._notifier"
+    monkeypatch.setattr(notifier, lambda *_: None)
     monkeypatch.setattr(database_queue, "_POLL", 0.05)
     consumer, producer = DatabaseJobQueueAdapter(url), DatabaseJobQueueAdapter(url)
     await consumer.initialize()
     await producer.initialize()
     task = asyncio.create_task(consumer.dequeue("default", timeout=30))
     await producer.enqueue(make_job())
-    assert await asyncio.wait_for(task, 5) is not None
+    job = await asyncio.wait_for(task, 5)
+    assert job is not None
+    assert await consumer.cancel_requests() == []  # a look, for nothing will tell
+    assert await producer.request_cancel(job.id)
+    [(job_id, _)] = await asyncio.wait_for(consumer.cancel_requests(), 5)
+    assert job_id == job.id.bytes
     await consumer.close()
+    await producer.close()
+
+
+async def test_who_waits_for_requests_to_cancel_is_not_woken_by_jobs(url: str) -> None:
+    holder, producer = DatabaseJobQueueAdapter(url), DatabaseJobQueueAdapter(url)
+    await holder.initialize()
+    await producer.initialize()
+    job = await producer.enqueue(make_job())
+    [lease] = (await holder.exchange((), ("default",), 1)).leases
+    assert await holder.cancel_requests() == []  # the first one looks
+    waiting = asyncio.create_task(holder.cancel_requests())
+    for _ in range(20):
+        await producer.enqueue(make_job())
+    more = (await holder.exchange((), ("default",), 20)).leases
+    await holder.renew([lease, *more])
+    assert not waiting.done()
+    assert await producer.request_cancel(job.id)
+    assert await asyncio.wait_for(waiting, 5) == [lease.key]
+    await holder.close()
     await producer.close()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+import pytest
 
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
@@ -132,6 +133,7 @@ async def test_a_pid_file_is_there_while_it_runs(here: Place) -> None:
     assert not path.exists()
 
 
+@pytest.mark.fault("B6")
 async def test_a_worker_that_has_grown_is_replaced_and_its_job_is_not_disturbed(
     here: Place, queue: JobQueueAdapter
 ) -> None:

@@ -47,7 +47,7 @@ async def test_jobs_run_and_a_death_is_noticed_and_mended(
         crash = verdicts[bad.id]
         assert isinstance(crash, Crashed)
         assert "exited with code 3" in crash.failure.message
-        await wait_until(lambda: sum(m.load.open for m in pool.members) == 2)
+        await wait_until(lambda: sum(m.seat.load.open for m in pool.members) == 2)
         after = lease("test.fine")
         pool.submit([after])
         assert [o.lease for o in await outcomes(pool, 1)] == [after]

@@ -5,6 +5,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
 from portico.exceptions import (
     ConfigurationError,
@@ -405,16 +406,31 @@ async def test_a_job_type_nobody_serves_is_put_off_loudly_and_uses_no_retry(capl
     assert "test.job" in record.job.error_message
 
 
-async def test_a_running_job_is_cancelled_by_request():
-    async def handle(job):
-        await asyncio.sleep(1e6)
+@pytest.mark.parametrize("durable", [False, True], ids=["memory", "sqlite"])
+async def test_a_running_job_is_cancelled_by_request_long_before_its_lease_is_renewed(
+    tmp_path, durable
+):
+    """All the others that were leased with it go on."""
 
-    queue, handler = MemoryJobQueueAdapter(lease_seconds=0.1), Doing(handle)
-    job = await queue.enqueue(make_job())
-    async with WorkerManager(queue, [handler]):
-        await wait_until(lambda: handler.jobs)
+    async def handle(job):
+        await (asyncio.sleep(1e6) if job.payload else others_may_end.wait())
+        return JobResult(success=True)
+
+    others_may_end = asyncio.Event()
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    queue = DatabaseJobQueueAdapter(url) if durable else MemoryJobQueueAdapter()
+    handler = Doing(handle)
+    await queue.initialize()
+    others = [(await queue.enqueue(make_job())).id for _ in range(2)]
+    job = await queue.enqueue(make_job(payload={"long": True}))
+    async with WorkerManager(queue, [handler], concurrency=3):
+        await wait_until(lambda: len(handler.jobs) == 3)
         assert await queue.request_cancel(job.id)
-        failed = await ended(queue, job.id)
+        failed = await ended(queue, job.id, timeout=8)
+        others_may_end.set()
+        for other in others:
+            assert (await ended(queue, other)).status is JobStatus.COMPLETED
+    await queue.close()
     assert (failed.status, failed.error_message) == (JobStatus.FAILED, "Job cancelled")
     assert len(handler.told) == 1
 

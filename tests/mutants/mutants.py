@@ -16,7 +16,12 @@ from uuid import UUID
 
 import pytest
 
-from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter, _settling
+from portico.adapters.job_queue import (
+    DatabaseJobQueueAdapter,
+    MemoryJobQueueAdapter,
+    _attempts,
+    _settling,
+)
 from portico.adapters.job_queue._memory_rows import MemoryQueue, MemoryRow
 from portico.adapters.job_queue._rows import (
     COMPLETED,
@@ -27,13 +32,15 @@ from portico.adapters.job_queue._rows import (
     lease_of,
     token_of,
 )
-from portico.adapters.job_queue._sqlite import leasing
+from portico.adapters.job_queue._sqlite import attempts, leasing
 from portico.ports.job import JobStatus
+from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import (
     Answer,
     Exchange,
     JobFilter,
     Lease,
+    LeaseKey,
     Receipt,
     Recovered,
     Renewal,
@@ -62,6 +69,26 @@ class AcknowledgedByState(MemoryJobQueueAdapter):
 
     def _settle(self, settlement: Settlement, now: int) -> Receipt:
         return super()._settle(settlement._replace(token=None), now)
+
+
+class AcknowledgedByAFormerHolder(MemoryJobQueueAdapter):
+    """An end is accepted from whoever held the job at any time, also after somebody else got it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._given: set[LeaseKey] = set()
+
+    def _lease(self, queues: Sequence[str], limit: int, now: int) -> list[Lease]:
+        leases = super()._lease(queues, limit, now)
+        self._given.update((lease.id, lease.token) for lease in leases)
+        return leases
+
+    def _settle(self, settlement: Settlement, now: int) -> Receipt:
+        row = self._rows.get(settlement.id)
+        given = (settlement.id, settlement.token) in self._given
+        if given and row is not None and row.status == RUNNING:
+            settlement = settlement._replace(token=token_of(row.attempt, row.nonce or b""))
+        return super()._settle(settlement, now)
 
 
 class UnguardedRescue(MemoryJobQueueAdapter):
@@ -107,7 +134,7 @@ class PoppedWithoutLease(MemoryJobQueueAdapter):
 
 
 class ClaimedInTwoSteps(MemoryJobQueueAdapter):
-    """Selects, then marks: what another consumer does in between is overwritten."""
+    """A claim and the mark that it runs are two writes: another's in between is overwritten."""
 
     async def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
@@ -140,7 +167,8 @@ class ClaimedInTwoSteps(MemoryJobQueueAdapter):
 
 
 class TokenIsTheAttempt(MemoryJobQueueAdapter):
-    """A store that loses a lease, or a redrive, gives out the same token a second time."""
+    """The token is the attempt's number: a store that loses the write of a lease, or a redrive,
+    gives out the same one a second time."""
 
     def _lease(self, queues: Sequence[str], limit: int, now: int) -> list[Lease]:
         leases = super()._lease(queues, limit, now)
@@ -210,6 +238,8 @@ class _Unordered(MemoryQueue):
 
 
 class PriorityIgnored(MemoryJobQueueAdapter):
+    """The oldest job is the next, however urgent another one is."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._queues = defaultdict(_Unordered)
@@ -222,6 +252,8 @@ class _Impatient(MemoryQueue):
 
 
 class DueTimeIgnored(MemoryJobQueueAdapter):
+    """What is scheduled for later, or waits for its next attempt, is handed out at once."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._queues = defaultdict(_Impatient)
@@ -284,3 +316,61 @@ class PurgesWhatWaits(MemoryJobQueueAdapter):
     async def purge(self, jobs: JobFilter, limit: int = 1000) -> int:
         statuses = jobs.statuses or (*STATUS.values(),)
         return await self._purge(replace(jobs, statuses=statuses), max(0, limit))
+
+
+class RemembersNoExpiry(MemoryJobQueueAdapter):
+    """The attempt of a supervisor that vanished leaves no trace."""
+
+    def _expire(self, row: MemoryRow, now: int) -> Recovered:
+        before = row.history
+        recovered = super()._expire(row, now)
+        row.history = before
+        return recovered
+
+
+class ForgetsOnRedrive(MemoryJobQueueAdapter):
+    """A redriven job has lost what made it fail."""
+
+    def _redrive(self, job_id: UUID, now: int) -> bool:
+        redriven = super()._redrive(job_id, now)
+        if redriven:
+            self._rows[job_id.bytes].history = ()
+        return redriven
+
+
+class KeepsHistoriesOfPurgedJobs(DatabaseJobQueueAdapter):
+    """A job that gets the id of a deleted one inherits its attempts."""
+
+    async def _purge(self, jobs: JobFilter, limit: int) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(attempts, "forget", lambda *_: None)
+            return await super()._purge(jobs, limit)
+
+
+class KeepsEveryAttempt(DatabaseJobQueueAdapter):
+    """A history without an end."""
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(attempts, "_TRIM", "SELECT ?")
+            return await super().exchange(settlements, queues, limit)
+
+
+class StoresWhatItIsTold(DatabaseJobQueueAdapter):
+    """A worker's figures are taken as they are."""
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_attempts, "_whole", lambda value: value)
+            return await super().exchange(settlements, queues, limit)
+
+
+class TellsOfCancelsAtRenewalOnly(MemoryJobQueueAdapter):
+    """A request to stop wakes nobody."""
+
+    async def cancel_requests(self) -> list[LeaseKey]:
+        return await JobQueueAdapter.cancel_requests(self)

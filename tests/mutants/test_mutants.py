@@ -18,6 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Transition
+from tests.contract.history_rules import HistoryRules
 from tests.contract.leasing_rules import LeasingRules
 from tests.contract.model_stores import MemoryStore, SqliteStore
 from tests.contract.more_rules import MoreRules
@@ -29,7 +30,7 @@ from tests.contract.test_queue_model import machine_on
 from tests.mutants import mutants
 
 LEASING, TABLE, NINE = LeasingRules(), StateTableRules(), NineMethodRules()
-RECORDS, MORE = RecordRules(), MoreRules()
+RECORDS, MORE, HISTORY = RecordRules(), MoreRules(), HistoryRules()
 
 Mutant = type[JobQueueAdapter]
 Catcher = Callable[..., Any]
@@ -65,6 +66,7 @@ CAUGHT_BY: dict[Mutant, list[Catcher]] = {
         LEASING.test_a_stale_token_changes_nothing,
         LEASING.test_a_token_of_the_right_attempt_needs_the_right_random_part,
     ],
+    mutants.AcknowledgedByAFormerHolder: [LEASING.test_a_stale_token_changes_nothing],
     mutants.UnguardedRescue: [model, MORE.test_recovery_leaves_what_has_ended_alone],
     mutants.RenewedById: [
         model,
@@ -116,6 +118,19 @@ CAUGHT_BY: dict[Mutant, list[Catcher]] = {
         RECORDS.test_purge_removes_terminal_jobs_and_nothing_else,
         MORE.test_purge_without_a_filter_leaves_jobs_that_wait_or_run,
     ],
+    mutants.RemembersNoExpiry: [
+        model,
+        HISTORY.test_an_expired_lease_is_remembered_with_who_held_it,
+    ],
+    mutants.ForgetsOnRedrive: [model, HISTORY.test_a_redrive_keeps_the_history],
+    mutants.KeepsHistoriesOfPurgedJobs: [
+        HISTORY.test_a_purge_takes_the_history_of_that_job_with_it,
+    ],
+    mutants.KeepsEveryAttempt: [HISTORY.test_a_history_keeps_the_newest_attempts],
+    mutants.StoresWhatItIsTold: [HISTORY.test_evidence_that_cannot_be_is_left_out],
+    mutants.TellsOfCancelsAtRenewalOnly: [
+        LEASING.test_whoever_waits_for_requests_to_stop_is_told_of_one_that_comes,
+    ],
 }
 """Which tests find which mutant."""
 
@@ -157,8 +172,8 @@ async def follow(rule: Catcher, adapter: Mutant, folder: Path) -> None:
     ("mutant", "catcher"), PAIRS, ids=[f"{m.__name__}-{c.__name__}" for m, c in PAIRS]
 )
 def test_a_broken_store_is_found_out(mutant: Mutant, catcher: Catcher, tmp_path: Path) -> None:
-    # The second is what `[lease] = ...` raises, the third is pytest's own failure.
-    with pytest.raises((AssertionError, ValueError, pytest.fail.Exception)):
+    # The second is what `[lease] = ...` raises, the third SQLite's, the last pytest's own failure.
+    with pytest.raises((AssertionError, ValueError, OverflowError, pytest.fail.Exception)):
         if catcher is model:
             model(mutant)
         else:

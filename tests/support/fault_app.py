@@ -6,14 +6,18 @@ import asyncio
 import ctypes
 import os
 import re
+import signal
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from portico.exceptions import NonRetryableError
 from portico.ports.job import Job, JobResult
 from portico.ports.job_handler import JobHandler
 from portico.ports.worker_context import WorkerContext
+from tests.support.waiting import wait_until
 
 
 def write(event: str, job: Job, *more: object) -> None:
@@ -53,6 +57,12 @@ async def fine(job: Job) -> JobResult:
     return JobResult(success=True, result_data={"pid": os.getpid(), "echo": job.payload})
 
 
+async def large(job: Job) -> JobResult:
+    if "file" in job.payload:
+        await until(job)
+    return JobResult(success=True, result_data={"filler": "x" * job.payload["size"]})
+
+
 async def sleep(job: Job) -> None:
     await asyncio.sleep(job.payload["seconds"])
 
@@ -89,6 +99,46 @@ async def leave(job: Job) -> None:
 async def leave_once(job: Job) -> None:
     if job.retry_count == 0:
         os._exit(1)
+
+
+async def die_once(job: Job) -> None:
+    if job.retry_count == 0:
+        match job.payload["how"].split():
+            case ["segfault"]:
+                ctypes.string_at(0)
+            case ["abort"]:
+                os.abort()
+            case ["exit", code]:
+                os._exit(int(code))
+
+
+async def until(job: Job) -> None:
+    """Runs until a file is there, beside the ledger."""
+    await wait_until(Path(os.environ["LEDGER"]).with_name(job.payload["file"]).exists, 60)
+
+
+async def until_own(job: Job) -> JobResult:
+    """The same, with a file for each process."""
+    await until(replace(job, payload={"file": f"{job.payload['file']}-{os.getpid()}"}))
+    return JobResult(success=True, result_data={"pid": os.getpid()})
+
+
+async def leave_orphan(job: Job) -> None:
+    """A process whose parent is gone: it leaves `orphan-<pid>`, and ends when `go` is there."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            folder = Path(os.environ["LEDGER"]).parent
+            (folder / f"orphan-{os.getpid()}").touch()
+            while not (folder / "go").exists():
+                time.sleep(0.01)
+        os._exit(0)
+    os.wait()
+
+
+async def kill_itself(job: Job) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.sleep(3600)
 
 
 async def leave_politely(job: Job) -> None:
@@ -189,7 +239,8 @@ class DeadLetters(JobHandler):
 
 ACTS = (
     fine, sleep, block, spin, stuck_in_c, stubborn, segfault, leave, leave_once, leave_politely,
-    raise_error, give_up, odd_result, shout, modules, surroundings,
+    raise_error, give_up, odd_result, shout, modules, surroundings, die_once, until,
+    until_own, kill_itself, leave_orphan, large,
 )  # fmt: skip
 
 

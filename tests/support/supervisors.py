@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,16 @@ import psutil
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "portico.supervisor")
+TUNED = (sys.executable, "-m", "tests.support.tuned_supervisor")
+"""One with constants set otherwise, as its `TUNING` says."""
+BROKEN = (sys.executable, "-m", "tests.support.broken_supervisor")
+"""One with a defect, as its `BREAK` says."""
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Whether all of it has ended, and nobody has collected it; its first thread may end early."""
+    return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1
 
 
 class Ledger:
@@ -41,17 +51,32 @@ class Ledger:
 
 
 class SupervisorProcess:
-    """One `python -m portico.supervisor`, with its log as parsed JSON lines."""
+    """One `python -m portico.supervisor`, with its log as parsed JSON lines.
 
-    def __init__(self, folder: Path, arguments: list[str], environment: dict[str, str]) -> None:
-        self._log = folder / f"supervisor-{len(list(folder.glob('supervisor-*')))}.log"
-        with self._log.open("wb") as log:
+    `command` is what to run in place of `python -m portico.supervisor`, and `log` where its output
+    goes, for tests that break that. `TUNING` in the environment patches its constants.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        arguments: list[str],
+        environment: dict[str, str],
+        command: Sequence[str] | None = None,
+        *,
+        log: Path | None = None,
+    ) -> None:
+        self._log = log or folder / f"supervisor-{len(list(folder.glob('supervisor-*')))}.log"
+        if command is None:  # of the interpreter that there is now: a test may have put another
+            module = TUNED[-1] if "TUNING" in environment else COMMAND[-1]
+            command = (sys.executable, "-m", module)
+        with self._log.open("ab", buffering=0) as log_file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "portico.supervisor", "--log-format", "json", *arguments],
+                [*command, "--log-format", "json", *arguments],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log_file,
                 stderr=subprocess.STDOUT,
             )
         self.pid = self.process.pid
@@ -78,6 +103,11 @@ class SupervisorProcess:
 
     async def started(self) -> dict[str, Any]:
         return await self.event("supervisor_started")
+
+    async def ready(self, workers: int = 2) -> list[psutil.Process]:
+        """The workers, once so many have got ready; needs `--log-level DEBUG`."""
+        await self.until(lambda: len(self.events("worker_ready")) == workers, what="the pool")
+        return [psutil.Process(event["pid"]) for event in self.events("worker_ready")]
 
     async def until(
         self, predicate: Callable[[], object], timeout: float = 10.0, what: str = "it"
@@ -135,14 +165,23 @@ class Place:
         self._running: list[SupervisorProcess] = []
 
     def supervisor(
-        self, *arguments: str, app: str | None = None, **environment: str
+        self,
+        *arguments: str,
+        app: str | None = None,
+        command: Sequence[str] | None = None,
+        log: Path | None = None,
+        **environment: str,
     ) -> SupervisorProcess:
         """Start one with two workers, unless the arguments say otherwise."""
         defaults = ["--queue-url", self.url, "--app", app or "tests.support.fault_app:app"]
         if "--workers" not in arguments:
             defaults += ["--workers", "2"]
         running = SupervisorProcess(
-            self.folder, [*defaults, *arguments], {"LEDGER": str(self.ledger.path), **environment}
+            self.folder,
+            [*defaults, *arguments],
+            {"LEDGER": str(self.ledger.path), **environment},
+            command,
+            log=log,
         )
         self._running.append(running)
         return running

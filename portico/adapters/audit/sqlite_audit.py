@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -193,7 +194,9 @@ class DatabaseAuditAdapter(AuditAdapter):
     def _connect(self) -> sqlite3.Connection:
         with suppress(OSError):  # it exists; or it cannot be made, as SQLite will say
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = sqlite3.connect(self._path, timeout=_PATIENCE)
+        # Never made by SQLite, which would follow a link to a file that is not there.
+        address = f"{Path(self._path).absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(address, uri=True, timeout=_PATIENCE)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -1,4 +1,4 @@
-"""Waking those of this process who wait for jobs."""
+"""Waking those of this process who wait for jobs, or for news of another kind."""
 
 from __future__ import annotations
 

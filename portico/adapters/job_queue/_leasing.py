@@ -6,11 +6,12 @@ import math
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from portico.adapters.job_queue._attempts import StoredAttempt, attempt_records
 from portico.adapters.job_queue._rows import (
     StoredJob,
     job_for_listing,
@@ -40,7 +41,7 @@ _CURSOR = re.compile(r"[0-9]{1,18}")
 class LeasingQueueAdapter(JobQueueAdapter):
     """What an adapter with tokens, batches and records need not write itself.
 
-    A subclass implements `initialize`, `close`, the surface down to `purge`, and the four
+    A subclass implements `initialize`, `close`, the surface down to `purge`, and the five
     questions at the end of this class.
     """
 
@@ -118,8 +119,11 @@ class LeasingQueueAdapter(JobQueueAdapter):
         return None if row is None else result_of(row)
 
     async def inspect(self, job_id: UUID) -> JobRecord | None:
-        row = await self._find(checked_id(job_id, "job_id").bytes)
-        return None if row is None else record_of(row)
+        found = await self._told(checked_id(job_id, "job_id").bytes)
+        if found is None:
+            return None
+        row, attempts = found
+        return record_of(row, attempt_records(row, attempts))
 
     async def list_jobs(
         self, jobs: JobFilter, limit: int = 50, cursor: str | None = None
@@ -172,6 +176,10 @@ class LeasingQueueAdapter(JobQueueAdapter):
     @abstractmethod
     async def _find(self, job_id: bytes) -> StoredJob | None:
         """The row of a job."""
+
+    @abstractmethod
+    async def _told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
+        """The row of a job and its history, oldest first, as they were at one instant."""
 
     @abstractmethod
     async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:

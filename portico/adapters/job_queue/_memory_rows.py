@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
 
+from portico.adapters.job_queue._attempts import StoredAttempt, stored_attempt
 from portico.adapters.job_queue._rows import RETRYING, SCHEDULED, STATUS, StoredJob
+from portico.ports.leasing import MAX_HISTORY, Failure
 
 _places = count(1)
 _LATER = frozenset({SCHEDULED, RETRYING})
@@ -15,10 +17,17 @@ _LATER = frozenset({SCHEDULED, RETRYING})
 
 @dataclass(slots=True)
 class MemoryRow(StoredJob):
-    """A row, its place among the waiting ones (0: it does not wait), and its lease's end."""
+    """A row, its place among the waiting ones (0: it does not wait), its lease's end, and how its
+    attempts ended but for a successful one."""
 
     place: int = 0
     expires: float = 0.0
+    history: tuple[StoredAttempt, ...] = ()
+
+    def remember(self, ended_as: str, failure: Failure | None, now: int) -> None:
+        """Note how the running attempt ends."""
+        attempt = stored_attempt(self.attempt, self.started_at, self.owner, ended_as, failure, now)
+        self.history = (*self.history, attempt)[-MAX_HISTORY:]
 
 
 class MemoryQueue:

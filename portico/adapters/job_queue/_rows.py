@@ -11,7 +11,7 @@ from portico.exceptions import DatabaseError
 from portico.ports import document
 from portico.ports.draft import Draft
 from portico.ports.job import WAITING, Job, JobStatus
-from portico.ports.leasing import Inserted, JobRecord, Lease
+from portico.ports.leasing import AttemptRecord, Inserted, JobRecord, Lease
 
 STATUS = {status.value: status for status in JobStatus}
 
@@ -28,7 +28,7 @@ UNREADABLE = "portico.unreadable"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MESSAGE, _TRACEBACK, _NAME = 8 * 1024, 16 * 1024, 256
+_MESSAGE, _TRACEBACK, _OUTPUT, _NAME = 8 * 1024, 16 * 1024, 4 * 1024, 256
 
 
 @dataclass(slots=True)
@@ -235,7 +235,7 @@ def result_of(row: StoredJob) -> dict[str, Any] | None:
         ) from error
 
 
-def record_of(row: StoredJob) -> JobRecord:
+def record_of(row: StoredJob, attempts: tuple[AttemptRecord, ...]) -> JobRecord:
     """Everything a row says, as an operator wants to see it, damaged documents included."""
     job = job_for_listing(row)
     try:
@@ -257,18 +257,27 @@ def record_of(row: StoredJob) -> JobRecord:
         result=result,
         due_at=instant(row.run_at) if job.status in WAITING else None,
         owner=row.owner if job.status is JobStatus.RUNNING else None,
+        attempts=attempts,
     )
 
 
-def message_text(text: str) -> str:
-    """An error message as every store can keep it: valid, without NUL, at most 8 KiB."""
-    return _clean(text, _MESSAGE)
+def message_text(text: str, room: int = 0) -> str:
+    """An error message as every store can keep it: valid, without NUL, at most 8 KiB.
+
+    `room` leaves so many bytes of them for something else.
+    """
+    return _clean(text, _MESSAGE - room)
 
 
 def traceback_text(text: str) -> str:
     """A traceback as every store can keep it; of a long one the end, which says what happened."""
-    cleaned = _clean(text, len(text) * 4)
-    return cleaned[-_TRACEBACK:] if len(cleaned) > _TRACEBACK else cleaned
+    body = _clean(text[-_TRACEBACK:], 4 * _TRACEBACK).encode()
+    return body[-_TRACEBACK:].decode("utf-8", "ignore")
+
+
+def output_text(text: str) -> str:
+    """What a worker printed last, as every store can keep it: of a long text the end."""
+    return _clean(text[-_OUTPUT:], 4 * _OUTPUT).encode()[-_OUTPUT:].decode("utf-8", "ignore")
 
 
 def type_text(text: str) -> str:

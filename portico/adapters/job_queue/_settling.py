@@ -60,9 +60,13 @@ def told(transition: str, failure: Failure | None) -> Told:
     """What to store of a failure."""
     if failure is None and transition not in _UNTOLD:
         return _NOTHING
-    type_name, message, traceback = failure or ("", _UNTOLD[transition], "")
+    type_name, message, traceback, _ = failure or Failure("", _UNTOLD[transition])
     message = message_text(message)
-    last_word = f"{message}; {_UNKNOWN}" if transition in _NEVER_TWICE else message
+    last_word = (
+        f"{message_text(message, len(_UNKNOWN) + 2)}; {_UNKNOWN}"
+        if transition in _NEVER_TWICE
+        else message
+    )
     return Told(
         type_text(type_name) if type_name else None,
         message if failure else None,

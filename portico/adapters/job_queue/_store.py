@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._rows import StoredJob
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -15,6 +16,7 @@ from portico.ports.leasing import (
     Inserted,
     JobFilter,
     Lease,
+    LeaseKey,
     Recovered,
     Renewal,
     Settlement,
@@ -49,6 +51,18 @@ class Store(ABC):
     async def request_cancel(self, job_id: bytes) -> bool: ...
 
     @abstractmethod
+    async def cancel_requests(self) -> list[LeaseKey]:
+        """The leases of this owner that someone asked to end."""
+
+    @abstractmethod
+    async def watch_cancels(self) -> bool:
+        """Watch for such requests from now on; whether they will ring the bell for them."""
+
+    @abstractmethod
+    def hearing_cancels(self) -> AbstractContextManager[None]:
+        """Within this block they ring it."""
+
+    @abstractmethod
     async def cancel(self, job_id: bytes) -> bool: ...
 
     @abstractmethod
@@ -56,6 +70,9 @@ class Store(ABC):
 
     @abstractmethod
     async def find(self, job_id: bytes) -> StoredJob | None: ...
+
+    @abstractmethod
+    async def told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None: ...
 
     @abstractmethod
     async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]: ...

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
+from portico.adapters.job_queue._admission import OPTIONS, Admission
+from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._bell import Bell
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._rows import StoredJob
@@ -24,12 +27,15 @@ from portico.ports.leasing import (
     Inserted,
     JobFilter,
     Lease,
+    LeaseKey,
     Recovered,
     Renewal,
     Settlement,
     Transition,
 )
+from portico.utils.log_lines import masked_urls
 
+_CANCELS = ("cancel requests",)
 _POLL = 1.0
 """Seconds after which whoever waits looks for himself, should a wake-up have got lost."""
 
@@ -43,7 +49,9 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
 
     Args:
         url: `sqlite:///relative.db` or `sqlite:////absolute.db`, optionally with
-            `?durability=normal`, which is faster and may lose the last commits in a power cut.
+            `?durability=normal`, which is faster and may lose the last commits in a power cut,
+            `?max_pending=100000`, beyond which `enqueue` and `insert` into a queue with so many
+            waiting jobs raise `QueueFullError`, and `?max_horizon=30d` for scheduled jobs.
         lease_seconds: how long a lease holds without renewal.
         clock: the wall clock, in seconds since 1970 UTC.
         monotonic: the clock of leases and timeouts, in seconds.
@@ -62,8 +70,16 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
     ) -> None:
         super().__init__(lease_seconds, clock, monotonic)
         self._bell = Bell()
+        self._cancels = Bell()
+        place, self._admission = _sqlite_place(url)
         self._store: Store = SqliteStore(
-            _sqlite_place(url), lease_seconds, self._now, monotonic, self._bell.ring
+            place,
+            lease_seconds,
+            self._now,
+            monotonic,
+            self._bell.ring,
+            ring_cancels=self._cancels.ring,
+            max_pending=self._admission.max_pending,
         )
 
     async def initialize(self) -> None:
@@ -75,6 +91,7 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
         if not drafts:
             return []
+        self._admission.check_horizon(drafts, self._clock())
         stored = await self._store.insert(drafts)
         self._bell.ring({draft.queue_name for draft in drafts})
         return stored
@@ -129,6 +146,13 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
     async def request_cancel(self, job_id: UUID) -> bool:
         return await self._store.request_cancel(checked_id(job_id, "job_id").bytes)
 
+    async def cancel_requests(self) -> list[LeaseKey]:
+        woken = await self._store.watch_cancels()
+        with self._store.hearing_cancels():
+            await self._cancels.wait(_CANCELS, inf if woken else _POLL)
+        self._cancels.quiet(_CANCELS, self._cancels.count)
+        return await self._store.cancel_requests()
+
     async def cancel_job(self, job_id: UUID) -> bool:
         return await self._store.cancel(checked_id(job_id, "job_id").bytes)
 
@@ -141,6 +165,9 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
     async def _find(self, job_id: bytes) -> StoredJob | None:
         return await self._store.find(job_id)
 
+    async def _told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
+        return await self._store.told(job_id)
+
     async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
         return await self._store.page(jobs, limit, before)
 
@@ -151,7 +178,8 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
         return await self._store.purge(jobs, limit)
 
 
-def _sqlite_place(url: str) -> Place:
+def _sqlite_place(url: str) -> tuple[Place, Admission]:
+    url = masked_urls(url)  # it goes into messages
     address, _, query = url.partition("?")
     scheme, _, path = address.partition("://")
     if scheme != "sqlite" or not path.startswith("/"):
@@ -166,15 +194,17 @@ def _sqlite_place(url: str) -> Place:
             f"queue URL {url!r} names a database that ends with its connection; give memory:// "
             "for a queue in this process, or sqlite:///jobs.db for a file"
         )
-    return Place(url, Path(name).absolute(), _is_full(url, query))
-
-
-def _is_full(url: str, query: str) -> bool:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"durability"})
+    place = Place(url, Path(name).absolute(), _is_full(url, options))
+    return place, Admission.of(url, options)
+
+
+def _is_full(url: str, options: Mapping[str, str]) -> bool:
+    known = {"durability", *OPTIONS}
+    unknown = sorted(options.keys() - known)
     if unknown:
         raise ConfigurationError(
-            f"queue URL {url!r} has the option {unknown[0]!r}; the only one is durability"
+            f"queue URL {url!r} has the option {unknown[0]!r}; there are {', '.join(sorted(known))}"
         )
     durability = options.get("durability", "full")
     if durability not in ("full", "normal"):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import islice
+from math import inf
 from uuid import UUID
 
 from portico.adapters.job_queue import _settling
+from portico.adapters.job_queue._admission import Admission, full
+from portico.adapters.job_queue._attempts import StoredAttempt, worth_noting
 from portico.adapters.job_queue._bell import Bell
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._memory_rows import MemoryQueue, MemoryRow
@@ -40,6 +43,7 @@ from portico.ports.leasing import (
     Inserted,
     JobFilter,
     Lease,
+    LeaseKey,
     Receipt,
     Recovered,
     Renewal,
@@ -52,6 +56,8 @@ _COMPLETE = Transition.COMPLETE
 _COMPLETED = Receipt(Answer.OK, JobStatus.COMPLETED)
 _NOT_FOUND = Receipt(Answer.NOT_FOUND, None)
 _OWNER = "this process"
+_CANCELS = ("cancel requests",)
+_EVERYTHING = Admission()
 
 
 class MemoryJobQueueAdapter(LeasingQueueAdapter):
@@ -63,6 +69,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         lease_seconds: how long a lease holds without renewal.
         clock: the wall clock, in seconds since 1970 UTC.
         monotonic: the clock of leases and timeouts, in seconds.
+        admission: how much each queue takes; everything when left out.
     """
 
     def __init__(
@@ -71,12 +78,15 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        admission: Admission = _EVERYTHING,
     ) -> None:
         super().__init__(lease_seconds, clock, monotonic)
+        self._admission = admission
         self._rows: dict[bytes, MemoryRow] = {}
         self._running: dict[bytes, MemoryRow] = {}
         self._queues: dict[str, MemoryQueue] = defaultdict(MemoryQueue)
         self._bell = Bell()
+        self._cancels = Bell()
         self._seq = 0
         self._renewed = False
 
@@ -87,10 +97,22 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         """Keeps the jobs: they live as long as this object."""
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        self._admission.check_horizon(drafts, self._clock())
+        self._check_room(drafts)
         now = self._now()
         stored = [self._insert(draft, now) for draft in drafts]
         self._bell.ring({draft.queue_name for draft in drafts})
         return stored
+
+    def _check_room(self, drafts: Sequence[Draft]) -> None:
+        most = self._admission.max_pending
+        if most is None:
+            return
+        for name, more in Counter(draft.queue_name for draft in drafts).items():
+            counts = self._queues[name].counts if name in self._queues else {}
+            waiting = sum(counts.get(status, 0) for status in _WAITING)
+            if waiting + more > most:
+                raise full(name, waiting, more, most)
 
     def _insert(self, draft: Draft, now: int) -> Inserted | None:
         key = draft.id.bytes
@@ -132,6 +154,8 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
             row.status, row.ended_at, row.ended_by_attempt = COMPLETED, now, 1
             row.settled_as, row.result = "complete", settlement.result
             return _COMPLETED
+        if worth_noting(settlement):
+            row.remember(transition.value, settlement.failure, now)
         _settling.settle(row, settlement, now)
         self._placed(row)
         return Receipt(Answer.OK, STATUS[row.status])
@@ -159,6 +183,8 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
                 row.expires, row.owner = expires, _OWNER
                 self._running[row.id] = row
                 leases.append(lease_of(row))
+                if row.cancel_requested:
+                    self._cancels.ring()
                 queue.counts[RUNNING] += 1
         return leases
 
@@ -199,6 +225,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         lease = lease_of(row)
         del self._running[row.id]
         self._queues[row.queue_name].counts[RUNNING] -= 1
+        row.remember(_settling.EXPIRE, _settling.EXPIRED, now)
         _settling.expire(row, now)
         self._placed(row)
         return Recovered(lease, STATUS[row.status])
@@ -208,7 +235,17 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         if row is None:
             return False
         row.cancel_requested = 1
+        self._cancels.ring()
         return True
+
+    async def cancel_requests(self) -> list[LeaseKey]:
+        await self._cancels.wait(_CANCELS, inf)
+        self._cancels.quiet(_CANCELS, self._cancels.count)
+        return [
+            (row.id, token_of(row.attempt, row.nonce or b""))
+            for row in self._running.values()
+            if row.cancel_requested
+        ]
 
     async def cancel_job(self, job_id: UUID) -> bool:
         row = self._rows.get(checked_id(job_id, "job_id").bytes)
@@ -236,6 +273,10 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
 
     async def _find(self, job_id: bytes) -> StoredJob | None:
         return self._rows.get(job_id)
+
+    async def _told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
+        row = self._rows.get(job_id)
+        return None if row is None else (row, row.history)
 
     async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
         now = self._now()

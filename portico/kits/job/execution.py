@@ -23,8 +23,10 @@ from typing import Any
 
 from portico.kits.job.deadlines import Deadlines
 from portico.kits.job.decoding import job_of
-from portico.kits.job.failures import error_of, failure, failure_of
+from portico.kits.job.failures import error_of, failure, failure_of, is_a
+from portico.kits.job.handlers import limits_of
 from portico.kits.job.judgement import (
+    Judgement,
     Stop,
     check_awaitable,
     judge_raised,
@@ -36,6 +38,7 @@ from portico.ports.job import Job
 from portico.ports.job_executor import Failed, Quarantined, Released, Unroutable, Verdict
 from portico.ports.job_handler import JobHandler
 from portico.ports.leasing import Failure, Lease
+from portico.ports.time_limits import TimeLimits
 from portico.utils.logging import bind_context, get_logger
 
 __all__ = ["ON_FAILURE_TIMEOUT", "Execution", "job_of"]
@@ -66,25 +69,35 @@ class Execution:
         handlers: Mapping[str, JobHandler],
         *,
         on_failure_timeout: float = ON_FAILURE_TIMEOUT,
+        kill_grace: float = 0.0,
         retry_returned_failures: bool = False,
         on_failing: Callable[[Lease, Verdict], None] | None = None,
+        on_limits: Callable[[Lease, TimeLimits], None] | None = None,
     ) -> None:
         """Build it inside of the running loop.
 
         Args:
             handlers: the handlers by job type.
             on_failure_timeout: seconds that `on_failure` has.
+            kill_grace: seconds from the soft to the hard deadline, unless told otherwise.
             retry_returned_failures: judge `JobResult(success=False)` like a raised exception.
             on_failing: told the verdict of a failed attempt before its `on_failure` runs, where
                 the handler has one.
+            on_limits: told the time limits of an attempt whose type or job has its own, before
+                its handler runs.
         """
         self._handlers = handlers
         self._on_failure_timeout = on_failure_timeout
         self._retry_returned = retry_returned_failures
         self._on_failing = on_failing
+        self._on_limits = on_limits
+        self._limits = limits_of(handlers)
+        self._kill_grace = kill_grace
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._expire, self._loop)
         self._stopped: dict[asyncio.Task[Any], Stop] = {}
+        self.exhausted = False
+        """A handler ran out of memory: this process may not be fit for another job."""
 
     async def run(self, lease: Lease, timeout: float | None = None) -> Verdict:
         """Run one attempt to its verdict; `timeout` is the soft deadline in seconds."""
@@ -97,6 +110,8 @@ class Execution:
             return Unroutable(unroutable(lease.job_type, self._handlers))
         _bind(lease, job)
         task = _this_task(self._loop)
+        if job.metadata or lease.job_type in self._limits:
+            timeout = self._narrowed(lease, job, timeout)
         if timeout is not None:
             self._deadlines.set(task, timeout)
         try:
@@ -107,7 +122,7 @@ class Execution:
         except BaseException as raised:
             if _closed_from_outside(raised, task):
                 raise
-            verdict, error = judge_raised(raised, self._stopped.get(task), timeout)
+            verdict, error = self._judge_raised(raised, task, timeout)
         self._deadlines.clear(task)
         if task.cancelling():
             await _absorb_cancellation(task)
@@ -156,6 +171,21 @@ class Execution:
             self._stopped.setdefault(task, why)
             task.cancel()
 
+    def _judge_raised(
+        self, raised: BaseException, task: asyncio.Task[Any], timeout: float | None
+    ) -> Judgement:
+        if is_a(raised, MemoryError):
+            self.exhausted = True
+        return judge_raised(raised, self._stopped.get(task), timeout)
+
+    def _narrowed(self, lease: Lease, job: Job, timeout: float | None) -> float | None:
+        """The soft deadline of this attempt, told to whoever watches over the hard one."""
+        usual = TimeLimits(timeout, self._kill_grace)
+        limits = usual.narrowed(self._limits.get(lease.job_type, {})).narrowed(job.metadata)
+        if limits != usual and self._on_limits is not None:
+            self._on_limits(lease, limits)
+        return limits.job_timeout
+
     async def _tell(self, handler: JobHandler, job: Job, error: Exception) -> None:
         hook = getattr(handler, "on_failure", None)
         if hook is None:
@@ -197,7 +227,7 @@ def _closed_from_outside(error: BaseException, task: asyncio.Task[Any]) -> bool:
     A GeneratorExit raised by the handler comes up while its task is being run; the one of a
     coroutine that is closed with its loop does not.
     """
-    if not isinstance(error, GeneratorExit):
+    if not is_a(error, GeneratorExit):
         return False
     try:
         return asyncio.current_task() is not task

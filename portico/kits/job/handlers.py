@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from inspect import getattr_static
 from typing import Any
 
 from portico.exceptions import ConfigurationError
+from portico.ports import time_limits
 from portico.ports.draft import NAME
 from portico.ports.job_handler import JobHandler
 
 Handlers = Mapping[str, JobHandler]
+
+_UNSAID = object()
 
 
 def handlers_by_type(
@@ -22,8 +26,9 @@ def handlers_by_type(
         called: what error messages call it.
 
     Raises:
-        ConfigurationError: it is neither, it is empty, an entry cannot handle jobs, a key differs
-            from its handler's `job_type`, or two handlers serve one type.
+        ConfigurationError: it is neither, it is empty, an entry cannot handle jobs or has an
+            unusable time limit, a key differs from its handler's `job_type`, or two handlers
+            serve one type.
     """
     by_type: dict[str, JobHandler] = {}
     for key, handler in _entries(handlers, called):
@@ -65,12 +70,48 @@ def _job_type(key: object, handler: Any, called: str) -> str:
             "make them the same"
         )
     job_type = own if key is None else key
+    _check_limits(handler)
     if not isinstance(job_type, str) or not NAME.fullmatch(job_type):
         raise ConfigurationError(
             f"{_name(handler)} has the job_type {job_type!r:.80}; "
             "use 1 to 128 letters, digits or any of _ . : -"
         )
     return job_type
+
+
+def _check_limits(handler: object) -> None:
+    most = getattr_static(handler, "max_running", None)
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise ConfigurationError(
+            f"max_running of {_name(handler)} is {most!r:.80}; give a whole number of 1 or more"
+        )
+    for limit, value in _own_limits(handler).items():
+        if wrong := time_limits.flaw(limit, value):
+            raise ConfigurationError(f"{limit} of {_name(handler)} {wrong}")
+
+
+def limits_of(handlers: Handlers) -> dict[str, dict[str, Any]]:
+    """The time limits that handlers have of their own, by job type; only types that have some."""
+    own = {job_type: _own_limits(handler) for job_type, handler in handlers.items()}
+    return {job_type: limits for job_type, limits in own.items() if limits}
+
+
+def most_running(handlers: Handlers) -> dict[str, int]:
+    """How many jobs may run at a time in one supervisor, of the types that have a limit."""
+    return {
+        job_type: handler.max_running  # type: ignore[attr-defined]
+        for job_type, handler in handlers.items()
+        if getattr_static(handler, "max_running", None) is not None
+    }
+
+
+def _own_limits(handler: object) -> dict[str, Any]:
+    """What stands in the handler or its class; a stand-in of a test has every attribute."""
+    return {
+        name: getattr(handler, name)
+        for name in time_limits.NAMES
+        if getattr_static(handler, name, _UNSAID) is not _UNSAID
+    }
 
 
 def _name(handler: object) -> str:

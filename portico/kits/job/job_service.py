@@ -98,6 +98,9 @@ class JobService(JobCreator):
         Returns:
             Per job, in order, the job as stored or the error that kept it out; one that is not
             acceptable, or whose id exists, does not keep the others out.
+
+        Raises:
+            QueueFullError: a queue takes no more jobs; none of them is stored.
         """
         outcomes = [self._drafted(job) for job in jobs]
         drafts = [item for item in outcomes if isinstance(item, Draft)]

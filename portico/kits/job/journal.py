@@ -88,6 +88,10 @@ class Journal:
         """A lease that was held is no longer: another owner may be running the job."""
         logger.error("lease_lost", **_job(lease))
 
+    def cancel_requested(self, lease: Lease) -> None:
+        """Someone asked to stop a job that is held."""
+        logger.info("job_cancel_requested", **_job(lease))
+
     async def flush(self, seconds: float) -> None:
         """Let the audit log take what it has not taken yet, for so long at most."""
         if self.audit is not None:
@@ -105,6 +109,13 @@ class Journal:
                 answer=receipt.answer.value,
             )
             return
+        if receipt.answer is Answer.ALREADY:
+            logger.warning(
+                "ack_ambiguous_resolved",
+                **_job(lease),
+                transition=settlement.transition.value,
+                note="the store's answer had got lost; it has this outcome, once",
+            )
         counter = _COUNTER.get(receipt.status)  # an ALREADY may be answered long after the fact
         if counter is not None:
             setattr(self.progress, counter, getattr(self.progress, counter) + 1)
@@ -158,6 +169,8 @@ def _log(lease: Lease, settlement: Settlement, status: JobStatus) -> None:
             logger.error("job_dead_lettered", **_job(lease), **facts)
         case JobStatus.RETRYING:
             logger.warning("job_will_retry", **_job(lease), **facts)
+        case JobStatus.SCHEDULED if failure is None:  # a flood of one type has very many of them
+            logger.debug("job_deferred", **_job(lease))
         case JobStatus.SCHEDULED:
             logger.warning("job_put_off", **_job(lease), **facts)
         case _ if failure is None:  # never started: a shutdown may release a thousand of them

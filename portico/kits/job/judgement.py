@@ -18,7 +18,7 @@ from inspect import isawaitable
 from typing import assert_never
 
 from portico.exceptions import JobTimeoutError, NonRetryableError, PorticoError, ValidationError
-from portico.kits.job.failures import as_exception, failure, failure_of
+from portico.kits.job.failures import as_exception, failure, failure_of, is_a
 from portico.ports import document
 from portico.ports.job import JobResult
 from portico.ports.job_executor import Completed, Failed, Interrupted, Verdict
@@ -75,12 +75,12 @@ def judge_result(result: object, retry_returned: bool) -> Judgement:  # noqa: FB
 
 def judge_raised(error: BaseException, stopped: Stop | None, timeout: float | None) -> Judgement:
     """Judge what a handler raised; once it was stopped, that is taken for the consequence."""
-    if stopped is not None and not isinstance(error, NonRetryableError):
+    if stopped is not None and not is_a(error, NonRetryableError):
         return judge_stopped(stopped, failure_of(error, _OWN_FRAMES).traceback, timeout)
     reason = failure_of(error, _OWN_FRAMES)
-    if isinstance(error, _UnusableResult):
+    if is_a(error, _UnusableResult):
         reason = reason._replace(traceback="")  # nothing but our own frames
-    return Failed(reason, not isinstance(error, NonRetryableError)), as_exception(error)
+    return Failed(reason, not is_a(error, NonRetryableError)), as_exception(error)
 
 
 def judge_stopped(stopped: Stop, where: str = "", timeout: float | None = None) -> Judgement:
@@ -122,6 +122,8 @@ def _encoded(data: object) -> bytes:
     except ValidationError as error:
         kind = ResultTooLarge if "limit" in error.details else ResultNotSerializable
         raise kind(error.message) from error
+    except MemoryError:  # not the result's fault: another process may have room for it
+        raise
     except Exception as error:
         raise ResultNotSerializable(f"result_data: {failure_of(error).message}") from error
 

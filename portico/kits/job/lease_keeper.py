@@ -1,7 +1,8 @@
 """Keeping what is held, and recovering what others have lost.
 
 Leases are renewed by one statement for all that the executor holds, a quarter of their length
-apart, also when it holds none: that is the owner's sign of life. Recovery settles the attempts
+apart, also when it holds none: that is the owner's sign of life. Renewing tells which jobs someone
+asked to stop, and a store that can wake its owners tells at once. Recovery settles the attempts
 whose lease ran out under somebody else; it waits for one lease length after an outage of the
 store, in which nobody could renew.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from portico.exceptions import QueueConnectionError
@@ -20,7 +21,8 @@ from portico.kits.job.outage import Outage
 from portico.ports.job import JobStatus
 from portico.ports.job_executor import JobExecutor
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Answer, Failure, Lease, Renewal
+from portico.ports.leasing import Answer, Failure, Lease, LeaseKey
+from portico.utils.logging import get_logger
 
 Clock = Callable[[], float]
 
@@ -29,6 +31,12 @@ VANISHED = Failure(
 )
 
 _BATCH = 1000
+_SHORTEST = 0.05
+"""Seconds between two questions for requests to cancel: there may be very many."""
+_OUTAGE_PAUSE = 1.0
+"""Seconds between two questions to a store that does not answer."""
+
+logger = get_logger(__name__)
 
 
 def uptime() -> float:
@@ -58,7 +66,9 @@ class LeaseKeeper:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._renewed_at = clock()
-        self._told_to_stop: set[bytes] = set()
+        self._told_to_stop: set[LeaseKey] = set()
+        self._asked: set[LeaseKey] = set()
+        self._asked_at = 0.0
 
     @property
     def overdue(self) -> bool:
@@ -68,8 +78,11 @@ class LeaseKeeper:
     async def keep(self) -> None:
         """Renew for ever, a quarter of a lease apart on a clock that sees a suspended machine."""
         pause = self._lease_seconds / 4
+        step = min(1.0, pause / 4)
         while True:
-            await asyncio.sleep(min(1.0, pause / 4))
+            before = self._clock()
+            await asyncio.sleep(step)
+            self._tell_of_stall(self._clock() - before - step)
             if not self._outage.on and self._clock() - self._renewed_at >= pause:
                 try:
                     await self.renew()
@@ -86,12 +99,40 @@ class LeaseKeeper:
         leases = self._executor.held()
         renewals = await self._queue.renew(leases)
         self._renewed_at = started_at
-        held = {lease.token for lease in self._executor.held()}  # some have ended meanwhile
+        held = {lease.key for lease in self._executor.held()}  # some have ended meanwhile
         self._forfeit([
             lease for lease, renewal in zip(leases, renewals, strict=True)
-            if lease.token in held and renewal.answer in (Answer.LOST, Answer.NOT_FOUND)
+            if lease.key in held and renewal.answer in (Answer.LOST, Answer.NOT_FOUND)
         ])  # fmt: skip
-        self._cancel(leases, renewals, held)
+        self._told_to_stop &= held
+        self._cancel(
+            lease for lease, renewal in zip(leases, renewals, strict=True)
+            if lease.key in held and renewal.answer is Answer.OK and renewal.cancel
+        )  # fmt: skip
+
+    async def keep_cancelling(self) -> None:
+        """Stop for ever what someone asks to stop, as soon as the store tells."""
+        while True:
+            try:
+                asked = await self._queue.cancel_requests()
+            except QueueConnectionError as error:
+                self._outage.begin(error)
+                await asyncio.sleep(_OUTAGE_PAUSE)
+            else:
+                self._asked, self._asked_at = set(asked), self._clock()
+                self.cancel_asked()
+                await asyncio.sleep(_SHORTEST)
+
+    def cancel_asked(self) -> None:
+        """Stop what is held of that; once more after each leasing, for a lease may still have been
+        on its way. What was not held within a quarter of its length has ended."""
+        if not self._asked:
+            return
+        if self._clock() - self._asked_at > self._lease_seconds / 4:
+            self._asked.clear()
+        found = [lease for lease in self._executor.held() if lease.key in self._asked]
+        self._asked -= {lease.key for lease in found}
+        self._cancel(found)
 
     async def recover(self) -> None:
         """Settle the attempts whose lease ran out; tell the handlers of those that are dead.
@@ -128,21 +169,28 @@ class LeaseKeeper:
                 except QueueConnectionError as error:
                     self._outage.begin(error)
 
+    def _tell_of_stall(self, seconds: float) -> None:
+        """Say that this process ran nothing for so long, if that brought the leases into danger."""
+        if seconds > self._lease_seconds / 2:
+            logger.error(
+                "supervisor_stalled",
+                seconds=round(seconds, 1),
+                lease_seconds=self._lease_seconds,
+                note="it was stopped or suspended, or its loop was blocked; leases are renewed "
+                "before anything else is started",
+                hint="where this comes again: less load on the machine, or a longer --lease",
+            )
+
     def _forfeit(self, lost: Sequence[Lease]) -> None:
         if lost:
             self._executor.forfeit(lost)
             for lease in lost:
                 self._journal.lease_lost(lease)
 
-    def _cancel(
-        self, leases: Sequence[Lease], renewals: Sequence[Renewal], held: set[bytes]
-    ) -> None:
-        asked = [
-            lease
-            for lease, renewal in zip(leases, renewals, strict=True)
-            if renewal.cancel and renewal.answer is Answer.OK and lease.token in held
-        ]
-        new = [lease for lease in asked if lease.token not in self._told_to_stop]
-        self._told_to_stop = {lease.token for lease in asked}
+    def _cancel(self, asked: Iterable[Lease]) -> None:
+        new = [lease for lease in asked if lease.key not in self._told_to_stop]
+        self._told_to_stop |= {lease.key for lease in new}
         if new:
+            for lease in new:
+                self._journal.cancel_requested(lease)
             self._executor.cancel(new)

@@ -8,10 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 from portico.exceptions import ValidationError
+from portico.ports import time_limits
 from portico.ports.draft import checked_id
 from portico.ports.job import Job
 
-OPTIONS = ("scheduled_at", "max_retries", "created_by", "metadata", "job_id")
+OPTIONS = (
+    "scheduled_at", "max_retries", "created_by", "metadata", "job_id", *time_limits.NAMES,
+)  # fmt: skip
 """What `create_job` takes besides its named arguments."""
 
 _ARGUMENTS = ("job_type", "payload", "queue_name", "priority", *OPTIONS)
@@ -19,6 +22,8 @@ _ARGUMENTS = ("job_type", "payload", "queue_name", "priority", *OPTIONS)
 
 def new_job(arguments: Mapping[str, Any]) -> Job:
     """Build a job with a new id, unless `job_id` is given; a naive `scheduled_at` is local time.
+
+    `job_timeout` and `kill_grace` (seconds) limit this one job, and travel in its metadata.
 
     The values are for `Draft.of` to check.
 
@@ -30,6 +35,9 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
     values = dict(arguments)
     job_id = values.pop("job_id", None)
     payload = values.pop("payload")
+    limits = {name: values.pop(name) for name in time_limits.NAMES if name in values}
+    if limits:
+        values["metadata"] = {**(values.get("metadata") or {}), **limits}
     scheduled_at = values.pop("scheduled_at", None)
     if isinstance(scheduled_at, datetime) and scheduled_at.utcoffset() is None:
         scheduled_at = _as_local(scheduled_at)

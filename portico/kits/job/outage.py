@@ -11,7 +11,9 @@ from portico.exceptions import QueueConnectionError
 from portico.kits.job.retry import RetryPolicy
 from portico.utils.logging import get_logger
 
-_PAUSES = RetryPolicy(base_delay=0.2, max_delay=5.0)
+_PAUSES = RetryPolicy(base_delay=0.2, max_delay=1.0)
+"""Never long beside a lease: whoever rests while another is back already would lose its own."""
+_NEXT = "nothing is leased; jobs that run go on, and their results are kept and sent again"
 
 logger = get_logger(__name__)
 
@@ -24,6 +26,7 @@ class Outage:
         self._began = began
         self._clock = clock
         self._attempts = 0
+        self._reason: object = None
         self._ended_at = -inf
 
     @property
@@ -32,14 +35,19 @@ class Outage:
         return 0.0 if self.on else self._clock() - self._ended_at
 
     def begin(self, error: QueueConnectionError) -> None:
-        """The store could not be reached; said in the log once per outage."""
+        """The store could not be reached; said in the log once per outage and reason."""
+        reason = error.details.get("reason")
+        if self.on and reason == self._reason:
+            return
+        self._reason = reason
+        event = "store_full" if reason == "full" else "store_unreachable"
+        logger.error(event, error=str(error), next=_NEXT)
         if not self.on:
             self.on, self._attempts = True, 0
-            logger.error("store_unreachable", error=str(error))
             self._began()
 
     async def rest(self, stopping: asyncio.Event, longest_when_stopping: float) -> None:
-        """Let the store recover: 0.1 to 0.2 seconds at first, 2.5 to 5 in the end.
+        """Let the store recover: 0.1 to 0.2 seconds at first, 0.5 to 1 in the end.
 
         Who is stopping has little time left: it does not rest long, nor to the end.
         """

@@ -6,7 +6,8 @@
         receipts, leases ────────────► │ ── journal: counted, logged, audited
                                        └───── leases ────────► submit()
       wait ──► lookout ──► wakes the loop ◄────────────────── on_change
-      renew, recover ◄──── lease_keeper ────────────────────► forfeit, cancel, mourn
+      renew, recover,
+      cancel_requests ◄─── lease_keeper ────────────────────► forfeit, cancel, mourn
 
 One exchange per turn settles what is finished and leases what can be started, and there is no
 turn without something to do. While it is under way the executor goes on with what it holds, and
@@ -161,6 +162,7 @@ class Pipeline:
         yield self._serve()
         yield self._keeper.keep()
         yield self._keeper.keep_recovering()
+        yield self._keeper.keep_cancelling()
         if self._journal.audit is not None:
             yield self._journal.audit.feed()
 
@@ -173,6 +175,7 @@ class Pipeline:
         except TimeoutError:
             if not self._drain.expired:
                 raise
+            self._outbox.add(self._executor.finished())  # what ended during the last exchange
             logger.error("settlements_given_up", count=self.unsettled)  # noqa: TRY400
 
     async def _step(self) -> None:
@@ -214,6 +217,7 @@ class Pipeline:
             self._outbox.add([Outcome(lease, Released()) for lease in leases])
         elif leases:
             self._executor.submit(leases)
+            self._keeper.cancel_asked()
 
     async def _idle(self) -> None:
         """Wait until something may have changed, here or in the store."""

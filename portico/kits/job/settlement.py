@@ -12,6 +12,7 @@ from portico.kits.job.retry import Random, RetryPolicies, RetryPolicy
 from portico.ports.job_executor import (
     Completed,
     Crashed,
+    Deferred,
     Failed,
     Interrupted,
     Outcome,
@@ -45,12 +46,14 @@ def settle(
         delay = policies.of(lease.job_type).delay(lease.retry_count, random)
     elif transition is Transition.CRASH:
         delay = CRASH_POLICY.delay(lease.retry_count)
+    elif type(verdict) is Deferred:
+        delay = verdict.delay
     elif transition is Transition.SNOOZE:
         delay, patience = SNOOZE_DELAY, SNOOZE_PATIENCE
     return Settlement(lease.id, lease.token, transition, None, failure, delay, patience)
 
 
-def _transition(verdict: Verdict) -> tuple[Transition, Failure | None]:
+def _transition(verdict: Verdict) -> tuple[Transition, Failure | None]:  # noqa: PLR0911 - a table
     match verdict:
         case Completed():
             return Transition.COMPLETE, None
@@ -64,6 +67,8 @@ def _transition(verdict: Verdict) -> tuple[Transition, Failure | None]:
             return Transition.INTERRUPT, failure
         case Quarantined(failure):
             return Transition.QUARANTINE, failure
+        case Deferred():
+            return Transition.SNOOZE, None
         case Unroutable(failure):
             return Transition.SNOOZE, failure
         case Released():

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from portico.kits.job.execution import Execution
+from portico.kits.job.handlers import most_running
 from portico.kits.job.judgement import Stop, judge_stopped
-from portico.ports.job_executor import JobExecutor, Outcome, Verdict
+from portico.kits.job.turns import Turns
+from portico.ports.job_executor import Deferred, JobExecutor, Outcome, Verdict
 from portico.ports.job_handler import JobHandler
 from portico.ports.leasing import Failure, Lease
 from portico.utils.logging import get_logger
@@ -50,6 +52,8 @@ class TaskExecutor(JobExecutor):
         self._unwind = unwind
         self._loop = asyncio.get_running_loop()
         self._running: dict[asyncio.Task[Verdict], Lease] = {}
+        self._types: dict[asyncio.Task[Verdict], str] = {}
+        self._turns = Turns(most_running(handlers))
         self._mourning: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
         self._changed: Callable[[], None] = _nobody_listens
@@ -64,8 +68,15 @@ class TaskExecutor(JobExecutor):
     def submit(self, leases: Sequence[Lease]) -> None:
         start, timeout = self._execution.run, self._job_timeout
         for lease in leases:
+            if self._turns.full(lease.job_type):
+                delay = self._turns.delay(lease.job_type, None, self._loop.time())
+                self._outcomes.append(Outcome(lease, Deferred(delay)))
+                self._loop.call_soon(self._changed)
+                continue
+            self._turns.begin(lease.job_type)
             task = self._loop.create_task(start(lease, timeout))
             self._running[task] = lease
+            self._types[task] = lease.job_type
             task.add_done_callback(self._ended)
 
     def finished(self) -> list[Outcome]:
@@ -116,13 +127,14 @@ class TaskExecutor(JobExecutor):
     def _ended(self, task: asyncio.Task[Verdict]) -> None:
         verdict = self._execution.verdict(task)
         lease = self._running.pop(task, None)
+        self._turns.end(self._types.pop(task))
         if lease is not None:  # neither forfeited nor given up
             self._outcomes.append(Outcome(lease, verdict))
             self._changed()
 
     def _tasks_of(self, leases: Iterable[Lease]) -> list[asyncio.Task[Verdict]]:
-        tokens = {lease.token for lease in leases}
-        return [task for task, lease in self._running.items() if lease.token in tokens]
+        keys = {lease.key for lease in leases}
+        return [task for task, lease in self._running.items() if lease.key in keys]
 
 
 def _nobody_listens() -> None:

@@ -18,7 +18,7 @@ from portico.cli.command import run
 from portico.exceptions import QueueConnectionError
 from portico.kits.job.job_service import JobService
 from portico.ports.job import Job, JobStatus
-from portico.ports.leasing import Failure, JobFilter, Lease, Settlement, Transition
+from portico.ports.leasing import Evidence, Failure, JobFilter, Lease, Settlement, Transition
 
 Output = Callable[[], tuple[str, str]]
 
@@ -91,6 +91,11 @@ def test_enqueue_schedules_and_sets_id_and_retries(store: Store, said: Output) -
     assert (document["id"], document["status"], document["max_retries"]) == (
         str(job_id), "scheduled", 0,
     )  # fmt: skip
+
+
+def test_enqueue_gives_a_job_a_deadline_of_its_own(store: Store, said: Output) -> None:
+    assert run(["enqueue", "a.b", "{}", "--timeout", "5m", "--json"]) == 0
+    assert json.loads(said()[0])["metadata"] == {"job_timeout": 300.0}
 
 
 def test_enqueue_reads_a_payload_from_stdin(
@@ -287,6 +292,33 @@ def test_a_shown_job_as_json_has_its_counters(store: Store, said: Output) -> Non
         "completed", 1, {"n": 1},
     )  # fmt: skip
     assert {"crash_count", "release_count", "traceback", "owner"} <= set(document)
+
+
+def test_a_shown_job_has_the_history_of_its_attempts(store: Store, said: Output) -> None:
+    (job,) = store.create()
+    seen = Evidence(4711, None, "SIGSEGV", True, 1.5, 2.25, 48 * 2**20, "the last line")
+    store.settle(Transition.CRASH, failure=Failure("WorkerLostError", "it died", "", seen))
+    run(["jobs", "show", str(job.id)])
+    out = said()[0]
+    assert "1  crash  " in out
+    assert "WorkerLostError: it died" in out
+    assert (
+        "ran 1.500 s, worker 4711 (killed by SIGSEGV), CPU 2.25 s in its life, "
+        "peak memory 48 MiB, out of memory suspected, held by "
+    ) in out
+    assert out.endswith("Last output of the worker in attempt 1\n  the last line\n")
+    run(["jobs", "show", "--json", str(job.id)])
+    (attempt,) = json.loads(said()[0])["attempts"]
+    assert (attempt["ended_as"], attempt["pid"], attempt["oom_suspected"]) == ("crash", 4711, True)
+
+
+def test_a_job_that_succeeded_at_once_has_no_history_to_show(store: Store, said: Output) -> None:
+    (job,) = store.create()
+    store.settle(Transition.COMPLETE, result=b"{}")
+    run(["jobs", "show", str(job.id)])
+    assert "History" not in said()[0]
+    run(["jobs", "show", "--json", str(job.id)])
+    assert [a["ended_as"] for a in json.loads(said()[0])["attempts"]] == ["complete"]
 
 
 def test_terminal_escapes_of_a_job_are_spelled_out(store: Store, said: Output) -> None:

@@ -559,3 +559,32 @@ async def test_a_stopped_attempt_leaves_nothing_behind_in_the_books():
     execution.verdict(task)
     assert not execution._stopped
     assert not execution._deadlines._due
+
+
+class Unclassed(Exception):
+    """Runs code when it is asked what it is."""
+
+    def __getattribute__(self, name):
+        raise KeyboardInterrupt(name)
+
+
+async def test_an_exception_is_never_asked_what_it_is():
+    verdict = await execute(Doing(raising(Unclassed())))
+    assert (verdict.failure.type, verdict.retryable) == ("Unclassed", True)
+
+
+async def test_memory_that_runs_out_over_a_result_is_not_the_results_fault(monkeypatch):
+    def encode(data):
+        raise MemoryError
+
+    monkeypatch.setattr("portico.ports.document.encode_result", encode)
+    handler = Doing(returning(JobResult(success=True, result_data={"n": 1})))
+    verdict = await execute(handler)
+    assert (verdict.failure.type, verdict.retryable) == ("MemoryError", True)
+
+
+@pytest.mark.parametrize(("error", "exhausted"), [(MemoryError(), True), (ValueError(), False)])
+async def test_a_handler_that_ran_out_of_memory_leaves_its_mark(error, exhausted):
+    execution = Execution({"test.job": Doing(raising(error))})
+    await asyncio.wait([asyncio.create_task(execution.run(make_lease()))])
+    assert execution.exhausted is exhausted

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import pytest
 
@@ -12,6 +13,7 @@ from portico.kits.job.pipeline import Pipeline, plan_turn
 from portico.kits.job.retry import RetryPolicies, RetryPolicy
 from portico.ports.job import JobStatus
 from portico.ports.job_executor import Completed, Failed, Unroutable
+from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Answer, Failure, Lease, Renewal
 from tests.support.jobs import ended, make_job
 from tests.support.waiting import wait_until
@@ -257,6 +259,17 @@ async def test_after_an_outage_leases_are_renewed_before_anything_is_dispatched(
         assert queue.renewals == renewals + 1
 
 
+@pytest.mark.parametrize(("stalled", "told"), [(0.4, False), (0.6, True)])
+async def test_a_stall_that_brings_the_leases_into_danger_is_told(executor, caplog, stalled, told):
+    queue, lost = FlakyQueue(lease_seconds=4.0), 0.0
+    clock = lambda: monotonic() + lost  # noqa: E731
+    async with running(queue, executor, lease_seconds=4.0, clock=clock):
+        await wait_until(lambda: queue.exchanges)
+        lost, renewals = stalled * 4.0, queue.renewals
+        await wait_until(lambda: queue.renewals > renewals)
+    assert ("supervisor_stalled" in caplog.text) is told
+
+
 async def test_a_queue_that_gave_all_it_was_asked_for_is_asked_again_at_once():
     class Silent(FlakyQueue):
         async def wait(self, queues, timeout):
@@ -358,6 +371,77 @@ async def test_a_request_to_cancel_reaches_the_executor_once(executor):
         seen = queue.renewals
         await wait_until(lambda: queue.renewals >= seen + 3)
     assert [lease.job_id for lease in executor.cancelled] == [job_id]
+
+
+async def test_jobs_that_were_leased_together_are_cancelled_one_by_one(queue, executor):
+    """Their leases differ by the ids alone."""
+    one, other = await enqueue(queue, 2)
+    async with running(queue, executor):
+        await wait_until(lambda: len(executor.leases) == 2)
+        assert await queue.request_cancel(one)
+        await wait_until(lambda: executor.cancelled)
+        assert await queue.request_cancel(other)
+        await wait_until(lambda: len(executor.cancelled) == 2)
+    assert [lease.job_id for lease in executor.cancelled] == [one, other]
+
+
+async def test_a_renewal_tells_of_requests_too_for_stores_that_can_wake_nobody(executor):
+    class Mute(FlakyQueue):
+        async def cancel_requests(self):
+            return await JobQueueAdapter.cancel_requests(self)
+
+    queue = Mute()
+    one, other = await enqueue(queue, 2)
+    async with running(queue, executor, lease_seconds=0.08):
+        await wait_until(lambda: len(executor.leases) == 2)
+        assert await queue.request_cancel(one)
+        await wait_until(lambda: executor.cancelled)
+        assert await queue.request_cancel(other)
+        await wait_until(lambda: len(executor.cancelled) == 2)
+    assert [lease.job_id for lease in executor.cancelled] == [one, other]
+
+
+async def test_a_job_is_stopped_although_its_lease_was_still_on_its_way_at_the_request(executor):
+    told = asyncio.Event()
+
+    class Slow(FlakyQueue):
+        async def exchange(self, settlements, queues, limit):
+            exchange = await super().exchange(settlements, queues, limit)
+            if exchange.leases:
+                await told.wait()
+            return exchange
+
+        async def cancel_requests(self):
+            requests = await super().cancel_requests()
+            asyncio.get_running_loop().call_soon(told.set)
+            return requests
+
+    queue = Slow()
+    [job_id] = await enqueue(queue)
+    async with running(queue, executor):
+        await wait_until(lambda: queue.request_cancel(job_id))
+        await wait_until(lambda: executor.cancelled)
+    assert [lease.job_id for lease in executor.cancelled] == [job_id]
+
+
+async def test_a_store_that_is_lost_while_requests_are_awaited_is_an_outage(executor, monkeypatch):
+    monkeypatch.setattr(lease_keeper, "_OUTAGE_PAUSE", 0.01)
+
+    class Lossy(FlakyQueue):
+        losses = 2
+
+        async def cancel_requests(self):
+            if self.losses:
+                self.losses -= 1
+                raise QueueConnectionError("no route to store")
+            return await super().cancel_requests()
+
+    queue = Lossy()
+    [job_id] = await enqueue(queue)
+    async with running(queue, executor):
+        await wait_until(lambda: not queue.losses and executor.leases)
+        assert await queue.request_cancel(job_id)
+        await wait_until(lambda: executor.cancelled)
 
 
 async def test_after_a_long_sleep_leases_are_renewed_before_anything_is_dispatched(executor):
@@ -528,6 +612,18 @@ async def test_a_store_that_never_answers_does_not_hold_up_the_stop(executor):
         queue.script = ["hang"]
         executor.end(DONE)
         await wait_until(lambda: len(queue.exchanges) == 2)
+    assert pipeline.unsettled == 1
+
+
+async def test_what_ends_while_the_store_never_answers_is_counted_too(executor):
+    queue = FlakyQueue()
+    await enqueue(queue)
+    async with running(queue, executor, flush_seconds=0.05) as pipeline:
+        await wait_until(lambda: executor.leases)
+        queue.script = ["hang"]
+        await enqueue(queue)
+        await wait_until(lambda: "hang" not in queue.script)
+        executor.end(DONE)
     assert pipeline.unsettled == 1
 
 

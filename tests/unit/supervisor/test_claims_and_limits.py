@@ -14,12 +14,13 @@ import pytest
 from portico.exceptions import ValidationError
 from portico.ports.document import MAX_PAYLOAD
 from portico.supervisor import requests, wire
-from portico.supervisor.claims import flaw
-from portico.supervisor.dispatch import MOST_JOBS, Load, RunTimes, demand
 from portico.supervisor.launch import _environment
 from portico.supervisor.link import Link
-from portico.supervisor.member import Member
 from portico.supervisor.running_page import RunningPage
+from portico.supervisor.scheduling.assignment import Assignment
+from portico.supervisor.scheduling.claims import flaw
+from portico.supervisor.scheduling.dispatch import MOST_JOBS, Load, RunTimes, demand
+from portico.supervisor.scheduling.seat import Seat
 
 
 def test_a_run_time_of_next_to_nothing_does_not_break_the_count_of_what_to_lease():
@@ -60,12 +61,13 @@ def test_workers_do_not_get_to_know_where_the_stores_are(monkeypatch):
 
 
 def test_a_result_beyond_the_limit_discredits_the_worker_that_sent_it():
-    member = Member(1, 1, None)
-    member.inflight[7] = object()  # type: ignore[assignment]
+    seat = Seat(1, 1)
+    seat.inflight[7] = Assignment(None, None, 0.0)  # type: ignore[arg-type]
     fits = wire.Done(7, b"x" * MAX_PAYLOAD, 0.1)
-    assert flaw(member, fits) is None
-    assert flaw(member, wire.Done(7, fits.result + b"x", 0.1))
-    assert flaw(member, wire.Done(8, b"{}", 0.1))
+    assert flaw(seat, fits, {}, 9) is None
+    assert flaw(seat, wire.Done(7, fits.result + b"x", 0.1), {}, 9)
+    assert flaw(seat, wire.Done(8, b"{}", 0.1), {}, 9)
+    assert flaw(seat, fits, {}, 6), "it was never started"
 
 
 async def test_a_store_that_hangs_does_not_hold_up_the_end_of_its_desk(monkeypatch):
@@ -78,3 +80,36 @@ async def test_a_store_that_hangs_does_not_hold_up_the_end_of_its_desk(monkeypat
     desk.take(wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4())), lambda _: None)
     async with asyncio.timeout(5):
         await desk.close()
+
+
+async def test_a_worker_that_asks_without_waiting_is_refused_beyond_a_limit_and_then_forgotten(
+    monkeypatch,
+):
+    class Slow:
+        gate = asyncio.Event()
+
+        async def get_job(self, job_id: object) -> None:
+            await self.gate.wait()
+
+    monkeypatch.setattr(requests, "MOST", 3)
+    desk, answers, others = requests.StoreDesk(Slow()), [], []  # type: ignore[arg-type]
+    ask = wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4()))
+    for _ in range(5):
+        desk.take(ask, answers.append)
+    desk.take(ask, others.append)
+    assert [answer.error for answer in answers] == ["invalid", "invalid"]
+    Slow.gate.set()
+    await desk.close()
+    assert [answer.error for answer in answers[2:]] == [None, None, None]
+    assert [answer.error for answer in others] == [None]
+    assert not desk._asking
+
+
+@pytest.mark.parametrize("frame", [
+    wire.Unready("x" * (wire.MAX_REASON + 1), ""),
+    wire.Unready("", "x" * (wire.MAX_REASON + 1)),
+    wire.Ready(wire.VERSION, ["a"] * (wire.MAX_TYPES + 1), []),
+])  # fmt: skip
+def test_what_a_worker_says_of_its_application_is_bounded(frame: Any):
+    with pytest.raises(wire.FrameError):
+        list(wire.reader_of_worker().feed(wire.frame(frame)))

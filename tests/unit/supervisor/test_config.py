@@ -6,7 +6,8 @@ import pytest
 
 from portico.exceptions import ConfigurationError
 from portico.supervisor.config import configure
-from portico.supervisor.settings import SETTINGS, duration, size
+from portico.supervisor.parsing import duration, size
+from portico.supervisor.settings import SETTINGS
 
 
 @pytest.fixture
@@ -106,3 +107,12 @@ def test_every_setting_has_a_flag_a_variable_and_a_help_text() -> None:
         assert setting.flags[0].startswith("--")
         assert setting.variable.startswith("PORTICO_")
         assert setting.help.endswith(".")
+
+
+def test_a_worker_for_each_job_and_several_jobs_in_a_worker_are_not_had_together(
+    folder: Path,
+) -> None:
+    flags = {"max_jobs_per_worker": "1", "concurrency": "4"}
+    with pytest.raises(ConfigurationError, match="--concurrency is 4"):
+        configure(flags, {}, folder)
+    assert configure({**flags, "concurrency": "1"}, {}, folder).max_jobs_per_worker == 1

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from portico.supervisor import dispatch
-from portico.supervisor.dispatch import QUANTUM, Load, RunTimes, demand, level
+from portico.supervisor.scheduling import dispatch
+from portico.supervisor.scheduling.dispatch import QUANTUM, Load, RunTimes, demand, level
 
 
 def ready(slots: int = 1) -> Load:

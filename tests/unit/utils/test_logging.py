@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import io
 import json
 import logging
@@ -300,6 +301,57 @@ def test_a_full_pipe_drops_lines_and_the_next_line_says_how_many() -> None:
         reader.read(1 << 20)
         log.info("back")
         assert json.loads(reader.read(1 << 20))["lost_lines"] == 1
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_the_next_line_says_what_was_lost() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb", buffering=0) as reader:
+        configure_logging(log_format="json", stream=stream)
+        while dropped_lines() < 100:
+            log.info("x" * 2000)
+        assert os.get_blocking(writing)  # others share it, and may rely on that
+        reader.read(1 << 20)
+        log.info("back")
+        assert json.loads(reader.read(1 << 20))["lost_lines"] == 100
+
+
+def test_a_line_that_tells_of_lost_ones_and_is_lost_itself_is_told_of_with_them() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb", buffering=0) as reader:
+        configure_logging(log_format="json", stream=stream)
+        while dropped_lines() < 5:
+            log.info("x" * 2000)
+        reader.read(1 << 20)
+        log.info("back")
+        log.info("and on")
+        first, second = reader.read(1 << 20).splitlines()
+        assert json.loads(first)["lost_lines"] == 5
+        assert "lost_lines" not in json.loads(second)
+
+
+def test_a_line_of_which_only_a_part_was_written_does_not_swallow_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up takes what it has room for."""
+    path, write, room = tmp_path / "log", os.write, [20, 0, 0]
+
+    def writing(fd: int, data: bytes) -> int:
+        if not room:
+            return write(fd, data)
+        if (taken := room.pop(0)) == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data[:taken])
+
+    configure_logging(log_format="json", log_output="file", log_file_path=path)
+    monkeypatch.setattr("portico.utils.log_output.os.write", writing)
+    for event in ("torn", "lost", "whole", "and on"):
+        log.info(event)
+    torn, whole, last = path.read_text().splitlines()
+    assert len(torn) == 20
+    assert json.loads(whole)["event"] == "whole"
+    assert json.loads(whole)["lost_lines"] == 2
+    assert json.loads(last)["event"] == "and on"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")

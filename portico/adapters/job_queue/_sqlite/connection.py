@@ -42,6 +42,8 @@ _UNREACHABLE = {
     sqlite3.SQLITE_PROTOCOL: "its locks cannot be had",
     sqlite3.SQLITE_NOMEM: "there is no memory left",
 }
+_KINDS = {sqlite3.SQLITE_BUSY: "locked", sqlite3.SQLITE_FULL: "full"}
+"""For programs: an error's `details["reason"]`; any other trouble is "unreachable"."""
 _UNUSABLE = {
     sqlite3.SQLITE_READONLY: "it is read-only; give this user the right to write it",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; this user must be able to write the file and "
@@ -114,6 +116,55 @@ def open_writer(place: Place) -> sqlite3.Connection:
             cause=error,
         ) from error
     return connection
+
+
+def reopen_writer(place: Place) -> sqlite3.Connection:
+    """Connect for writing once more, to a file that `open_writer` has prepared."""
+    connection = connect(place)
+    connection.execute("PRAGMA busy_timeout = 0")
+    return connection
+
+
+class SameFile:
+    """The file that was opened first; another one under its name takes no jobs of ours."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: tuple[int, int] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether a file was opened already."""
+        return self._known is not None
+
+    def remember(self) -> None:
+        """The file that has this name now is the one."""
+        self._known = self._identity()
+
+    def check(self) -> None:
+        """Make sure that the name still leads to the file.
+
+        Raises:
+            DatabaseError: it leads to another one, or to none. Waiting does not mend that.
+        """
+        now = self._identity()
+        if now != self._known:
+            what = "removed" if now is None else "replaced"
+            raise DatabaseError(
+                f"the queue {self._path} was {what} while it was in use; nothing was written to "
+                "what is there now. Put the file back, or restart everything that uses it, to go "
+                "on with the new one",
+                {"reason": what, "path": str(self._path)},
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError:  # it cannot be told now: what is open is still the right one
+            return self._known
+        return status.st_dev, status.st_ino
 
 
 def connect(place: Place) -> sqlite3.Connection:
@@ -190,7 +241,9 @@ def translated(error: sqlite3.Error, place: Place) -> PorticoError:
     if reason is None:
         return DatabaseError(f"{place.path}: {error}", cause=error)
     return QueueConnectionError(
-        f"the queue {place.path} cannot be used right now: {reason} ({error})", cause=error
+        f"the queue {place.path} cannot be used right now: {reason} ({error})",
+        {"reason": _KINDS.get(primary_code(error), "unreachable"), "path": str(place.path)},
+        cause=error,
     )
 
 

@@ -1,4 +1,4 @@
-"""Inserts that come while the writer is busy become one."""
+"""Inserts that come while the writer is busy become one; each is admitted or refused by itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from portico.adapters.job_queue._admission import Gate
 from portico.adapters.job_queue._sqlite import reading
-from portico.exceptions import QueueConnectionError
+from portico.exceptions import QueueConnectionError, QueueFullError
 from portico.ports.draft import Draft
 from portico.ports.leasing import Inserted
 
@@ -32,14 +33,22 @@ class Inserts:
     """
 
     def __init__(
-        self, clock: Callable[[], int], submit: Callable[[Work], asyncio.Future[None]]
+        self,
+        clock: Callable[[], int],
+        submit: Callable[[Work], asyncio.Future[None]],
+        max_pending: int | None = None,
     ) -> None:
+        self._gate = None if max_pending is None else Gate(max_pending, reading.waiting)
         self._clock = clock
         self._submit = submit
         self._waiting: list[_Waiting] = []
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
-        """Store drafts together with those of whoever else waits."""
+        """Store drafts together with those of whoever else waits.
+
+        Raises:
+            QueueFullError: a queue has no room for them; none of them is stored.
+        """
         waiter: asyncio.Future[list[Inserted | None]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(drafts, waiter))
         if len(self._waiting) == 1:
@@ -48,10 +57,11 @@ class Inserts:
 
     def _begin(self) -> None:
         taken: list[_Waiting] = []
+        refused: list[tuple[_Waiting, QueueFullError]] = []
         answers: list[Inserted | None] = []
 
         def work(connection: sqlite3.Connection) -> None:
-            taken.extend(self._take())
+            taken.extend(self._admitted(connection, refused))
             drafts = [draft for one in taken for draft in one.drafts]
             answers.extend(reading.insert(connection, drafts, self._clock()))
 
@@ -61,6 +71,8 @@ class Inserts:
                 _refuse(taken or self._take(), error)
             else:
                 _answer(taken, answers)
+            for one, refusal in refused:
+                _refuse([one], refusal)
             if self._waiting:
                 self._begin()
 
@@ -69,6 +81,22 @@ class Inserts:
         except QueueConnectionError as error:
             while self._waiting:
                 _refuse(self._take(), error)
+
+    def _admitted(
+        self, connection: sqlite3.Connection, refused: list[tuple[_Waiting, QueueFullError]]
+    ) -> list[_Waiting]:
+        """Those whose turn it is and for whom there is room; the others join the refused."""
+        taken = self._take()
+        if self._gate is None:
+            return taken
+        admitted = []
+        for one in taken:
+            refusal = self._gate.refusal(connection, one.drafts)
+            if refusal is None:
+                admitted.append(one)
+            else:
+                refused.append((one, refusal))
+        return admitted
 
     def _take(self) -> list[_Waiting]:
         count = drafts = 0

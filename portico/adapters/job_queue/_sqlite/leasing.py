@@ -1,4 +1,4 @@
-"""Granting, renewing and recovering leases, in SQL.
+"""Owners of leases, and renewing and recovering these, in SQL.
 
 A lease belongs to an owner, and remembers the owner's counter as it was when the lease was granted
 or last renewed. No clock is stored for it, because no two clocks are ever compared.
@@ -6,11 +6,9 @@ or last renewed. No clock is stored for it, because no two clocks are ever compa
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain
-from operator import itemgetter
 from typing import NamedTuple
 
 from portico.adapters.job_queue._liveness import (
@@ -21,64 +19,31 @@ from portico.adapters.job_queue._liveness import (
     this_process,
 )
 from portico.adapters.job_queue._rows import StoredJob, attempt_of, lease_of, token_of
-from portico.adapters.job_queue._sqlite.schema import COLUMNS, LATER
-from portico.adapters.job_queue._sqlite.settling import LARGEST_BATCH, expire, padded
-from portico.ports.leasing import Answer, Lease, Recovered, Renewal
+from portico.adapters.job_queue._sqlite.schema import COLUMNS
+from portico.adapters.job_queue._sqlite.settling import LARGEST_BATCH, expire, padded, settle
+from portico.ports.leasing import (
+    Answer,
+    Lease,
+    LeaseKey,
+    Recovered,
+    Renewal,
+    Settlement,
+    Transition,
+)
 
-_LATER_HERE = f"{LATER} AND queue_name = :queue"
-_LEVELS = f"""
-WITH RECURSIVE levels (level) AS (
-    SELECT (SELECT priority FROM portico_jobs WHERE {_LATER_HERE} ORDER BY priority DESC LIMIT 1)
-    UNION ALL
-    SELECT (SELECT priority FROM portico_jobs WHERE {_LATER_HERE} AND priority < level
-            ORDER BY priority DESC LIMIT 1)
-    FROM levels WHERE level IS NOT NULL
-)"""
-"""The priorities that wait for their time: each takes one step into the index."""
-
-_PENDING = """
-SELECT seq, priority, run_at FROM portico_jobs WHERE status = 'pending' AND queue_name = :queue
-ORDER BY priority DESC, run_at, seq LIMIT :limit"""
-
-_DUE = f"""
-SELECT seq, priority, run_at FROM (
-    SELECT * FROM ({_PENDING})
-    UNION ALL
-    SELECT seq, priority, run_at FROM levels CROSS JOIN portico_jobs
-    WHERE level IS NOT NULL AND seq IN (
-        SELECT seq FROM portico_jobs
-        WHERE {_LATER_HERE} AND priority = level AND run_at <= :now
-        ORDER BY run_at, seq LIMIT :limit
-    )
-) ORDER BY priority DESC, run_at, seq LIMIT :limit"""
-
-_NEXT = f"""{_LEVELS}
-SELECT min((SELECT run_at FROM portico_jobs WHERE {_LATER_HERE} AND priority = level
-            ORDER BY run_at LIMIT 1)),
-       min((SELECT run_at FROM portico_jobs WHERE {_LATER_HERE} AND priority = level
-            AND run_at > :now ORDER BY run_at LIMIT 1))
-FROM levels WHERE level IS NOT NULL"""
-"""When the first row is due that waits for its time, and the first that is not due yet."""
-
-_ANY_PENDING = f"SELECT 1 FROM ({_PENDING.replace(':limit', '1')})"
-
-_GRANT = """
-UPDATE portico_jobs SET status = 'running', attempt = attempt + 1, nonce = :nonce,
-    started_at = :now, owner_id = :owner, owner_beat = :beat
-WHERE seq IN (SELECT seq FROM ({rows}))
-RETURNING seq, run_at, id, attempt, queue_name, job_type, CAST(payload AS BLOB), priority,
-    max_retries, retry_count, scheduled_at, started_at, created_at, created_by,
-    CAST(metadata AS BLOB), CAST(error_message AS TEXT), suspect"""
-_GRANT_PENDING = _GRANT.format(rows=_PENDING)
-_GRANT_DUE = _LEVELS + _GRANT.format(rows=_DUE)
-
-_BEAT = "UPDATE portico_owners SET beat = ?, renews = max(renews, ?) WHERE id = ?"
+_BEAT = """
+UPDATE portico_owners SET beat = ?, renews = max(renews, ?)
+WHERE id = ? AND boot = ? AND namespace = ? AND pid = ? AND started = ?"""
+"""A number whose insertion was rolled back may be another process's by now."""
 _JOIN = """
 INSERT INTO portico_owners (name, boot, namespace, pid, started, beat, renews, lease_seconds)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"""
 _LEAVE = """
 DELETE FROM portico_owners WHERE id = ? AND NOT EXISTS (
     SELECT 1 FROM portico_jobs WHERE status = 'running' AND owner_id = portico_owners.id)"""
+_ASKED_TO_STOP = """
+SELECT id, attempt, nonce FROM portico_jobs
+WHERE status = 'running' AND owner_id = ? AND cancel_requested"""
 _OWNERS = """
 SELECT id, boot, namespace, pid, started, beat, renews, lease_seconds FROM portico_owners"""
 
@@ -89,13 +54,8 @@ _ORPHANED = f"""
 SELECT {COLUMNS} FROM portico_jobs
 WHERE status = 'running' AND owner_id NOT IN (SELECT id FROM portico_owners) LIMIT ?"""
 _EVER = 2**62
-
-
-class Granted(NamedTuple):
-    """New leases, and when the next row is due that is not."""
-
-    leases: list[Lease]
-    next_due: int | None
+_UNHEARD = """
+SELECT id, attempt FROM portico_jobs WHERE status = 'running' AND owner_id = ? AND nonce = ?"""
 
 
 class RunOut(NamedTuple):
@@ -112,14 +72,59 @@ class Owner:
         self.lease_seconds = lease_seconds
         self.sightings = Sightings()
         self._id: int | None = None
+        self._process: Process | None = None
         self._beat = 0
+        self._granting: list[tuple[int, bytes]] = []
+        self._doubtful: list[tuple[int, bytes]] = []
+
+    def granted(self, owner_id: int, nonce: bytes) -> None:
+        """Leases with this nonce are about to be committed."""
+        self._granting.append((owner_id, nonce))
+
+    def committed(self) -> None:
+        """What was granted will be heard of by whoever asked."""
+        self._granting.clear()
+
+    def interrupted(self) -> None:
+        """The store could not be reached: nobody's silence counts, and no grant was heard of."""
+        self.sightings.clear()
+        self._doubtful += self._granting
+        self._granting.clear()
+
+    def give_back(self, connection: sqlite3.Connection, wall: int) -> None:
+        """Release what was granted by a commit that failed and yet took place.
+
+        Nobody knows of these leases, so nobody would run the jobs before the leases ran out, and
+        that would be charged to jobs that never started.
+        """
+        if not self._doubtful:
+            return
+        unheard = [
+            Settlement(job_id, token_of(attempt, nonce), Transition.RELEASE)
+            for owner_id, nonce in self._doubtful
+            for job_id, attempt in connection.execute(_UNHEARD, (owner_id, nonce))
+        ]
+        settle(connection, unheard, wall)
+        self._granting += self._doubtful  # in doubt again, should this commit fail too
+        self._doubtful = []
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether there may be something for `give_back`."""
+        return bool(self._doubtful)
+
+    @property
+    def id(self) -> int | None:
+        """By which its leases are marked; `None` as long as it has held none."""
+        return self._id
 
     def beat(self, connection: sqlite3.Connection, *, renews: bool) -> tuple[int, int]:
         """Advance the counter, and say who this is and where the counter stands."""
         self._beat += 1
-        values = (self._beat, int(renews), self._id)
+        process = self._process = self._process or this_process()
+        values = (self._beat, int(renews), self._id, *process)
         if self._id is None or connection.execute(_BEAT, values).rowcount == 0:
-            own = (process_name(), *this_process(), self._beat, int(renews), self.lease_seconds)
+            own = (process_name(), *process, self._beat, int(renews), self.lease_seconds)
             self._id = int(connection.execute(_JOIN, own).fetchone()[0])
         return self._id, self._beat
 
@@ -143,52 +148,6 @@ class Owner:
         return found
 
 
-def anything_due(connection: sqlite3.Connection, queues: Sequence[str], now: int) -> Granted | None:
-    """When there is nothing to lease: no leases, and when there will be some."""
-    nearest = None
-    for queue in queues:
-        values = {"queue": queue, "now": now}
-        first, _ = connection.execute(_NEXT, values).fetchone()
-        if first is not None and first <= now:
-            return None
-        if connection.execute(_ANY_PENDING, values).fetchone() is not None:
-            return None
-        nearest = _earlier(nearest, first)
-    return Granted([], nearest)
-
-
-def grant(
-    connection: sqlite3.Connection, owner: Owner, queues: Sequence[str], limit: int, now: int
-) -> Granted:
-    """Lease what is due, queue by queue."""
-    leases: list[Lease] = []
-    nearest = None
-    owner_id, beat = owner.beat(connection, renews=False) if limit > 0 else (0, 0)
-    values = {"now": now, "nonce": secrets.token_bytes(12), "owner": owner_id, "beat": beat}
-    for queue in queues:
-        values["queue"] = queue
-        values["limit"] = limit - len(leases)
-        first, later = connection.execute(_NEXT, values).fetchone()
-        nearest = _earlier(nearest, later)
-        if len(leases) < limit:
-            due = first is not None and first <= now
-            leases += _granted(connection, _GRANT_DUE if due else _GRANT_PENDING, values)
-    return Granted(leases, nearest)
-
-
-def _granted(
-    connection: sqlite3.Connection, statement: str, values: dict[str, object]
-) -> list[Lease]:
-    rows = connection.execute(statement, values).fetchall()
-    rows.sort(key=itemgetter(1, 0))
-    rows.sort(key=itemgetter(7), reverse=True)
-    nonce = values["nonce"]
-    assert isinstance(nonce, bytes)
-    return [
-        Lease._make((row[2], token_of(row[3], nonce), *row[3:16], bool(row[16]))) for row in rows
-    ]
-
-
 def renew(connection: sqlite3.Connection, owner: Owner, leases: Sequence[Lease]) -> list[Renewal]:
     """Extend held leases, and give a sign of life."""
     owner_id, beat = owner.beat(connection, renews=True)
@@ -200,17 +159,16 @@ def renew(connection: sqlite3.Connection, owner: Owner, leases: Sequence[Lease])
         filling = (None,) * (3 * (size - len(part)))
         changed = connection.execute(_renew_many(size), (owner_id, beat, *values, *filling))
         renewed += changed.rowcount
-    stopping = {
-        row[0]
-        for row in connection.execute(
-            "SELECT id FROM portico_jobs WHERE status = 'running' AND owner_id = ?"
-            " AND cancel_requested",
-            (owner_id,),
-        )
-    }
+    stopping = {row[0] for row in connection.execute(_ASKED_TO_STOP, (owner_id,))}
     if renewed == len(leases):
         return [Renewal(Answer.OK, lease.id in stopping) for lease in leases]
     return [_renewal(connection, lease, stopping) for lease in leases]
+
+
+def cancel_requests(connection: sqlite3.Connection, owner: Owner) -> list[LeaseKey]:
+    """The leases of an owner that someone asked to end."""
+    rows = connection.execute(_ASKED_TO_STOP, (owner.id,))
+    return [(job_id, token_of(attempt, nonce)) for job_id, attempt, nonce in rows]
 
 
 def _renew_many(size: int) -> str:
@@ -251,9 +209,3 @@ def recover(
         if overdue.beat == _EVER:
             connection.execute(_LEAVE, (overdue.owner_id,))
     return recovered
-
-
-def _earlier(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)

@@ -17,6 +17,7 @@ from portico.adapters.job_queue._rows import (
     inserted,
     new_row,
 )
+from portico.adapters.job_queue._sqlite import attempts
 from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -40,6 +41,12 @@ _COUNTS = tuple(
 """Every status but one, from an index of its own each; COMPLETED is the rest of the total."""
 
 
+_WAITING = tuple(
+    f"SELECT count(*) FROM (SELECT 1 FROM portico_jobs WHERE {part} AND queue_name = ? LIMIT ?)"
+    for part in ("status = 'pending'", LATER)
+)
+
+
 def insert(
     connection: sqlite3.Connection, drafts: Sequence[Draft], now: int
 ) -> list[Inserted | None]:
@@ -61,6 +68,15 @@ def insert(
     kept = Counter(row[1] for row, what in zip(rows, stored, strict=True) if what is not None)
     connection.executemany(_ADD, kept.items())
     return stored
+
+
+def waiting(connection: sqlite3.Connection, queue_name: str, enough: int) -> int:
+    """How many jobs of a queue are PENDING, SCHEDULED or RETRYING, counted up to `enough`."""
+    found = 0
+    for query in _WAITING:
+        row = connection.execute(query, (queue_name, enough - found)).fetchone()
+        found += int(row[0])
+    return found
 
 
 def find(connection: sqlite3.Connection, job_id: bytes) -> StoredJob | None:
@@ -147,6 +163,8 @@ def purge(connection: sqlite3.Connection, found: Sequence[tuple[bytes, str]]) ->
             " AND status IN ('completed', 'failed', 'dead_letter')",
             (job_id,),
         )
+        if deleted.rowcount:
+            attempts.forget(connection, job_id)
         gone[queue_name] += deleted.rowcount
     connection.executemany(_ADD, [(name, -number) for name, number in gone.items()])
     return gone.total()

@@ -77,7 +77,31 @@ CREATE TABLE portico_owners (
     lease_seconds REAL NOT NULL
 );
 """
-MIGRATIONS = [_FIRST]
+_ATTEMPTS = """
+CREATE TABLE portico_attempts (
+    seq INTEGER PRIMARY KEY,
+    job_id BLOB NOT NULL,
+    attempt INTEGER NOT NULL,
+    ended_as TEXT NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER NOT NULL,
+    owner TEXT,
+    error_type TEXT,
+    error_message TEXT,
+    traceback TEXT,
+    pid INTEGER,
+    exit_code INTEGER,
+    signal TEXT,
+    oom_suspected INTEGER NOT NULL DEFAULT 0,
+    run_seconds REAL,
+    worker_cpu_seconds REAL,
+    worker_peak_rss INTEGER,
+    output TEXT
+);
+CREATE INDEX portico_attempts_job ON portico_attempts (job_id);
+"""
+"""How attempts ended that were not successful: of those the job's own row says it all."""
+MIGRATIONS = [_FIRST, _ATTEMPTS]
 """One script per version; a file at version n needs those from the n-th on."""
 
 _READ = {

@@ -6,14 +6,17 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 
+from portico.adapters.job_queue._attempts import stored_attempt, worth_noting
 from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, token_of
 from portico.adapters.job_queue._settling import EXPIRE, EXPIRED, micros_of, told
+from portico.adapters.job_queue._sqlite import attempts
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
     CANCELLED,
     MAX_CRASHES,
     MAX_EXPIRIES,
     Answer,
+    Failure,
     Receipt,
     Settlement,
     Transition,
@@ -50,7 +53,8 @@ UPDATE portico_jobs SET
     error_message = coalesce({said}, error_message),
     traceback = CASE WHEN {said} IS NULL THEN traceback ELSE :traceback END,
     {sets}
-WHERE {_HELD} RETURNING status"""
+WHERE {_HELD} RETURNING status, attempt, started_at,
+    (SELECT name FROM portico_owners o WHERE o.id = owner_id)"""
 
 
 _SPENT = "retry_count >= max_retries"
@@ -181,8 +185,25 @@ def _settle_one(connection: sqlite3.Connection, settlement: Settlement, now: int
         },
     ).fetchone()
     if row is not None:
+        if worth_noting(settlement):
+            ended_as, failure = settlement.transition.value, settlement.failure
+            _note(connection, settlement.id, row, ended_as, failure, now)
         return Receipt(Answer.OK, STATUS[row[0]])
     return _standing(connection, settlement)
+
+
+def _note(  # noqa: PLR0917 - what the row says, and what the settlement says
+    connection: sqlite3.Connection,
+    job_id: bytes,
+    row: tuple[str, int, int | None, str | None],
+    ended_as: str,
+    failure: Failure | None,
+    now: int,
+) -> None:
+    """Add the attempt that has ended to the job's history."""
+    _, attempt, started_at, owner = row
+    ended = stored_attempt(attempt, started_at, owner, ended_as, failure, now)
+    attempts.note(connection, job_id, ended)
 
 
 def _standing(connection: sqlite3.Connection, settlement: Settlement) -> Receipt:
@@ -207,7 +228,10 @@ def expire(
     """End one attempt whose lease ran out, if it is still running."""
     held = {"id": job_id, "attempt": attempt, "nonce": nonce, "now": now}
     row = connection.execute(_EXPIRE, {**told(EXPIRE, EXPIRED)._asdict(), **held}).fetchone()
-    return None if row is None else STATUS[row[0]]
+    if row is None:
+        return None
+    _note(connection, job_id, row, EXPIRE, EXPIRED, now)
+    return STATUS[row[0]]
 
 
 def cancel(connection: sqlite3.Connection, job_id: bytes, now: int) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
+from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._rows import PENDING, RETRYING, SCHEDULED, STATUS, StoredJob
-from portico.adapters.job_queue._sqlite import leasing, reading, settling
-from portico.adapters.job_queue._sqlite.connection import Place
+from portico.adapters.job_queue._sqlite import attempts, granting, leasing, reading, settling
+from portico.adapters.job_queue._sqlite.connection import Place, SameFile
 from portico.adapters.job_queue._sqlite.inserts import Inserts, Work
 from portico.adapters.job_queue._sqlite.thread import Reader, Writer
 from portico.adapters.job_queue._sqlite.wake_file import Toucher, Watcher
 from portico.adapters.job_queue._store import Store
-from portico.exceptions import QueueConnectionError
+from portico.exceptions import DatabaseError, QueueConnectionError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
@@ -23,6 +24,7 @@ from portico.ports.leasing import (
     Inserted,
     JobFilter,
     Lease,
+    LeaseKey,
     Receipt,
     Recovered,
     Renewal,
@@ -46,6 +48,9 @@ class SqliteStore(Store):
         clock: Callable[[], int],
         monotonic: Callable[[], float],
         ring: Callable[[], None],
+        *,
+        ring_cancels: Callable[[], None],
+        max_pending: int | None = None,
     ) -> None:
         self._place = place
         self._clock = clock
@@ -53,16 +58,19 @@ class SqliteStore(Store):
         self._owner = leasing.Owner(lease_seconds)
         self._toucher = Toucher(place.path)
         self._watcher = Watcher(place.path, ring)
-        self._touch = False
-        self._inserts = Inserts(clock, self._submit_insert)
+        self._ring_cancels = ring_cancels
+        self._cancel_watcher = Watcher(place.path, ring_cancels, alerts_only=True)
+        self._touch = self._alert = False
+        self._inserts = Inserts(clock, self._submit_insert, max_pending)
         self._writer: Writer | None = None
         self._reader: Reader | None = None
 
     async def connect(self) -> None:
         if self._writer is not None:
             return
+        file = SameFile(self._place.path)
         self._writer = Writer(
-            self._place, "portico-sqlite-writer", self._committed, self._owner.sightings.clear
+            self._place, "portico-sqlite-writer", file, self._committed, self._owner.interrupted
         )
         try:
             await self._write(lambda _: self._watcher.open())
@@ -70,7 +78,7 @@ class SqliteStore(Store):
             await self._writer.stop()
             self._writer = None
             raise
-        self._reader = Reader(self._place, "portico-sqlite-reader")
+        self._reader = Reader(self._place, "portico-sqlite-reader", file)
 
     async def close(self) -> None:
         writer, reader = self._writer, self._reader
@@ -78,11 +86,13 @@ class SqliteStore(Store):
             return
         self._writer = self._reader = None
         try:
-            await writer.submit(self._owner.leave)
+            with suppress(QueueConnectionError, DatabaseError):  # a dead process is no owner anyway
+                await writer.submit(self._owner.leave)
         finally:
             await reader.stop()
             await writer.stop()
             self._watcher.close()
+            self._cancel_watcher.close()
             self._toucher.close()
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
@@ -93,15 +103,18 @@ class SqliteStore(Store):
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
     ) -> asyncio.Future[Exchange]:
         def look(connection: sqlite3.Connection) -> Exchange | None:
+            if self._owner.in_doubt:
+                return None  # what is to be given back is not due yet
             now = self._clock()
-            nothing = leasing.anything_due(connection, queues, now)
+            nothing = granting.anything_due(connection, queues, now)
             return None if nothing is None else _exchange([], nothing, now)
 
         def work(connection: sqlite3.Connection) -> Exchange:
             now = self._clock()
             receipts = settling.settle(connection, settlements, now)
             self._touch = self._touch or any(r.status in _WAITING for r in receipts)
-            granted = leasing.grant(connection, self._owner, queues, limit, now)
+            granted = granting.grant(connection, self._owner, queues, limit, now)
+            self._alert = self._alert or granted.to_stop
             return _exchange(receipts, granted, now)
 
         return self._open_writer().submit(work, None if settlements else look)
@@ -123,7 +136,25 @@ class SqliteStore(Store):
         return await self._write(work)
 
     async def request_cancel(self, job_id: bytes) -> bool:
-        return await self._write(lambda found: settling.request_cancel(found, job_id))
+        def work(connection: sqlite3.Connection) -> bool:
+            asked = settling.request_cancel(connection, job_id)
+            self._alert = self._alert or asked
+            return asked
+
+        return await self._write(work)
+
+    async def cancel_requests(self) -> list[LeaseKey]:
+        return await self._read(lambda found: leasing.cancel_requests(found, self._owner))
+
+    async def watch_cancels(self) -> bool:
+        if not self._cancel_watcher.watching():
+            await self._read(lambda _: self._cancel_watcher.open())  # takes no lock
+            if self._cancel_watcher.watching():
+                self._ring_cancels()  # for what was asked before
+        return self._cancel_watcher.watching()
+
+    def hearing_cancels(self) -> AbstractContextManager[None]:
+        return self._cancel_watcher.listening()
 
     async def cancel(self, job_id: bytes) -> bool:
         return await self._write(lambda found: settling.cancel(found, job_id, self._clock()))
@@ -139,6 +170,13 @@ class SqliteStore(Store):
 
     async def find(self, job_id: bytes) -> StoredJob | None:
         return await self._read(lambda found: reading.find(found, job_id))
+
+    async def told(self, job_id: bytes) -> tuple[StoredJob, list[StoredAttempt]] | None:
+        def work(connection: sqlite3.Connection) -> tuple[StoredJob, list[StoredAttempt]] | None:
+            row = reading.find(connection, job_id)
+            return None if row is None else (row, attempts.history(connection, job_id))
+
+        return await self._read(work)
 
     async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
         now = self._clock()
@@ -181,12 +219,16 @@ class SqliteStore(Store):
         )
 
     def _committed(self) -> None:
+        self._owner.committed()
         if self._touch:
             self._touch = False
             self._toucher.touch()
+        if self._alert:
+            self._alert = False
+            self._toucher.alert()
 
 
-def _exchange(receipts: list[Receipt], granted: leasing.Granted, now: int) -> Exchange:
+def _exchange(receipts: list[Receipt], granted: granting.Granted, now: int) -> Exchange:
     due = granted.next_due
     return Exchange(
         receipts, granted.leases, None if due is None else max(0, due - now) / 1_000_000

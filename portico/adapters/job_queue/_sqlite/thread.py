@@ -7,7 +7,6 @@ request with an outcome of its own. Another one reads, so that readers do not qu
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -17,10 +16,12 @@ from typing import Any, Generic, TypeVar
 
 from portico.adapters.job_queue._sqlite.connection import (
     Place,
+    SameFile,
     begin,
     connect,
     open_writer,
     primary_code,
+    reopen_writer,
     translated,
 )
 from portico.exceptions import QueueConnectionError
@@ -66,8 +67,9 @@ class Request(Generic[T]):
 class SqliteThread:
     """Runs requests one after the other on a connection of its own."""
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, place: Place, name: str, file: SameFile) -> None:
         self._place = place
+        self._file = file
         self._connection: sqlite3.Connection | None = None
         self._inbox: SimpleQueue[Request[Any] | None] = SimpleQueue()
         self._ended: Request[None] | None = None
@@ -146,6 +148,7 @@ class Reader(SqliteThread):
         connection.execute("COMMIT")
 
     def _opened(self) -> sqlite3.Connection:
+        self._file.check()
         if self._connection is None:
             self._connection = connect(self._place)
         return self._connection
@@ -157,6 +160,7 @@ class Writer(SqliteThread):
     Args:
         place: the database.
         name: the thread's name.
+        file: what the place's name led to first.
         committed: called in the thread after each commit.
         failed: called in the thread when the store could not be reached.
     """
@@ -165,13 +169,13 @@ class Writer(SqliteThread):
         self,
         place: Place,
         name: str,
+        file: SameFile,
         committed: Callable[[], None],
         failed: Callable[[], None],
     ) -> None:
         self._committed = committed
         self._failed = failed
-        self._file: tuple[int, int] | None = None
-        super().__init__(place, name)
+        super().__init__(place, name, file)
 
     def _take(self) -> list[Request[Any]]:
         batch = super()._take()
@@ -206,26 +210,25 @@ class Writer(SqliteThread):
             if not connection.in_transaction:
                 raise  # all of the batch is undone
             connection.execute("ROLLBACK TO request")
-            self._fail([request], error)
+            super()._fail([request], error)  # the others' answers will be heard, once committed
         connection.execute("RELEASE request")
 
     def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if not self._file.known:
             self._connection = open_writer(self._place)
-            self._file = self._identity()
-        elif self._identity() != self._file:
-            raise QueueConnectionError(
-                f"the queue {self._place.path} was removed or replaced while it was in use; put "
-                "it back, or restart everything that uses it"
-            )
+            self._file.remember()
+            return self._connection
+        self._file.check()
+        if self._connection is None:
+            self._connection = reopen_writer(self._place)
         return self._connection
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._place.path)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+    def _undo(self, error: Exception) -> None:
+        super()._undo(error)
+        full = isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
+        if full and self._connection is not None:
+            with suppress(sqlite3.Error):  # makes room where the log of changes has grown
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _fail(self, batch: list[Request[Any]], error: Exception) -> None:
         super()._fail(batch, error)

@@ -1,5 +1,9 @@
 """A file beside the database that is touched when there is work, so that idle processes wake.
 
+It is written to for work, and only its times are set when a running job is to be stopped. The
+kernel tells the two apart, so whoever is busy can listen for the second without being woken by
+every job that someone enqueues.
+
 Whoever waits also looks once a second, so a lost watch, a replaced file or a file system without
 notifications costs time and never a job.
 """
@@ -9,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +38,8 @@ def open_for(database: Path) -> int | None:
     except OSError:
         return None
     with suppress(OSError):  # not ours: it was created with the mode that its owner wanted
-        os.fchmod(descriptor, mode)
+        if os.fstat(descriptor).st_mode & 0o666 != mode:  # a change would be an alert
+            os.fchmod(descriptor, mode)
     return descriptor
 
 
@@ -46,12 +52,19 @@ class Toucher:
 
     def touch(self) -> None:
         """Wake everybody who watches; a file that was removed is made anew."""
+        self._on_file(lambda descriptor: os.pwrite(descriptor, b"\0", 0))
+
+    def alert(self) -> None:
+        """Wake everybody who watches, those too who watch for alerts only."""
+        self._on_file(os.utime)
+
+    def _on_file(self, act: Callable[[int], object]) -> None:
         try:
             if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:
                 self.close()
                 self._descriptor = open_for(self._database)
             if self._descriptor is not None:
-                os.pwrite(self._descriptor, b"\0", 0)
+                act(self._descriptor)
         except OSError:
             self.close()
 
@@ -65,7 +78,8 @@ class Toucher:
 class _Notifier(Protocol):
     def fileno(self) -> int: ...
 
-    def drain(self) -> None: ...
+    def drain(self) -> bool:
+        """Take what was noticed; whether the watched file is gone for good."""
 
     def close(self) -> None: ...
 
@@ -77,12 +91,19 @@ class Watcher:
     once, and touches beyond the first cost nothing.
     """
 
-    def __init__(self, database: Path, callback: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Path, callback: Callable[[], None], *, alerts_only: bool = False
+    ) -> None:
         self._database = database
         self._callback = callback
+        self._alerts_only = alerts_only
         self._notifier: _Notifier | None = None
         self._watched: tuple[int, int] | None = None
         self._listeners = 0
+
+    def watching(self) -> bool:
+        """Whether a touch will be noticed; otherwise one has to look from time to time."""
+        return self._notifier is not None
 
     def open(self) -> None:
         """Start to watch, if this system can; may block for some milliseconds."""
@@ -93,7 +114,7 @@ class Watcher:
             return
         with suppress(OSError):
             self._watched = _identity(os.fstat(descriptor))
-            self._notifier = _notifier(path_for(self._database))
+            self._notifier = _notifier(path_for(self._database), self._alerts_only)
         os.close(descriptor)
 
     @contextmanager
@@ -122,8 +143,8 @@ class Watcher:
 
     def _touched(self) -> None:
         assert self._notifier is not None
-        self._notifier.drain()
-        if not self._intact():
+        gone = self._notifier.drain()
+        if gone or not self._intact():
             self._follow()
         self._callback()
 
@@ -145,34 +166,49 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 if sys.platform == "linux":
+    _EVENT = struct.Struct("iIII")
+    """What `inotify(7)` calls inotify_event; a name of the given length follows."""
+    _IN_IGNORED = 0x8000
 
     class _Inotify:
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, alerts_only: bool) -> None:
             from asyncinotify import Inotify, Mask
 
             self._inotify = Inotify()
-            self._inotify.add_watch(path, Mask.MODIFY | Mask.ATTRIB | Mask.MOVE_SELF)
+            mask = Mask.ATTRIB | Mask.MOVE_SELF  # an attribute changes when it is removed, too
+            self._inotify.add_watch(path, mask if alerts_only else mask | Mask.MODIFY)
 
         def fileno(self) -> int:
             return self._inotify.fd
 
-        def drain(self) -> None:
-            with suppress(BlockingIOError):
-                os.read(self._inotify.fd, 4096)
+        def drain(self) -> bool:
+            # The number of a removed file's inode may be its successor's, so that is no proof.
+            try:
+                events = os.read(self._inotify.fd, 4096)
+            except BlockingIOError:
+                return False
+            gone, start = False, 0
+            while start < len(events):
+                _, mask, _, name = _EVENT.unpack_from(events, start)
+                gone = gone or bool(mask & _IN_IGNORED)
+                start += _EVENT.size + name
+            return gone
 
         def close(self) -> None:
             self._inotify.close()
 
-    def _notifier(path: Path) -> _Notifier | None:
-        return _Inotify(path)
+    def _notifier(path: Path, alerts_only: bool) -> _Notifier | None:
+        return _Inotify(path, alerts_only)
 
 else:
 
     class _Kqueue:
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, alerts_only: bool) -> None:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._queue = select.kqueue()
-            happenings = select.KQ_NOTE_WRITE | select.KQ_NOTE_DELETE | select.KQ_NOTE_RENAME
+            happenings = select.KQ_NOTE_ATTRIB | select.KQ_NOTE_DELETE | select.KQ_NOTE_RENAME
+            if not alerts_only:
+                happenings |= select.KQ_NOTE_WRITE
             how = select.KQ_EV_ADD | select.KQ_EV_CLEAR
             event = select.kevent(self._file, select.KQ_FILTER_VNODE, how, happenings)
             self._queue.control([event], 0, 0)
@@ -180,12 +216,13 @@ else:
         def fileno(self) -> int:
             return self._queue.fileno()
 
-        def drain(self) -> None:
-            self._queue.control(None, 16, 0)
+        def drain(self) -> bool:
+            events = self._queue.control(None, 16, 0)
+            return any(event.fflags & select.KQ_NOTE_DELETE for event in events)
 
         def close(self) -> None:
             self._queue.close()
             os.close(self._file)
 
-    def _notifier(path: Path) -> _Notifier | None:
-        return _Kqueue(path) if hasattr(select, "kqueue") else None
+    def _notifier(path: Path, alerts_only: bool) -> _Notifier | None:
+        return _Kqueue(path, alerts_only) if hasattr(select, "kqueue") else None

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from portico.ports.job_executor import Completed, Failed, Outcome
-from portico.ports.leasing import CANCELLED, Lease
-from portico.supervisor.assignment import Fate
+from portico.ports.leasing import CANCELLED, Lease, LeaseKey
+from portico.supervisor.scheduling.assignment import Fate
 
 
 class Reports:
@@ -21,7 +21,9 @@ class Reports:
         if outcome is None or fate is Fate.FORFEITED:
             return
         if fate is Fate.CANCELLED and not isinstance(outcome.verdict, Completed):
-            outcome = Outcome(outcome.lease, Failed(CANCELLED, retryable=False))
+            said = getattr(outcome.verdict, "failure", CANCELLED)
+            failure = CANCELLED._replace(traceback=said.traceback, evidence=said.evidence)
+            outcome = Outcome(outcome.lease, Failed(failure, retryable=False))
         self.waiting.append(outcome)
 
     def take(self) -> list[Outcome]:
@@ -33,6 +35,6 @@ class Reports:
         """Whose outcomes wait."""
         return [outcome.lease for outcome in self.waiting]
 
-    def forget(self, tokens: Collection[tuple[bytes, bytes]]) -> None:
-        """Drop the outcomes of these (id, token) pairs."""
-        self.waiting = [o for o in self.waiting if (o.lease.id, o.lease.token) not in tokens]
+    def forget(self, keys: Collection[LeaseKey]) -> None:
+        """Drop the outcomes of these leases."""
+        self.waiting = [o for o in self.waiting if o.lease.key not in keys]

@@ -5,6 +5,8 @@
 | anything | had not started it | it is given to another worker |
 | a job that had failed already | died in its `on_failure` | that failure stands, `on_failure` is not run again |
 | a job past its deadline | was killed for that | it failed, with a JobTimeoutError |
+| one job | outgrew the memory ceiling, and was killed for that | it failed, with a MemoryCeilingError |
+| several jobs | outgrew it together | each is a suspect, and runs again alone |
 | a job that was to stop | was killed for that | its fate is as decided |
 | a job | was killed for a reason that is not the job's | interrupted, uncharged |
 | one job | died by itself | that job crashed it |
@@ -25,8 +27,10 @@ from portico.ports.job_executor import (
     Released,
     Suspected,
 )
-from portico.ports.leasing import Failure
-from portico.supervisor.assignment import Assignment, Fate
+from portico.ports.leasing import CANCELLED, Evidence, Failure
+from portico.supervisor.exit import Exit
+from portico.supervisor.scheduling.assignment import Assignment, Fate
+from portico.supervisor.scheduling.last_words import taken_apart
 
 
 class Ruling(Enum):
@@ -41,12 +45,11 @@ class Ruling(Enum):
 class Death(NamedTuple):
     """How a worker ended, as far as it matters to what it held."""
 
-    status: str
-    """In words that follow "the worker"."""
+    exit: Exit
+    at: float
+    """When it was noticed (`time.monotonic()`)."""
     killed_for: str | None
     """Why we killed it, when we did."""
-    overdue: str
-    """The message of a job that was killed at its deadline."""
     output_since: Callable[[float], str]
     """What it printed after an instant: its fault handler's stack among it."""
 
@@ -78,25 +81,48 @@ def conclude(
         elif held.outcome is not None or held.failure is not None:
             conclusions.append(Conclusion(held, Ruling.HOOK_LOST, held.outcome))
         else:
-            evidence = death.output_since(started[serial])
-            conclusions.append(_of_running(held, death, evidence, alone=alone))
+            conclusions.append(_of_running(held, death, started[serial], alone=alone))
     return conclusions
 
 
-def _of_running(held: Assignment, death: Death, evidence: str, *, alone: bool) -> Conclusion:
-    lease, lost = held.lease, "WorkerLostError"
+def _of_running(held: Assignment, death: Death, since: float, *, alone: bool) -> Conclusion:
+    lease, seen = held.lease, _seen(death, since)
     if held.fate is Fate.OVERDUE:
-        failure = Failure("JobTimeoutError", death.overdue, evidence)
+        failure = seen._replace(type="JobTimeoutError", message=held.reason)
         outcome = Outcome(lease, Failed(failure, retryable=True))
         return Conclusion(held, Ruling.MOURN, outcome, failure)
+    if held.fate is Fate.OVERSIZED:
+        failure = seen._replace(type="MemoryCeilingError", message=held.reason)
+        if not alone:
+            return Conclusion(held, Ruling.REPORT, Outcome(lease, Suspected(failure)))
+        outcome = Outcome(lease, Failed(failure, retryable=True))
+        return Conclusion(held, Ruling.MOURN, outcome, failure)
+    if held.fate is Fate.CANCELLED:
+        failure = seen._replace(type=CANCELLED.type, message=CANCELLED.message)
+        return Conclusion(held, Ruling.REPORT, Outcome(lease, Failed(failure, retryable=False)))
     if held.fate is not None:
         return Conclusion(held, Ruling.REPORT, Outcome(lease, Released()))
     if death.killed_for is not None:
-        failure = Failure(lost, f"its worker was killed: {death.killed_for}", evidence)
+        failure = seen._replace(message=f"its worker was killed: {death.killed_for}")
         return Conclusion(held, Ruling.REPORT, Outcome(lease, Interrupted(failure)))
     if alone:
-        failure = Failure(lost, f"the worker {death.status} while it ran this job", evidence)
+        failure = seen._replace(message=f"the worker {death.exit} while it ran this job")
         return Conclusion(held, Ruling.MOURN, Outcome(lease, Crashed(failure)), failure)
-    message = f"the worker {death.status} while it ran this job and others"
-    failure = Failure(lost, message, evidence)
+    failure = seen._replace(message=f"the worker {death.exit} while it ran this job and others")
     return Conclusion(held, Ruling.REPORT, Outcome(lease, Suspected(failure)))
+
+
+def _seen(death: Death, since: float) -> Failure:
+    """The failure of what was running, but for its words."""
+    said, status = taken_apart(death.output_since(since)), death.exit
+    seen = Evidence(
+        pid=status.pid,
+        exit_code=status.code,
+        signal=status.signal_name,
+        oom_suspected=status.oom_suspected,
+        run_seconds=max(0.0, death.at - since),
+        worker_cpu_seconds=status.cpu_seconds,
+        worker_peak_rss=status.peak_rss,
+        output=said.output,
+    )
+    return Failure("WorkerLostError", "", said.stack, seen)

@@ -1,0 +1,137 @@
+"""How attempts ended, as a store keeps it.
+
+What goes in comes from workers, which run code that nobody has vetted, so every text is bounded
+and every number is one that a store can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from portico.adapters.job_queue._rows import (
+    COMPLETED,
+    StoredJob,
+    instant,
+    message_text,
+    output_text,
+    traceback_text,
+    type_text,
+)
+from portico.ports.leasing import (
+    NOTHING_SEEN,
+    AttemptRecord,
+    Evidence,
+    Failure,
+    Settlement,
+    Transition,
+)
+
+_LARGEST = 2**53
+_LONGEST = 1e9
+_UNTOLD = Failure("", "")
+
+
+def worth_noting(settlement: Settlement) -> bool:
+    """Whether a history tells of this end: not of success, which the job's row tells, and not of
+    being put off without a reason, which many jobs are again and again."""
+    transition = settlement.transition
+    put_off = transition is Transition.SNOOZE and settlement.failure is None
+    return transition is not Transition.COMPLETE and not put_off
+
+
+class StoredAttempt(NamedTuple):
+    """One attempt. The order of the fields is that of the columns in a store that has columns."""
+
+    attempt: int
+    ended_as: str
+    started_at: int | None
+    ended_at: int
+    owner: str | None
+    error_type: str | None
+    error_message: str | None
+    traceback: str | None
+    pid: int | None
+    exit_code: int | None
+    signal: str | None
+    oom_suspected: int
+    run_seconds: float | None
+    worker_cpu_seconds: float | None
+    worker_peak_rss: int | None
+    output: str | None
+
+
+def stored_attempt(  # noqa: PLR0917 - what the row says, and what the settlement says
+    attempt: int,
+    started_at: int | None,
+    owner: str | None,
+    ended_as: str,
+    failure: Failure | None,
+    now: int,
+) -> StoredAttempt:
+    """The attempt that ends now, in the words of its row and of its settlement."""
+    kind, message, traceback, evidence = failure or _UNTOLD
+    seen = evidence or NOTHING_SEEN
+    return StoredAttempt(
+        attempt,
+        ended_as,
+        started_at,
+        now,
+        owner,
+        type_text(kind) or None,
+        message_text(message) or None,
+        traceback_text(traceback) or None,
+        _whole(seen.pid),
+        _whole(seen.exit_code),
+        type_text(seen.signal) if seen.signal else None,
+        int(seen.oom_suspected),
+        _seconds(seen.run_seconds),
+        _seconds(seen.worker_cpu_seconds),
+        _whole(seen.worker_peak_rss),
+        output_text(seen.output) or None,
+    )
+
+
+def attempt_records(row: StoredJob, attempts: Iterable[StoredAttempt]) -> tuple[AttemptRecord, ...]:
+    """The history of a job; of a successful attempt its row alone says all there is."""
+    records = [_record(attempt) for attempt in attempts]
+    if row.status == COMPLETED:
+        success = stored_attempt(
+            row.attempt, row.started_at, row.owner, Transition.COMPLETE.value, None,
+            row.ended_at or 0,
+        )  # fmt: skip
+        records.append(_record(success))
+    return tuple(records)
+
+
+def _record(stored: StoredAttempt) -> AttemptRecord:
+    ended_at = instant(stored.ended_at)
+    assert ended_at is not None
+    return AttemptRecord(
+        attempt=stored.attempt,
+        ended_as=stored.ended_as,
+        started_at=instant(stored.started_at),
+        ended_at=ended_at,
+        owner=stored.owner,
+        error_type=stored.error_type,
+        error_message=stored.error_message,
+        traceback=stored.traceback,
+        evidence=Evidence(
+            stored.pid,
+            stored.exit_code,
+            stored.signal,
+            bool(stored.oom_suspected),
+            stored.run_seconds,
+            stored.worker_cpu_seconds,
+            stored.worker_peak_rss,
+            stored.output or "",
+        ),
+    )
+
+
+def _whole(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value <= _LARGEST else None
+
+
+def _seconds(value: float | None) -> float | None:
+    return value if value is not None and 0 <= value <= _LONGEST else None

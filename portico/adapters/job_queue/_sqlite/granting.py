@@ -1,0 +1,174 @@
+"""Granting leases, in SQL: what is due, by priority and then by age, in one statement per queue."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from portico.adapters.job_queue._rows import token_of
+from portico.adapters.job_queue._sqlite.leasing import Owner
+from portico.adapters.job_queue._sqlite.schema import LATER
+from portico.adapters.job_queue._sqlite.settling import settle
+from portico.ports.document import MAX_STORED
+from portico.ports.leasing import Failure, Lease, Settlement, Transition
+from portico.utils.logging import get_logger
+
+TOO_LARGE = Failure(
+    "PayloadTooLarge", f"the stored job has more than {MAX_STORED:,} bytes, too many to be run"
+)
+
+logger = get_logger(__name__)
+
+_LATER_HERE = f"{LATER} AND queue_name = :queue"
+_LEVELS = f"""
+WITH RECURSIVE levels (level) AS (
+    SELECT (SELECT priority FROM portico_jobs WHERE {_LATER_HERE} ORDER BY priority DESC LIMIT 1)
+    UNION ALL
+    SELECT (SELECT priority FROM portico_jobs WHERE {_LATER_HERE} AND priority < level
+            ORDER BY priority DESC LIMIT 1)
+    FROM levels WHERE level IS NOT NULL
+)"""
+"""The priorities that wait for their time: each takes one step into the index."""
+
+_PENDING = """
+SELECT seq, priority, run_at FROM portico_jobs WHERE status = 'pending' AND queue_name = :queue
+ORDER BY priority DESC, run_at, seq LIMIT :limit"""
+
+_DUE = f"""
+SELECT seq, priority, run_at FROM (
+    SELECT * FROM ({_PENDING})
+    UNION ALL
+    SELECT seq, priority, run_at FROM levels CROSS JOIN portico_jobs
+    WHERE level IS NOT NULL AND seq IN (
+        SELECT seq FROM portico_jobs
+        WHERE {_LATER_HERE} AND priority = level AND run_at <= :now
+        ORDER BY run_at, seq LIMIT :limit
+    )
+) ORDER BY priority DESC, run_at, seq LIMIT :limit"""
+
+_NEXT = f"""{_LEVELS}
+SELECT min((SELECT run_at FROM portico_jobs WHERE {_LATER_HERE} AND priority = level
+            ORDER BY run_at LIMIT 1)),
+       min((SELECT run_at FROM portico_jobs WHERE {_LATER_HERE} AND priority = level
+            AND run_at > :now ORDER BY run_at LIMIT 1))
+FROM levels WHERE level IS NOT NULL"""
+"""When the first row is due that waits for its time, and the first that is not due yet."""
+
+_ANY_PENDING = f"SELECT 1 FROM ({_PENDING.replace(':limit', '1')})"
+
+_LARGE = f"length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) > {MAX_STORED}"
+_GRANT = """
+UPDATE portico_jobs SET status = 'running', attempt = attempt + 1, nonce = :nonce,
+    started_at = :now, owner_id = :owner, owner_beat = :beat
+WHERE seq IN (SELECT seq FROM ({rows}))
+RETURNING seq, run_at, id, attempt, queue_name, job_type,
+    CASE WHEN {large} THEN NULL ELSE CAST(payload AS BLOB) END, priority,
+    max_retries, retry_count, scheduled_at, started_at, created_at, created_by,
+    CASE WHEN {large} THEN NULL ELSE CAST(metadata AS BLOB) END,
+    CAST(error_message AS TEXT), suspect, cancel_requested"""
+"""Of a row over the limit the documents stay where they are: a batch of them would not fit into
+memory."""
+_GRANT_PENDING = _GRANT.format(rows=_PENDING, large=_LARGE)
+_GRANT_DUE = _LEVELS + _GRANT.format(rows=_DUE, large=_LARGE)
+_PAYLOAD = 6
+"""Its place in what is returned."""
+
+_CANCEL_REQUESTED = itemgetter(17)
+
+Row = tuple[Any, ...]
+"""What a grant returns."""
+
+
+class Granted(NamedTuple):
+    """New leases, and when the next row is due that is not."""
+
+    leases: list[Lease]
+    next_due: int | None
+    to_stop: bool = False
+    """Someone asked to stop one of these jobs, during an attempt that ended otherwise."""
+
+
+def anything_due(connection: sqlite3.Connection, queues: Sequence[str], now: int) -> Granted | None:
+    """When there is nothing to lease: no leases, and when there will be some."""
+    nearest = None
+    for queue in queues:
+        values = {"queue": queue, "now": now}
+        first, _ = connection.execute(_NEXT, values).fetchone()
+        if first is not None and first <= now:
+            return None
+        if connection.execute(_ANY_PENDING, values).fetchone() is not None:
+            return None
+        nearest = _earlier(nearest, first)
+    return Granted([], nearest)
+
+
+def grant(
+    connection: sqlite3.Connection, owner: Owner, queues: Sequence[str], limit: int, now: int
+) -> Granted:
+    """Lease what is due, queue by queue."""
+    rows: list[Row] = []
+    nearest = None
+    owner_id, beat = owner.beat(connection, renews=False) if limit > 0 else (0, 0)
+    nonce = secrets.token_bytes(12)
+    owner.give_back(connection, now)
+    owner.granted(owner_id, nonce)
+    values: dict[str, object] = {"now": now, "nonce": nonce, "owner": owner_id, "beat": beat}
+    for queue in queues:
+        values["queue"] = queue
+        first, later = connection.execute(_NEXT, values).fetchone()
+        nearest = _earlier(nearest, later)
+        due = first is not None and first <= now
+        again = True
+        while again and len(rows) < limit:
+            values["limit"] = limit - len(rows)
+            found, again = _granted(connection, _GRANT_DUE if due else _GRANT_PENDING, values)
+            rows += found
+    leases = [
+        Lease._make((row[2], token_of(row[3], nonce), *row[3:16], bool(row[16]))) for row in rows
+    ]
+    return Granted(leases, nearest, any(map(_CANCEL_REQUESTED, rows)))
+
+
+def _granted(
+    connection: sqlite3.Connection, statement: str, values: dict[str, object]
+) -> tuple[list[Row], bool]:
+    """What can be leased, in order, and whether there were rows that cannot."""
+    rows = connection.execute(statement, values).fetchall()
+    if large := [row for row in rows if row[_PAYLOAD] is None]:
+        rows = [row for row in rows if row[_PAYLOAD] is not None]
+        _bury(connection, large, values)
+    rows.sort(key=itemgetter(1, 0))
+    rows.sort(key=itemgetter(7), reverse=True)
+    return rows, bool(large)
+
+
+def _bury(connection: sqlite3.Connection, rows: Sequence[Row], values: dict[str, object]) -> None:
+    """Dead-letter what is too large to be carried to a worker."""
+    nonce, now = values["nonce"], values["now"]
+    assert isinstance(nonce, bytes)
+    assert isinstance(now, int)
+    for row in rows:
+        token = token_of(row[3], nonce)
+        settle(
+            connection, [Settlement(row[2], token, Transition.QUARANTINE, failure=TOO_LARGE)], now
+        )
+        logger.error(
+            "job_dead_lettered",
+            job_id=UUID(bytes=row[2]),
+            job_type=row[5],
+            queue=row[4],
+            attempt=row[3],
+            error_type=TOO_LARGE.type,
+            error=TOO_LARGE.message,
+            next="dead-lettered: it is too large to be sent to a worker",
+        )
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

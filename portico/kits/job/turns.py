@@ -1,0 +1,55 @@
+"""How many jobs of a type may run at a time here, and when those that have to wait come again.
+
+Pure. A job over the limit is not kept, for it would take the place of jobs that may run: it goes
+back to the store until its turn. Turns are given out at the pace at which jobs of its type end, so
+that a flood of them costs the store no more than its jobs would.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+SHORTEST, LONGEST = 1.0, 300.0
+"""Seconds that a job waits for its turn. What would come later comes round in between, for the
+pace may change."""
+
+
+class Turns:
+    """The limits of job types, what runs, and whose turn is when."""
+
+    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
+        self.limits: Mapping[str, int] = limits or {}
+        self._running: Counter[str] = Counter()
+        self._next: dict[str, float] = {}
+
+    def full(self, job_type: str) -> bool:
+        """Whether no further job of this type may begin."""
+        limit = self.limits.get(job_type)
+        return limit is not None and self._running[job_type] >= limit
+
+    def begin(self, job_type: str) -> None:
+        """One more of them runs, or is about to."""
+        if job_type in self.limits:
+            self._running[job_type] += 1
+
+    def end(self, job_type: str) -> None:
+        """One of them runs no more."""
+        if self._running[job_type] > 0:
+            self._running[job_type] -= 1
+
+    def delay(self, job_type: str, takes: float | None, now: float) -> float:
+        """Seconds until the turn of one more job that has to wait.
+
+        Args:
+            job_type: one with a limit.
+            takes: seconds that its jobs take; `None` when that is not known yet.
+            now: seconds on a monotonic clock.
+        """
+        pace = (SHORTEST if takes is None else takes) / self.limits[job_type]
+        turn = max(self._next.get(job_type, now), now) + pace
+        self._next[job_type] = turn
+        wait = turn - now
+        if wait > LONGEST:
+            wait = LONGEST / 2 + wait % (LONGEST / 2)  # spread: they must not all come at once
+        return max(SHORTEST, wait)

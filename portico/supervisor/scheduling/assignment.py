@@ -1,0 +1,68 @@
+"""One job that a worker holds, or one `on_failure` that it is to run."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from portico.ports.job_executor import Outcome
+from portico.ports.leasing import Failure, Lease
+
+
+class Fate(Enum):
+    """What was decided about an attempt before its end was reported."""
+
+    FORFEITED = "its lease was lost"
+    CANCELLED = "its cancellation was requested"
+    OVERDUE = "it ran past its deadline"
+    OVERSIZED = "its worker grew past the memory ceiling"
+
+
+class Assignment:
+    """What a worker was given under one serial."""
+
+    __slots__ = (
+        "estimate", "failure", "fate", "lease", "outcome", "reason", "since", "told_to_stop",
+    )  # fmt: skip
+
+    def __init__(self, lease: Lease, estimate: float | None, since: float) -> None:
+        self.lease = lease
+        self.estimate = estimate
+        self.fate: Fate | None = None
+        self.outcome: Outcome | None = None
+        """Known already, and held back until `on_failure` has ended."""
+        self.failure: Failure | None = None
+        """Set: this is no job but an `on_failure` for an attempt that ended elsewhere."""
+        self.since = since
+        """When it was sent; from when on `on_failure` runs, once it does."""
+        self.told_to_stop: float | None = None
+        self.reason = ""
+        """What its error will say, once it is to be killed for its own doing."""
+
+    @classmethod
+    def of_mourning(
+        cls, lease: Lease, failure: Failure, outcome: Outcome | None, since: float
+    ) -> Assignment:
+        """An `on_failure` to run, and the outcome to report after it."""
+        assignment = cls(lease, None, since)
+        assignment.failure = failure
+        assignment.outcome = outcome
+        return assignment
+
+    def stop(self, fate: Fate, now: float) -> bool:
+        """Decide on its end, unless that is done; whether its worker is to be told.
+
+        An attempt that has failed already is not cancelled any more: its `on_failure` goes on.
+        """
+        if self.fate is not None and fate is not Fate.FORFEITED:
+            return False
+        self.fate = fate
+        if fate is Fate.CANCELLED and (self.outcome or self.failure):
+            return False
+        self.told_to_stop = self.told_to_stop or now
+        return True
+
+    def ended(self, outcome: Outcome, now: float) -> None:
+        """Its handler has failed, and `on_failure` begins, with a deadline of its own."""
+        self.outcome, self.since = outcome, now
+        if self.fate is Fate.CANCELLED:
+            self.told_to_stop = None

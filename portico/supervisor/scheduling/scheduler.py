@@ -1,0 +1,350 @@
+"""The scheduling core: told events, it answers with commands.
+
+    Leased ──► backlog ──Turn──► Send(Run) ──► worker
+                  ▲                               │ Said
+                  ├──── Recalled: not started ────┤ Done, Ended ──► outcomes ──► take()
+                  └──── Died: not started ────────┘ Died: the running job is charged, and only it
+
+Blame is exact. `Died` comes after everything the worker wrote, so every job whose handler had
+returned is reported; `started` says which of the others had begun; the rest goes to another
+worker at once, uncharged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from math import inf
+from typing import Any
+
+from portico.ports.job_executor import Completed, Outcome, Released
+from portico.ports.leasing import Failure, Lease
+from portico.supervisor import wire
+from portico.supervisor.scheduling import claims, dispatch, events, inquest
+from portico.supervisor.scheduling.assignment import Assignment, Fate
+from portico.supervisor.scheduling.backlog import Backlog
+from portico.supervisor.scheduling.events import (
+    Ask,
+    Command,
+    Discredit,
+    Event,
+    Note,
+    Recycle,
+    Send,
+    condemn,
+)
+from portico.supervisor.scheduling.inquest import Death, Ruling
+from portico.supervisor.scheduling.memory import Bounds, Memory
+from portico.supervisor.scheduling.reports import Reports
+from portico.supervisor.scheduling.seat import Seat
+from portico.supervisor.scheduling.watch import KILL_AFTER, Limits, Watch
+
+
+class _Phase(IntEnum):
+    """How far a shutdown has come."""
+
+    WORKING = 0
+    DRAINING = 1
+    CANCELLED = 2
+    """The grace is over: what runs was told to stop, and nothing is begun, not even mourning."""
+    KILLED = 3
+
+
+class Scheduler:
+    """Decides what every worker of a pool does, and what becomes of every leased job."""
+
+    def __init__(self, limits: Limits, bounds: Bounds | None = None) -> None:
+        self._watch = Watch(limits)
+        self._memory = Memory(bounds or Bounds())
+        self._seats: dict[int, Seat] = {}
+        self._reports = Reports()
+        self._backlog = Backlog(self._reports.add)
+        self._mourners: frozenset[str] = frozenset()
+        self._phase = _Phase.WORKING
+        self._phase_ends = inf
+        self._now = 0.0
+        self._commands: list[Command] = []
+        self._acts: dict[type[Event], Callable[[Any], None]] = {
+            events.Joined: self._joined,
+            events.Closing: self._closing,
+            events.Said: self._said,
+            events.Died: self._died,
+            events.Leased: self._leased,
+            events.Stopped: self._stopped,
+            events.Bereaved: self._bereaved,
+            events.Draining: self._drain,
+            events.Looked: self._looked,
+            events.Weighed: self._weighed,
+            events.Turn: self._turn,
+        }
+
+    def step(self, event: Event, now: float) -> list[Command]:
+        """Take one event in, and return what is to be done about it, in this order.
+
+        Args:
+            event: what happened.
+            now: seconds on a monotonic clock, never less than in the call before.
+        """
+        self._now = now
+        self._acts[type(event)](event)
+        commands, self._commands = self._commands, []
+        return commands
+
+    # What it knows
+
+    @property
+    def due(self) -> float | None:
+        """When it wants to be told what it can see (`Looked`); `None`: not before an event."""
+        look = inf if self._watch.due is None else self._watch.due
+        due = min(look, self._phase_ends)
+        return None if due == inf else due
+
+    @property
+    def waiting(self) -> int:
+        """Leased jobs that no worker has been given yet."""
+        return self._backlog.waiting
+
+    @property
+    def running(self) -> int:
+        """Jobs that workers hold."""
+        return sum(len(seat.inflight) for seat in self._seats.values())
+
+    @property
+    def empty(self) -> bool:
+        """Whether no worker holds anything, nor is to."""
+        return not len(self._backlog) and not any(s.inflight for s in self._seats.values())
+
+    def free(self) -> int:
+        """How many more leases to ask for."""
+        if self._phase or self._memory.short_since is not None:
+            return 0
+        loads = [seat.load for seat in self._seats.values()]
+        return dispatch.demand(loads, self._backlog.times, len(self._backlog))
+
+    def held(self) -> list[Lease]:
+        """The leases to renew."""
+        given = [a for seat in self._seats.values() for a in seat.inflight.values()]
+        return [
+            *self._backlog.jobs,
+            *(
+                a.lease
+                for a in [*self._backlog.mourning, *given]
+                if a.fate is not Fate.FORFEITED and (a.failure is None or a.outcome)
+            ),
+            *self._reports.leases(),
+        ]
+
+    def take(self) -> list[Outcome]:
+        """The outcomes since the last call."""
+        return self._reports.take()
+
+    # Workers come and go
+
+    def _joined(self, event: events.Joined) -> None:
+        event.seat.load.open = True
+        self._seats[event.seat.key] = event.seat
+        self._mourners = event.mourners
+        self._backlog.turns.limits = event.most_running
+
+    def _closing(self, event: events.Closing) -> None:
+        event.seat.load.open = False
+
+    def _died(self, event: events.Died) -> None:
+        """Act on what a worker's death means for what it held."""
+        seat = event.seat
+        self._seats.pop(seat.key, None)
+        seat.load.open = False
+        inflight, seat.inflight = seat.inflight, {}
+        death = Death(event.exit, self._now, event.killed_for, event.output_since)
+        for conclusion in reversed(inquest.conclude(inflight, event.started, death)):
+            assignment, ruling, outcome, failure = conclusion
+            self._backlog.over(assignment)
+            if ruling is Ruling.ELSEWHERE:
+                self._give_back(assignment)
+            elif ruling is Ruling.MOURN and failure is not None:
+                self._mourn(assignment.lease, failure, outcome)
+            else:
+                if ruling is Ruling.HOOK_LOST:
+                    self._note(
+                        "error", "on_failure_cut_short", None, job_id=assignment.lease.job_id
+                    )
+                self._reports.add(outcome, assignment.fate)
+
+    # What workers say
+
+    def _said(self, event: events.Said) -> None:
+        seat, messages, started, latest = event
+        for message in messages:
+            if flaw := claims.flaw(seat, message, started, latest):
+                seat.load.open = False
+                self._commands.append(Discredit(seat, flaw))
+            elif type(message) is wire.Done:  # as nearly every one is
+                assignment = self._ended(seat, message.serial, message.elapsed)
+                self._reports.add(
+                    Outcome(assignment.lease, Completed(message.result)), assignment.fate
+                )
+            else:
+                self._said_rarely(seat, message)
+
+    def _said_rarely(self, seat: Seat, message: wire.FromWorker) -> None:
+        match message:
+            case wire.Ended():
+                self._attempt_ended(seat, message)
+            case wire.Mourned(serial):
+                assignment = self._ended(seat, serial)
+                self._reports.add(assignment.outcome, assignment.fate)
+            case wire.Recalled(serials, closing):
+                self._recalled(seat, serials, closing=closing)
+            case wire.Leaving(reason):
+                seat.load.open = False
+                self._commands.append(Recycle(seat, reason[:100], leaving=True))
+            case wire.Request():
+                self._commands.append(Ask(seat, message))
+            case wire.Dumped(text):
+                self._note("info", "worker_stacks", seat, stacks=text)
+
+    def _ended(self, seat: Seat, serial: int, elapsed: float | None = None) -> Assignment:
+        """Take back what has ended, and learn from it."""
+        assignment = self._taken_back(seat, serial)
+        seat.ended_at, seat.load.blocked = self._now, False
+        if elapsed is not None and 0.0 <= elapsed < inf:
+            self._backlog.times.learn(assignment.lease.job_type, elapsed)
+        if seat.retire_after is not None and assignment.failure is None:
+            seat.retire_after -= 1
+            if seat.retire_after <= 0:
+                self._commands.append(Recycle(seat, "max jobs"))
+        return assignment
+
+    def _taken_back(self, seat: Seat, serial: int) -> Assignment:
+        assignment = seat.inflight.pop(serial)
+        self._backlog.over(assignment)
+        size = 0 if assignment.failure else len(assignment.lease.payload)
+        seat.load.remove(assignment.estimate, size)
+        return assignment
+
+    def _attempt_ended(self, seat: Seat, ended: wire.Ended) -> None:
+        assignment, verdict = seat.inflight[ended.serial], ended.verdict()
+        assert verdict is not None
+        outcome = Outcome(assignment.lease, verdict)
+        if ended.mourning:
+            assignment.ended(outcome, self._now)
+        else:
+            self._ended(seat, ended.serial, ended.elapsed)
+            self._reports.add(outcome, assignment.fate)
+
+    def _recalled(self, seat: Seat, serials: Sequence[int], *, closing: bool) -> None:
+        """Take back what was not started; the first of them is the next to be given away."""
+        load, seat.recalling = seat.load, False
+        load.open = load.open and not closing
+        for serial in reversed(serials):
+            self._give_back(self._taken_back(seat, serial))
+        if serials:
+            load.blocked = 0 < load.jobs < load.slots
+
+    # Jobs come, and are given away
+
+    def _leased(self, event: events.Leased) -> None:
+        if self._phase:
+            for lease in event.leases:
+                self._reports.add(Outcome(lease, Released()))
+            return
+        self._backlog.add(event.leases, self._now)
+        self._assign()
+
+    def _turn(self, event: events.Turn) -> None:
+        del event
+        self._assign()
+
+    def _assign(self) -> None:
+        if self._memory.short_since is None or self._phase:  # then there is only mourning left
+            self._commands += self._backlog.assign(self._seats.values(), self._now)
+        if not self.empty or self._memory.short_since is not None:
+            crowded = any(s.load.jobs > s.load.slots for s in self._seats.values())
+            self._watch.wake(self._now, closely=crowded)
+
+    def _give_back(self, assignment: Assignment) -> None:
+        """Find a new place for something that has not been started."""
+        if assignment.failure is not None and self._phase < _Phase.CANCELLED:
+            self._backlog.mourning.appendleft(assignment)
+        elif assignment.failure is not None:
+            self._reports.add(assignment.outcome, assignment.fate)
+        elif assignment.fate is not None or self._phase:
+            self._reports.add(Outcome(assignment.lease, Released()), assignment.fate)
+        else:
+            self._backlog.put_back(assignment.lease)
+
+    def _bereaved(self, event: events.Bereaved) -> None:
+        self._mourn(event.lease, event.failure, None)
+
+    def _mourn(self, lease: Lease, failure: Failure, outcome: Outcome | None) -> None:
+        """Have `on_failure` run in a healthy worker, then report; at once where nobody listens."""
+        if lease.job_type in self._mourners and self._phase < _Phase.CANCELLED:
+            mourning = Assignment.of_mourning(lease, failure, outcome, self._now)
+            self._backlog.mourning.append(mourning)
+        else:
+            self._reports.add(outcome)
+
+    # Time passes
+
+    def _looked(self, event: events.Looked) -> None:
+        now, watch = self._now, self._watch
+        if watch.due is not None and now >= watch.due and not watch.overslept(now):
+            self._commands += watch.inspect(self._seats.values(), event, now)
+            if self.waiting and now - self._backlog.moved_at > watch.limits.patience:
+                self._release_backlog()
+        self._let_go()
+
+    def _weighed(self, event: events.Weighed) -> None:
+        self._commands += self._memory.weigh(self._seats.values(), event, self._now)
+
+    # Stopping
+
+    def _stopped(self, event: events.Stopped) -> None:
+        keys, fate = {lease.key for lease in event.leases}, event.fate
+        if fate is Fate.FORFEITED:
+            self._reports.forget(keys)
+        for lease in self._backlog.take(keys):
+            self._reports.add(Outcome(lease, Released()), fate)
+        self._backlog.stop_mourning(keys, fate)
+        for seat in self._seats.values():
+            for serial, assignment in seat.inflight.items():
+                if assignment.lease.key in keys and assignment.stop(fate, self._now):
+                    self._commands.append(Send(seat, wire.Cancel(serial, fate is Fate.CANCELLED)))
+
+    def _drain(self, event: events.Draining) -> None:
+        """Let go of what has not started now, and of what runs when the grace is over."""
+        if self._phase < _Phase.CANCELLED:
+            self._phase_ends = min(self._phase_ends, self._now + event.grace)
+        if self._phase is _Phase.WORKING:
+            self._phase = _Phase.DRAINING
+            self._release_backlog()
+            for seat in self._seats.values():
+                if seat.inflight and not seat.recalling:
+                    seat.recalling = True
+                    self._commands.append(Send(seat, wire.Recall()))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The grace over, cancel what runs; two seconds later, kill its workers."""
+        if self._now < self._phase_ends:
+            return
+        if self._phase is _Phase.DRAINING:
+            self._phase, self._phase_ends = _Phase.CANCELLED, self._now + KILL_AFTER
+            for mourning in self._backlog.take_mourning():
+                self._reports.add(mourning.outcome, mourning.fate)
+            for seat in self._seats.values():
+                for serial in seat.inflight:
+                    self._commands.append(Send(seat, wire.Cancel(serial, requested=False)))
+        else:
+            self._phase, self._phase_ends = _Phase.KILLED, inf
+            for seat in self._seats.values():
+                if seat.inflight:
+                    self._commands += condemn(seat, "the shutdown's grace is over")
+
+    def _release_backlog(self) -> None:
+        """Give leased jobs back to the store: nobody here will come to them soon."""
+        for lease in self._backlog.take_all():
+            self._reports.add(Outcome(lease, Released()))
+
+    def _note(self, level: str, event: str, seat: Seat | None, **facts: object) -> None:
+        self._commands.append(Note(level, event, seat, facts))

@@ -1,0 +1,42 @@
+"""One worker as the scheduler sees it: what it holds, and what it may take."""
+
+from __future__ import annotations
+
+from portico.supervisor.scheduling.assignment import Assignment
+from portico.supervisor.scheduling.dispatch import Load
+
+
+class Seat:
+    """What one worker holds. The scheduler alone changes it; others may read it."""
+
+    def __init__(
+        self,
+        key: int,
+        slots: int,
+        retire_after: int | None = None,
+        retire_above: int | None = None,
+    ) -> None:
+        """Make the seat of a worker that is not ready yet.
+
+        Args:
+            key: tells this process from all others that the scheduler ever hears of.
+            slots: how many jobs it runs at a time.
+            retire_after: how many jobs it serves before it is replaced.
+            retire_above: bytes of resident memory above which it is replaced.
+        """
+        self.key = key
+        self.load = Load(slots)
+        self.inflight: dict[int, Assignment] = {}
+        self.retire_after = retire_after
+        self.retire_above = retire_above
+        self.recalling = False
+        """It owes the answer to a recall."""
+        self.condemned = False
+        """It is to be killed, or has been."""
+        self.outgrown = False
+        """It has passed the memory ceiling: it gets no more jobs, and goes."""
+        self.ended_at = 0.0
+        """When something ended here last."""
+
+    def __repr__(self) -> str:
+        return f"<seat {self.key}, {len(self.inflight)} jobs>"

@@ -1,0 +1,149 @@
+"""What jobs say cannot forge a line, drive a terminal, or turn text around."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portico.ports.job import JobStatus
+from portico.ports.job_queue import JobQueueAdapter
+from portico.utils.log_lines import escaped, escaped_json
+from tests.security.conftest import APP
+from tests.support.jobs import ended, make_job
+from tests.support.supervisors import ROOT, Place
+
+pytestmark = pytest.mark.security("S8")
+
+HOSTILE = "\n[CRITICAL] forged\x1b[2J\x1b]0;title\x07\r\x9b31m\u2028\u202egnp.exe\x7f\x00\x08"
+COMMANDS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal or a pager would obey; a line's end is looked at by itself."""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_no_text_of_a_job_can_forge_a_line_or_drive_a_terminal(
+    here: Place, queue: JobQueueAdapter, log_format: str
+) -> None:
+    loud = make_job(job_type="test.loud", payload={"text": HOSTILE}, max_retries=0)
+    await queue.enqueue(loud)
+    strange = await queue.enqueue(make_job())
+    rename(here, strange.id.bytes, "default")
+    supervisor = here.supervisor("--log-format", log_format, "--workers", "1", app=APP)
+    assert (await ended(queue, loud.id)).status is JobStatus.DEAD_LETTER
+    await supervisor.until(lambda: supervisor.text().count("forged") >= 8, what="all of the lines")
+    await supervisor.until(lambda: "job_put_off" in supervisor.text())
+    text = supervisor.text()
+    assert not COMMANDS.findall(text)
+    for line in text.splitlines():
+        if log_format == "json":
+            assert isinstance(json.loads(line), dict)
+        else:
+            assert re.match(r"\d{4}-\d\d-\d\dT\S+Z |    ", line), line
+
+
+def rename(here: Place, job_id: bytes, queue_name: str) -> None:
+    """Give a stored job a type, and a queue, that no store would have taken."""
+    with sqlite3.connect(here.folder / "jobs.db") as database:
+        database.execute(
+            "UPDATE portico_jobs SET job_type = ?, queue_name = ? WHERE id = ?",
+            (HOSTILE, queue_name, job_id),
+        )
+        database.execute("INSERT OR IGNORE INTO portico_queues VALUES (?, 1)", (queue_name,))
+    database.close()
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
+@pytest.mark.parametrize(
+    "verb",
+    [["jobs", "list"], ["jobs", "show"], ["dead", "list"], ["dead", "show"], ["status"]],
+    ids=" ".join,
+)
+async def test_the_command_shows_what_jobs_say_and_obeys_none_of_it(
+    here: Place, queue: JobQueueAdapter, verb: list[str], as_json: list[str]
+) -> None:
+    job = await queue.enqueue(
+        make_job(payload={"x": HOSTILE}, metadata={HOSTILE: 1}, max_retries=0)
+    )
+    leased = await queue.dequeue("default", 5)
+    assert leased is not None
+    await queue.reject(job.id, error_message=HOSTILE)
+    rename(here, job.id.bytes, HOSTILE)
+    target = [str(job.id)] if verb[-1] == "show" else []
+    said = portico(here.folder, *verb, *target, *as_json)
+    assert "forged" in said
+    assert not COMMANDS.findall(said)
+    assert not [line for line in said.splitlines() if line.startswith("[CRITICAL]")]
+    if as_json:
+        json.loads(said)
+
+
+async def test_the_command_prints_a_result_that_no_terminal_obeys_and_every_program_reads(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    job = await queue.enqueue(make_job(job_type="test.fine", payload={"text": HOSTILE}))
+    await here.supervisor("--drain", app=APP).ended()
+    said = portico(here.folder, "jobs", "result", str(job.id))
+    assert not COMMANDS.findall(said)
+    assert json.loads(said) == {"echo": {"text": HOSTILE}}
+
+
+def test_the_command_complains_about_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
+    (tmp_path / "lines.jsonl").write_text(json.dumps({"type": HOSTILE, "payload": {HOSTILE: 1}}))
+    said = subprocess.run(
+        [sys.executable, "-m", "portico.cli", "enqueue", "lines.jsonl"], cwd=tmp_path, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=15, check=False,
+    )  # fmt: skip
+    assert said.returncode == 4
+    assert "forged" in said.stderr
+    assert not COMMANDS.findall(said.stderr)
+
+
+@pytest.mark.parametrize("arguments", [["--app", HOSTILE[:-2]], ["--log-level", HOSTILE[:-2]]])
+def test_the_supervisor_complains_about_nothing_that_a_terminal_obeys(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "portico.supervisor", *(a.replace("\0", "") for a in arguments)],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=15, check=False,
+    )  # fmt: skip
+    assert said.returncode in (1, 4)
+    assert not COMMANDS.findall(said.stderr)
+
+
+def test_an_app_that_fails_with_words_that_a_terminal_obeys_is_told_without_them(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "hostile.py").write_text(f"raise RuntimeError({HOSTILE!r})")
+    said = subprocess.run(
+        [sys.executable, "-m", "portico.supervisor", "--app", "hostile:app"], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=15,
+        check=False,
+    )  # fmt: skip
+    assert said.returncode == 4
+    assert "forged" in said.stderr
+    assert not COMMANDS.findall(said.stderr)
+
+
+def test_every_character_that_is_obeyed_is_spelled_out() -> None:
+    for code in [*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]:
+        assert chr(code) not in escaped(f"a{chr(code)}b")
+        text = json.dumps({"x": chr(code)}, ensure_ascii=False)
+        assert not COMMANDS.findall(escaped_json(text))
+        assert json.loads(escaped_json(text)) == {"x": chr(code)}
+
+
+def portico(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "portico.cli", "-u", f"sqlite:///{folder / 'jobs.db'}", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}, capture_output=True,
+        timeout=15, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()

