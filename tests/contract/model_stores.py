@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import redis
+
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
+from tests.support.redis_queues import ClockedRedisQueue, own_namespace
 
 LEASE_SECONDS = 60.0
 OWNERS = ("one", "other")
@@ -157,6 +160,52 @@ class SqliteStore:
         self._folder.cleanup()
 
 
-Store = MemoryStore | SqliteStore
-STORES: dict[str, Callable[[Clock], Store]] = {"memory": MemoryStore, "sqlite": SqliteStore}
+class RedisStore:
+    """Two adapters on one namespace; the server judges both, by the one clock that it has."""
+
+    adapter: Callable[..., JobQueueAdapter] = ClockedRedisQueue
+    outlives_its_adapter = True
+    url = ""
+    """Of a database that may be emptied; whoever runs the machine says which."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.holders = {name: Holder(name) for name in OWNERS}
+        self._url = own_namespace(self.url)
+
+    def clock_of(self, owner: str) -> float:
+        del owner
+        return self.clock.wall
+
+    async def open(self, owner: str) -> JobQueueAdapter:
+        self.holders[owner] = Holder(owner)
+        clock = self.clock
+        adapter = self.adapter(
+            self._url, LEASE_SECONDS, clock=lambda: clock.wall, monotonic=clock.of(owner)
+        )
+        await adapter.initialize()
+        return adapter
+
+    async def vanish(self, owner: str, jobs: Iterable[UUID], *, row_too: bool) -> None:
+        """An owner is nothing but a name on its leases: they run out or they do not."""
+
+    def looked(self, owner: str, step: int) -> None:
+        """Only time makes a lease run out."""
+
+    def run_out(self, held: Held, owner: str) -> bool:
+        return held.at + LEASE_SECONDS <= self.clock_of(owner)
+
+    def remove(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushdb()
+
+
+Store = MemoryStore | SqliteStore | RedisStore
+STORES: dict[str, Callable[[Clock], Store]] = {
+    "memory": MemoryStore,
+    "sqlite": SqliteStore,
+    "redis": RedisStore,
+}
 """The stores that the state machine runs on; a further one joins by its entry here."""
+SERVERS = {"redis": RedisStore}
+"""Those that need to be told of a server."""

@@ -29,12 +29,22 @@ class Clocks:
 
     wall_offset: float = 0.0
     monotonic_offset: float = 0.0
+    server_jump: float = 0.0
 
     def wall(self) -> float:
         return time.time() + self.wall_offset
 
     def monotonic(self) -> float:
         return time.monotonic() + self.monotonic_offset
+
+    def server(self) -> float:
+        """A server's own wall clock: it runs with time, and no jump of ours reaches it."""
+        return time.time() + self.monotonic_offset + self.server_jump
+
+    def set_back(self, seconds: float) -> None:
+        """Whichever wall clock the store goes by shows less than it did."""
+        self.wall_offset -= seconds
+        self.server_jump -= seconds
 
     def advance(self, seconds: float) -> None:
         self.wall_offset += seconds

@@ -16,6 +16,7 @@ from tests.contract.queue_support import LEASE_SECONDS, Clocks
 from tests.contract.record_rules import RecordRules
 from tests.contract.state_table_rules import StateTableRules
 from tests.contract.toy_queue import ToyQueue
+from tests.support.redis_queues import ClockedRedisQueue, own_namespace
 
 
 @pytest.fixture
@@ -23,13 +24,18 @@ def clocks() -> Clocks:
     return Clocks()
 
 
-def make_queue(kind: str, folder: Path, clocks: Clocks) -> JobQueueAdapter:
+SERVERS = {"redis"}
+
+
+def make_queue(kind: str, folder: Path, clocks: Clocks, url: str = "") -> JobQueueAdapter:
     known = {"clock": clocks.wall, "monotonic": clocks.monotonic}
     if kind == "memory":
         return MemoryJobQueueAdapter(LEASE_SECONDS, **known)
     if kind == "sqlite":
         url = f"sqlite:///{folder}/jobs.db?durability=normal"
         return DatabaseJobQueueAdapter(url, LEASE_SECONDS, **known)
+    if kind == "redis":
+        return ClockedRedisQueue(own_namespace(url), LEASE_SECONDS, clock=clocks.server)
     assert kind == "nine methods"
     return ToyQueue(clocks.wall)
 
@@ -39,14 +45,17 @@ class _Opened:
     async def queue(
         self, request: pytest.FixtureRequest, tmp_path: Path, clocks: Clocks
     ) -> AsyncIterator[JobQueueAdapter]:
-        queue = make_queue(request.param, tmp_path, clocks)
+        url = request.getfixturevalue(request.param).url() if request.param in SERVERS else ""
+        queue = make_queue(request.param, tmp_path, clocks, url)
         await queue.initialize()
         yield queue
         await queue.close()
 
 
-WHOLE = pytest.mark.parametrize("queue", ["memory", "sqlite"], indirect=True)
-EVERY = pytest.mark.parametrize("queue", ["memory", "sqlite", "nine methods"], indirect=True)
+WHOLE = pytest.mark.parametrize("queue", ["memory", "sqlite", "redis"], indirect=True)
+EVERY = pytest.mark.parametrize(
+    "queue", ["memory", "sqlite", "redis", "nine methods"], indirect=True
+)
 
 
 @EVERY

@@ -43,7 +43,7 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
-from tests.contract.model_stores import OWNERS, STORES, Clock, Held, Store
+from tests.contract.model_stores import OWNERS, SERVERS, STORES, Clock, Held, Store
 from tests.contract.queue_model import MICROSECOND, Model, Row
 
 T = TypeVar("T")
@@ -654,7 +654,11 @@ MANY = settings(
 
 @pytest.mark.timeout(420)  # shrinking a failure may take five minutes; a run takes less than one
 @pytest.mark.parametrize("kind", STORES)
-def test_whatever_happens_a_store_does_what_the_model_says(kind: str) -> None:
+def test_whatever_happens_a_store_does_what_the_model_says(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    if kind in SERVERS:
+        SERVERS[kind].url = request.getfixturevalue(kind).url(5)
     # This test is long by design: its own limit is the marker's, and a dump is not wanted earlier.
     faulthandler.cancel_dump_traceback_later()
     run_state_machine_as_test(machine_on(STORES[kind]), settings=MANY)
