@@ -229,11 +229,11 @@ class RedisStore(Store):
 
     async def _indexes(self, jobs: JobFilter) -> list[str]:
         """What to look through: of failed jobs alone there are lists of their own."""
-        failed = {FAILED, DEAD_LETTER}
-        if not jobs.statuses or {status.value for status in jobs.statuses} - failed:
+        statuses = {status.value for status in jobs.statuses}
+        if not statuses or statuses - {FAILED, DEAD_LETTER}:
             return ["all"]
         names = [jobs.queue_name] if jobs.queue_name else list(await self.counts(None))
-        return [f"queue:{name}:{status.value}:by" for name in names for status in jobs.statuses]
+        return [f"queue:{name}:{status}:by" for name in names for status in sorted(statuses)]
 
     async def _listed(
         self, index: str, jobs: JobFilter, limit: int, before: int | None
