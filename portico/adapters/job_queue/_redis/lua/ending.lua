@@ -15,6 +15,18 @@ local function read(id)
     return row
 end
 
+-- What a completion needs, as nearly every settlement is one.
+local function read_little(id)
+    local found = redis.call(
+        'HMGET', job_key(id), 'status', 'token', 'ended_as', 'queue', 'seq', 'cancel'
+    )
+    if not found[1] then return nil end
+    return {
+        status = found[1], token = found[2] or nil, ended_as = found[3] or nil, queue = found[4],
+        seq = found[5], cancel = found[6] or nil,
+    }
+end
+
 local function number_of(row, name) return tonumber(row[name] or 0) end
 
 local function next_status(row, word, patience, now)

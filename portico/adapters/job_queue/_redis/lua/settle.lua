@@ -10,7 +10,7 @@ end
 local receipts = {}
 for at = 1, #ARGV, 4 do
     local id, token, word = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local row = read(id)
+    local row = word == 'complete' and read_little(id) or read(id)
     if not row then
         receipts[#receipts + 1] = 'not_found'
     elseif row.status ~= 'running' or (token ~= '' and token ~= row.token) then
