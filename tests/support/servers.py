@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -137,6 +138,8 @@ class Server:
         while process.poll() is None and not self._ready():
             assert time.monotonic() < deadline, self._said()
             time.sleep(STEP)
+        if process.poll() is not None and re.search("(SSL is not|TLS) support", self._said()):
+            missing("a server that was built with TLS")
         assert process.poll() is None, self._said()
 
     def _said(self) -> str:
