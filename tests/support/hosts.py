@@ -154,18 +154,23 @@ class _Namespace:
     def enter(self) -> tuple[str, ...]:
         return ("nsenter", f"--net=/proc/{self.pid}/ns/net")
 
-    def _holds(self, pid: int) -> bool:
-        return os.path.samefile(f"/proc/{pid}/ns/net", f"/proc/{self.pid}/ns/net")
+    def _inside(self) -> list[int]:
+        mine = os.readlink(f"/proc/{self.pid}/ns/net")
+        found = []
+        for entry in os.listdir("/proc"):
+            with suppress(OSError):
+                if entry.isdigit() and os.readlink(f"/proc/{entry}/ns/net") == mine:
+                    found.append(int(entry))
+        return found
 
     def run(self, *command: str) -> None:
         _run(*self.enter, *command)
 
     def close(self) -> None:
         """Let go of it; it ends with the last process in it, so those are ended first."""
-        for entry in os.listdir("/proc") if self._holder.poll() is None else ():
-            with suppress(OSError):
-                if entry.isdigit() and self._holds(int(entry)):
-                    os.kill(int(entry), signal.SIGKILL)
+        for pid in self._inside() if self._holder.poll() is None else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._holder.wait()
         for pipe in (self._holder.stdout, self._holder.stderr):
             if pipe is not None:
