@@ -70,8 +70,10 @@ def _fill(client: redis.Redis, names: Sequence[str], jobs: int) -> list[str]:
         pipeline = client.pipeline(transaction=False)
         for draft in noop.drafts(min(_AT_ONCE, jobs - first)):
             ids.append(draft.id.hex)
-            what: dict[Any, Any] = {"type": draft.job_type, "payload": draft.payload, "status": "pending"}
-            pipeline.hset(f"{job}{draft.id.hex}", mapping=what)
+            row: dict[Any, Any] = {
+                "type": draft.job_type, "payload": draft.payload, "status": "pending",
+            }  # fmt: skip
+            pipeline.hset(f"{job}{draft.id.hex}", mapping=row)
             pipeline.rpush(ready, draft.id.hex)
         pipeline.execute()
     return ids

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -29,22 +30,21 @@ class Clocks:
 
     wall_offset: float = 0.0
     monotonic_offset: float = 0.0
-    server_jump: float = 0.0
+    one_for_all: bool = False
+    """The store has one clock of its own, for leases as well."""
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    """Called when a clock has jumped: they tell a store that keeps its own time."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        for listener in self.__dict__.get("listeners", ()):
+            listener()
 
     def wall(self) -> float:
         return time.time() + self.wall_offset
 
     def monotonic(self) -> float:
         return time.monotonic() + self.monotonic_offset
-
-    def server(self) -> float:
-        """A server's own wall clock: it runs with time, and no jump of ours reaches it."""
-        return time.time() + self.monotonic_offset + self.server_jump
-
-    def set_back(self, seconds: float) -> None:
-        """Whichever wall clock the store goes by shows less than it did."""
-        self.wall_offset -= seconds
-        self.server_jump -= seconds
 
     def advance(self, seconds: float) -> None:
         self.wall_offset += seconds

@@ -16,7 +16,9 @@ from tests.contract.queue_support import LEASE_SECONDS, Clocks
 from tests.contract.record_rules import RecordRules
 from tests.contract.state_table_rules import StateTableRules
 from tests.contract.toy_queue import ToyQueue
-from tests.support.redis_queues import ClockedRedisQueue, own_namespace
+from tests.support.postgres_queues import postgres_queue
+from tests.support.redis_queues import redis_queue
+from tests.support.servers import PostgresServer, RedisServer
 
 
 @pytest.fixture
@@ -24,20 +26,26 @@ def clocks() -> Clocks:
     return Clocks()
 
 
-SERVERS = {"redis"}
-
-
-def make_queue(kind: str, folder: Path, clocks: Clocks, url: str = "") -> JobQueueAdapter:
+def make_queue(
+    kind: str, folder: Path, clocks: Clocks, server: PostgresServer | RedisServer | None = None
+) -> JobQueueAdapter:
     known = {"clock": clocks.wall, "monotonic": clocks.monotonic}
+    if isinstance(server, PostgresServer):
+        return postgres_queue(server, folder, clocks, lease_seconds=LEASE_SECONDS, **known)
+    if isinstance(server, RedisServer):
+        return redis_queue(server, clocks, lease_seconds=LEASE_SECONDS, **known)
     if kind == "memory":
         return MemoryJobQueueAdapter(LEASE_SECONDS, **known)
     if kind == "sqlite":
         url = f"sqlite:///{folder}/jobs.db?durability=normal"
         return DatabaseJobQueueAdapter(url, LEASE_SECONDS, **known)
-    if kind == "redis":
-        return ClockedRedisQueue(own_namespace(url), LEASE_SECONDS, clock=clocks.server)
     assert kind == "nine methods"
     return ToyQueue(clocks.wall)
+
+
+def server_of(kind: str, request: pytest.FixtureRequest) -> PostgresServer | RedisServer | None:
+    """The server that a kind of queue needs."""
+    return request.getfixturevalue(kind) if kind in ("postgres", "redis") else None
 
 
 class _Opened:
@@ -45,17 +53,17 @@ class _Opened:
     async def queue(
         self, request: pytest.FixtureRequest, tmp_path: Path, clocks: Clocks
     ) -> AsyncIterator[JobQueueAdapter]:
-        url = request.getfixturevalue(request.param).url() if request.param in SERVERS else ""
-        queue = make_queue(request.param, tmp_path, clocks, url)
+        server = server_of(request.param, request)
+        queue = make_queue(request.param, tmp_path, clocks, server)
         await queue.initialize()
         yield queue
         await queue.close()
 
 
-WHOLE = pytest.mark.parametrize("queue", ["memory", "sqlite", "redis"], indirect=True)
-EVERY = pytest.mark.parametrize(
-    "queue", ["memory", "sqlite", "redis", "nine methods"], indirect=True
-)
+_SERVED = [pytest.param(name, marks=pytest.mark.servers) for name in ("postgres", "redis")]
+_WHOLE = ["memory", "sqlite", *_SERVED]
+WHOLE = pytest.mark.parametrize("queue", _WHOLE, indirect=True)
+EVERY = pytest.mark.parametrize("queue", [*_WHOLE, "nine methods"], indirect=True)
 
 
 @EVERY

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
+
+import redis
 
 from portico.adapters.job_queue import RedisJobQueueAdapter
 from portico.adapters.job_queue._redis import scripts
+from portico.ports.job_queue import JobQueueAdapter
+from tests.support.servers import RedisServer
 
 _CLOCK = """
 local function clock()
@@ -54,5 +58,29 @@ class ClockedRedisQueue(RedisJobQueueAdapter):
         client.run = run_then
 
 
+class _Clocks(Protocol):
+    one_for_all: bool
+
+
+def redis_queue(server: RedisServer, clocks: _Clocks, **known: Any) -> JobQueueAdapter:
+    """A queue in a namespace of its own, whose server goes by the wall clock that it is given."""
+    clocks.one_for_all = True
+    return ClockedRedisQueue(own_namespace(server.url()), **known)
+
+
 def own_namespace(url: str) -> str:
     return f"{url}?namespace=test-{uuid4().hex[:12]}"
+
+
+class ModelDatabase:
+    """One database for all examples of a state machine, emptied after each."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.url = server.url(5)
+        self._client = redis.Redis.from_url(self.url)
+
+    def empty(self) -> None:
+        self._client.flushdb()
+
+    def close(self) -> None:
+        self._client.close()
