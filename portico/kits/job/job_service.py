@@ -5,29 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from uuid import UUID
 
-from portico.exceptions import ConflictError, ResourceNotFoundError, ValidationError
+from portico.exceptions import ResourceNotFoundError, ValidationError
 from portico.kits.job.job_audit import JobAudit
 from portico.kits.job.new_job import new_job
+from portico.ports import bulk
 from portico.ports.audit import AuditAdapter
+from portico.ports.bulk import Created
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import Job, QueueStats
 from portico.ports.job_creator import JobCreator
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Inserted, JobFilter, JobPage, JobRecord
+from portico.ports.leasing import JobFilter, JobPage, JobRecord
 
 _FIRST_LOOK = 0.02
 _SLOWEST_LOOK = 1.0
 _SHOWN = 12
-
-
-class Created(NamedTuple):
-    """What became of one item of `create_jobs`: the job as stored, or why there is none."""
-
-    job: Job | None
-    error: ValidationError | ConflictError | None = None
 
 
 class JobService(JobCreator):
@@ -89,7 +84,7 @@ class JobService(JobCreator):
         return stored
 
     async def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
-        """Create many jobs in one transaction.
+        """Create many jobs in one transaction; see `JobQueueAdapter.enqueue_many` for how many.
 
         Args:
             jobs: for each job the arguments of `create_job` by name, `job_type` and `payload`
@@ -102,12 +97,8 @@ class JobService(JobCreator):
         Raises:
             QueueFullError: a queue takes no more jobs; none of them is stored.
         """
-        outcomes = [self._drafted(job) for job in jobs]
-        drafts = [item for item in outcomes if isinstance(item, Draft)]
-        inserted = iter(await self._queue.insert(drafts) if drafts else [])
-        created = [
-            _outcome(item, next(inserted)) if isinstance(item, Draft) else item for item in outcomes
-        ]
+        items = bulk.each(self._job, jobs)
+        created = bulk.outcomes(items, await self._queue.enqueue_many(bulk.made(items)))
         for outcome in created:
             if outcome.job is not None:
                 await self._audit.created(outcome.job)
@@ -184,12 +175,6 @@ class JobService(JobCreator):
         """Delete terminal jobs that match, at most `limit`; returns how many went."""
         return await self._queue.purge(jobs, limit)
 
-    def _drafted(self, arguments: Mapping[str, Any]) -> Draft | Created:
-        try:
-            return Draft.of(self._job(arguments))
-        except ValidationError as error:
-            return Created(None, error)
-
     def _job(self, arguments: Mapping[str, Any]) -> Job:
         job = new_job(arguments)
         self._check_type(job.job_type)
@@ -206,14 +191,6 @@ class JobService(JobCreator):
             f"Known types: {_listed(sorted(known))}",
             {"field": "job_type", "value": job_type},
         )
-
-
-def _outcome(draft: Draft, inserted: Inserted | None) -> Created:
-    if inserted is not None:
-        return Created(draft.stored(inserted.status, inserted.created_at))
-    return Created(
-        None, ConflictError(f"a job with the id {draft.id} exists; it is left as it was")
-    )
 
 
 def _listed(names: Sequence[str]) -> str:
