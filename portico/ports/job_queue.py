@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +44,7 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
+from portico.ports.transaction import SyncTransaction, Transaction
 
 __all__ = [
     "Answer",
@@ -197,6 +198,27 @@ class JobQueueAdapter(ABC):
         draft = Draft.of(job)
         self.check_draft(draft)
         return draft
+
+    def within(self, connection: object) -> Transaction:
+        """The open transaction of a connection of the caller's that is awaited.
+
+        Raises:
+            ValidationError: the connection is of no kind that is known, or not awaited.
+            NotSupportedError: this queue is not in a database.
+        """
+        raise nine_methods.not_within(self, connection)
+
+    def within_sync(self, connection: object) -> SyncTransaction:
+        """The open transaction of a connection of the caller's with plain methods; as `within`."""
+        raise nine_methods.not_within(self, connection)
+
+    def wake(self, queues: Collection[str]) -> None:
+        """Wake who waits for these queues, in this process and in others, as far as the store can.
+
+        For commits that the store has not seen. Never needed: whoever waits looks for himself in
+        the end. Raises nothing.
+        """
+        del queues
 
     async def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from portico.exceptions import ConflictError, ValidationError
+from portico.exceptions import ConflictError, NotSupportedError, ValidationError
 from portico.ports import document
 from portico.ports.bulk import Created
 from portico.ports.draft import Draft
@@ -77,6 +77,16 @@ async def enqueue_many(queue: JobQueueAdapter, jobs: Sequence[Job]) -> list[Crea
         except (ValidationError, ConflictError) as error:
             outcomes.append(Created(None, error))
     return outcomes
+
+
+def not_within(queue: JobQueueAdapter, connection: object) -> NotSupportedError:
+    """The error of a queue that is not in a database of the caller's."""
+    kind = type(connection)
+    return NotSupportedError(
+        f"jobs cannot be created within a transaction of a {kind.__module__}.{kind.__qualname__}: "
+        f"{type(queue).__name__} is not in a database. It takes a queue with a URL of sqlite:// or "
+        "postgresql:// that is the connection's own database"
+    )
 
 
 def _new(job: Job) -> Job:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._callers.steps import Steps
 from portico.adapters.job_queue._rows import StoredJob
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -26,6 +27,9 @@ from portico.ports.leasing import (
 class Store(ABC):
     """One database. Raises `portico.exceptions` only; wakes other processes by itself."""
 
+    dialect: str
+    """As SQLAlchemy calls it."""
+
     @abstractmethod
     async def connect(self) -> None: ...
 
@@ -34,6 +38,19 @@ class Store(ABC):
 
     @abstractmethod
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]: ...
+
+    @abstractmethod
+    def vouch(self) -> Steps[None]:
+        """How to make sure that a connection of the caller's leads here; this store need not be
+        connected."""
+
+    @abstractmethod
+    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
+        """How to store drafts on such a connection."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Wake other processes for a commit that this store has not seen."""
 
     @abstractmethod
     def exchange(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -14,6 +14,7 @@ from uuid import UUID
 from portico.adapters.job_queue._admission import OPTIONS, Admission
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._bell import Bell
+from portico.adapters.job_queue._callers.kinds import sync_transaction, transaction
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._sqlite.connection import Place
@@ -33,6 +34,7 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
+from portico.ports.transaction import SyncTransaction, Transaction
 from portico.utils.log_lines import masked_urls
 
 _CANCELS = ("cancel requests",)
@@ -95,6 +97,16 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
         stored = await self._store.insert(drafts)
         self._bell.ring({draft.queue_name for draft in drafts})
         return stored
+
+    def within(self, connection: object) -> Transaction:
+        return transaction(connection, self._store)
+
+    def within_sync(self, connection: object) -> SyncTransaction:
+        return sync_transaction(connection, self._store)
+
+    def wake(self, queues: Collection[str]) -> None:
+        self._bell.ring(queues)
+        self._store.wake()
 
     async def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int

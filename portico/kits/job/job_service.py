@@ -10,7 +10,8 @@ from uuid import UUID
 
 from portico.exceptions import ResourceNotFoundError, ValidationError
 from portico.kits.job.job_audit import JobAudit
-from portico.kits.job.new_job import new_job
+from portico.kits.job.new_job import arguments_of, new_job
+from portico.kits.job.within import JobsWithin, JobsWithinSync
 from portico.ports import bulk
 from portico.ports.audit import AuditAdapter
 from portico.ports.bulk import Created
@@ -73,11 +74,7 @@ class JobService(JobCreator):
         **options: Any,
     ) -> Job:
         """Create a job and return when the store has it; see `JobCreator`."""
-        named = {
-            "job_type": job_type, "payload": payload, "queue_name": queue_name,
-            "priority": priority,
-        }  # fmt: skip
-        job = self._job({**named, **options})
+        job = self._job(arguments_of(job_type, payload, queue_name, priority, options))
         Draft.of(job)  # an adapter of another make may not check
         stored = await self._queue.enqueue(job)
         await self._audit.created(stored)
@@ -103,6 +100,52 @@ class JobService(JobCreator):
             if outcome.job is not None:
                 await self._audit.created(outcome.job)
         return created
+
+    def within(self, connection: object) -> JobsWithin:
+        """Create jobs in a transaction of the caller's, on a connection that is awaited.
+
+        The queue's own database is needed: the same SQLite file, or the same PostgreSQL database.
+        All rules of admission hold; `max_pending` counts what that transaction sees. The service
+        itself need not be open, once the database has the tables.
+
+        No supervisor can see the jobs before the commit, and none need be told of it: on PostgreSQL
+        they wake at once, on SQLite within a second, or at once by `committed`, which also tells
+        the audit log.
+
+        Args:
+            connection: of asyncpg, psycopg 3 (`AsyncConnection`), aiosqlite, or SQLAlchemy 2
+                (`AsyncConnection`, `AsyncSession`), with an open transaction, or such that it
+                begins one by itself.
+
+        Raises:
+            ValidationError: the connection is of another kind. What else is wrong with it (closed,
+                another database, autocommit) is said when a job is created.
+            NotSupportedError: the queue is not in a database.
+        """
+        return JobsWithin(self._queue.within(connection), self._draft)
+
+    def within_sync(self, connection: object) -> JobsWithinSync:
+        """Create jobs in a transaction of the caller's, on a connection with plain methods.
+
+        As `within`, for connections of sqlite3, psycopg 3, and SQLAlchemy 2 (`Connection`,
+        `Session`, `scoped_session`). What it returns has plain methods as well, needs no event
+        loop, and blocks.
+        """
+        return JobsWithinSync(self._queue.within_sync(connection), self._draft)
+
+    async def committed(self, jobs: Iterable[Job]) -> None:
+        """Say that the transaction is committed which these were created in by `within`.
+
+        It wakes idle supervisors, and tells the audit log of each job that the store has now: a job
+        whose transaction was rolled back is never audited. Nothing else depends on it. With an
+        audit log the service must be open.
+        """
+        jobs = list(jobs)
+        self._queue.wake({job.queue_name for job in jobs})
+        if self._audit.kept:
+            for job in jobs:
+                if await self._queue.get_job(job.id) is not None:
+                    await self._audit.created(job)
 
     async def get_job(self, job_id: UUID | str) -> Job | None:
         """The job as it is now; `None` when there is none."""
@@ -179,6 +222,11 @@ class JobService(JobCreator):
         job = new_job(arguments)
         self._check_type(job.job_type)
         return job
+
+    def _draft(self, arguments: Mapping[str, Any]) -> Draft:
+        draft = Draft.of(self._job(arguments))
+        self._queue.check_draft(draft)
+        return draft
 
     def _check_type(self, job_type: object) -> None:
         known = self._job_types
