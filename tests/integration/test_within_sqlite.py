@@ -15,9 +15,10 @@ from portico import compose
 from portico.exceptions import ConfigurationError, NotSupportedError, ValidationError
 from portico.kits.job import JobService
 from portico.ports.job_queue import JobQueueAdapter
+from tests.contract.producer_process_rules import ProducerProcessRules
 from tests.contract.transaction_rules import TransactionRules
 from tests.support.jobs import make_job
-from tests.support.producers import ORDERS, SQLITE, Producer
+from tests.support.producers import DRIVERS, ORDERS, SQLITE, Producer
 
 
 @pytest.fixture
@@ -43,12 +44,12 @@ def service(path: Path) -> JobService:
 
 
 @pytest.fixture
-def orders(path: Path) -> Callable[[], list[int]]:
-    def told() -> list[int]:
+def orders(path: Path) -> Callable[[], dict[int, str]]:
+    def told() -> dict[int, str]:
         connection = sqlite3.connect(path)
-        rows = connection.execute("SELECT id FROM orders ORDER BY id").fetchall()
+        rows = connection.execute("SELECT id, job FROM orders ORDER BY id").fetchall()
         connection.close()
-        return [row[0] for row in rows]
+        return dict(rows)
 
     return told
 
@@ -59,8 +60,7 @@ class TestEachDriver(TransactionRules):
     async def producer(
         self, driver: str, path: Path, queue: JobQueueAdapter, service: JobService
     ) -> AsyncIterator[Producer]:
-        opening, scheme = SQLITE[driver]
-        async with opening(f"{scheme}{path}", service) as producer:
+        async with DRIVERS[driver](f"{SQLITE[driver]}{path}", service) as producer:
             yield producer
 
     @pytest.fixture
@@ -70,8 +70,18 @@ class TestEachDriver(TransactionRules):
         jobs = compose.job_service(
             f"sqlite:///{path}?max_pending=5&max_horizon=30d", job_types={"a.b"}
         )
-        opening, scheme = SQLITE[driver]
-        return lambda: opening(f"{scheme}{path}", jobs)
+        return lambda: DRIVERS[driver](f"{SQLITE[driver]}{path}", jobs)
+
+
+@pytest.mark.parametrize("driver", ["sqlite3", "sqlalchemy.AsyncSession"])
+class TestProcesses(ProducerProcessRules):
+    @pytest.fixture
+    def url(self, path: Path) -> str:
+        return f"sqlite:///{path}"
+
+    @pytest.fixture
+    def address(self, driver: str, path: Path) -> str:
+        return f"{SQLITE[driver]}{path}"
 
 
 @pytest.fixture
@@ -103,16 +113,23 @@ def test_a_connection_with_factories_of_its_own_is_as_good(
     assert connection.execute("SELECT count(*) FROM portico_jobs").fetchone() == {"one": 2}
 
 
+@pytest.mark.parametrize("limit", ["", "?max_pending=9"])
 @pytest.mark.parametrize("level", ["", "IMMEDIATE", "EXCLUSIVE"])
-def test_a_transaction_begins_at_the_level_of_the_connection(
-    level: str, path: Path, queue: JobQueueAdapter, service: JobService
+def test_a_transaction_begins_at_the_level_of_the_connection_and_reads_nothing_before_it_writes(
+    level: str, limit: str, path: Path, queue: JobQueueAdapter
 ) -> None:
+    """One that has read is refused the lock at once, when another one wrote in between."""
     statements: list[str] = []
     connection = sqlite3.connect(path, isolation_level=level)
-    connection.set_trace_callback(statements.append)
-    service.within_sync(connection).create_job("a.b", {})
-    assert statements[0].strip() == f"BEGIN {level}".strip()
+    connection.set_trace_callback(lambda statement: statements.append(statement.strip()))
+    compose.job_service(f"sqlite:///{path}{limit}").within_sync(connection).create_job("a.b", {})
+    words = [statement.split()[0] for statement in statements]
+    begun = words.index("BEGIN")
+    assert statements[begun] == f"BEGIN {level}".strip()
+    first = next(word for word in words[begun + 1 :] if word != "SAVEPOINT")
+    assert first in {"INSERT", "DELETE"}
     assert connection.in_transaction
+    connection.rollback()
     connection.close()
 
 

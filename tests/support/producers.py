@@ -146,13 +146,22 @@ async def by_alchemy_async_session(url: str, jobs: JobService) -> AsyncIterator[
     await engine.dispose()
 
 
-SQLITE: dict[str, tuple[Opening, str]] = {
-    "sqlite3": (by_sqlite3, ""),
-    "aiosqlite": (by_aiosqlite, ""),
-    "sqlalchemy.Connection": (by_alchemy_connection, "sqlite:///"),
-    "sqlalchemy.Session": (by_alchemy_session, "sqlite:///"),
-    "sqlalchemy.scoped_session": (by_alchemy_scoped_session, "sqlite:///"),
-    "sqlalchemy.AsyncConnection": (by_alchemy_async_connection, "sqlite+aiosqlite:///"),
-    "sqlalchemy.AsyncSession": (by_alchemy_async_session, "sqlite+aiosqlite:///"),
+DRIVERS: dict[str, Opening] = {
+    "sqlite3": by_sqlite3,
+    "aiosqlite": by_aiosqlite,
+    "sqlalchemy.Connection": by_alchemy_connection,
+    "sqlalchemy.Session": by_alchemy_session,
+    "sqlalchemy.scoped_session": by_alchemy_scoped_session,
+    "sqlalchemy.AsyncConnection": by_alchemy_async_connection,
+    "sqlalchemy.AsyncSession": by_alchemy_async_session,
 }
-"""How each is opened, and what stands before the path."""
+SQLITE = {
+    "sqlite3": "",
+    "aiosqlite": "",
+    "sqlalchemy.Connection": "sqlite:///",
+    "sqlalchemy.Session": "sqlite:///",
+    "sqlalchemy.scoped_session": "sqlite:///",
+    "sqlalchemy.AsyncConnection": "sqlite+aiosqlite:///",
+    "sqlalchemy.AsyncSession": "sqlite+aiosqlite:///",
+}
+"""What stands before the path, for each that reaches SQLite."""

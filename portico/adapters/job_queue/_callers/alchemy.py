@@ -17,19 +17,16 @@ class AlchemyCaller:
         self._connection = connection
         self.dialect: str = connection.dialect.name
 
-    def begin(self) -> None:
-        """Make sure that a transaction is open in the driver as well."""
+    def opening(self) -> Statement | None:
+        """What opens a transaction in the driver, where SQLAlchemy leaves that to it."""
         if self._connection.closed:
             raise refusals.closed(self._connection)
         driver = self._connection.connection
         if self.dialect == sqlite.DIALECT:
-            self._begin_sqlite(driver.driver_connection)
-        elif getattr(driver.dbapi_connection, "autocommit", False):
+            return sqlite.opening(driver.driver_connection)
+        if getattr(driver.dbapi_connection, "autocommit", False):
             raise refusals.autocommit(self._connection)
-
-    def _begin_sqlite(self, driver: Any) -> None:
-        if statement := sqlite.opening(driver):
-            self.execute(statement)
+        return None
 
     def execute(self, statement: Statement) -> Rows:
         """Run it as it is, past SQLAlchemy's compiler."""

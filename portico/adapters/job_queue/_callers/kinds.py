@@ -25,7 +25,7 @@ class Enlisting(Protocol):
 class _Caller(Protocol):
     dialect: str
 
-    def begin(self) -> None: ...
+    def opening(self) -> Statement | None: ...
 
     def execute(self, statement: Statement) -> Rows: ...
 
@@ -33,7 +33,7 @@ class _Caller(Protocol):
 class _AsyncCaller(Protocol):
     dialect: str
 
-    async def begin(self) -> None: ...
+    def opening(self) -> Statement | None: ...
 
     async def execute(self, statement: Statement) -> Rows: ...
 
@@ -96,10 +96,12 @@ class _Awaited(Transaction):
         self._vouched = False
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
-        await self._caller.begin()
-        if not self._vouched:
+        opening = self._caller.opening()
+        if not self._vouched:  # before it begins: one that has read may not be allowed to write
             await run_async(self._store.vouch(), self._caller.execute)
             self._vouched = True
+        if opening is not None:
+            await self._caller.execute(opening)
         return await run_async(self._store.enlist(drafts), self._caller.execute)
 
 
@@ -114,10 +116,12 @@ class _Plain(SyncTransaction):
     def insert_on(self, connection: Any, drafts: Sequence[Draft]) -> list[Inserted | None]:
         caller = self._caller(connection)
         _check_dialect(caller.dialect, connection, self._store)
-        caller.begin()
-        if not self._vouched:
+        opening = caller.opening()
+        if not self._vouched:  # before it begins: one that has read may not be allowed to write
             run(self._store.vouch(), caller.execute)
             self._vouched = True
+        if opening is not None:
+            caller.execute(opening)
         return run(self._store.enlist(drafts), caller.execute)
 
 

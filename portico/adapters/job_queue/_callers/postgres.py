@@ -29,8 +29,8 @@ class AsyncpgCaller:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    async def begin(self) -> None:
-        """Make sure that a transaction is open; this driver begins none by itself."""
+    def opening(self) -> None:
+        """Nothing: make sure that a transaction is open; this driver begins none by itself."""
         from asyncpg import InterfaceError
 
         try:
@@ -67,8 +67,8 @@ class PsycopgCaller:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def begin(self) -> None:
-        """Make sure that a transaction is open, or will be."""
+    def opening(self) -> None:
+        """Nothing: make sure that a transaction is open, or begins with the next statement."""
         check_psycopg(self._connection)
 
     def execute(self, statement: Statement) -> Rows:
@@ -89,8 +89,8 @@ class AsyncPsycopgCaller:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    async def begin(self) -> None:
-        """Make sure that a transaction is open, or will be."""
+    def opening(self) -> None:
+        """Nothing: make sure that a transaction is open, or begins with the next statement."""
         check_psycopg(self._connection)
 
     async def execute(self, statement: Statement) -> Rows:

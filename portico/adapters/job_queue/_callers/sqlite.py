@@ -38,10 +38,9 @@ class Sqlite3Caller:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def begin(self) -> None:
-        """Make sure that a transaction is open."""
-        if statement := opening(self._connection):
-            self.execute(statement)
+    def opening(self) -> Statement | None:
+        """What opens a transaction, where none is open."""
+        return opening(self._connection)
 
     def execute(self, statement: Statement) -> Rows:
         """Run it; the caller's own row factory is not for these rows."""
@@ -58,10 +57,9 @@ class AiosqliteCaller:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    async def begin(self) -> None:
-        """Make sure that a transaction is open."""
-        if statement := opening(self._connection):
-            await self.execute(statement)
+    def opening(self) -> Statement | None:
+        """What opens a transaction, where none is open."""
+        return opening(self._connection)
 
     async def execute(self, statement: Statement) -> Rows:
         """Run it; the caller's own row factory is not for these rows."""

@@ -28,6 +28,9 @@ _FILES = Statement("PRAGMA database_list")
 _TABLE = Statement("SELECT count(*) FROM sqlite_master WHERE name = 'portico_schema'")
 _VERSION = Statement("SELECT version FROM portico_schema")
 
+_LOCK = Statement("DELETE FROM portico_queues WHERE 0")
+"""Waits for its turn to write. A transaction that has read cannot, if another one wrote since."""
+
 
 def vouch(place: Place) -> Steps[None]:
     """Make sure that the connection is to the queue's file, and that it has the tables."""
@@ -40,6 +43,7 @@ def enlist(
 ) -> Steps[list[Inserted | None]]:
     """Insert, if there is room; a savepoint makes it one step of the caller's transaction."""
     if max_pending is not None:
+        yield _LOCK
         yield from _check_room(drafts, max_pending)
     yield Statement("SAVEPOINT portico")
     try:
