@@ -146,9 +146,53 @@ async def by_alchemy_async_session(url: str, jobs: JobService) -> AsyncIterator[
     await engine.dispose()
 
 
+@asynccontextmanager
+async def by_asyncpg(url: str, jobs: JobService) -> AsyncIterator[Producer]:
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    yield Producer(connection, jobs, connection.execute, begin="BEGIN")
+    await connection.close()
+
+
+@asynccontextmanager
+async def by_asyncpg_pool(url: str, jobs: JobService) -> AsyncIterator[Producer]:
+    import asyncpg
+
+    pool = asyncpg.create_pool(url, min_size=1, max_size=1)
+    async with pool, pool.acquire() as connection:
+
+        async def run(statement: str) -> None:
+            await connection.execute(statement)
+
+        yield Producer(connection, jobs, run, begin="BEGIN")
+
+
+@asynccontextmanager
+async def by_psycopg(url: str, jobs: JobService) -> AsyncIterator[Producer]:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        yield Producer(connection, jobs, connection.execute)
+        connection.rollback()
+
+
+@asynccontextmanager
+async def by_async_psycopg(url: str, jobs: JobService) -> AsyncIterator[Producer]:
+    import psycopg
+
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        yield Producer(connection, jobs, connection.execute)
+        await connection.rollback()
+
+
 DRIVERS: dict[str, Opening] = {
     "sqlite3": by_sqlite3,
     "aiosqlite": by_aiosqlite,
+    "asyncpg": by_asyncpg,
+    "asyncpg.pool": by_asyncpg_pool,
+    "psycopg": by_psycopg,
+    "psycopg.AsyncConnection": by_async_psycopg,
     "sqlalchemy.Connection": by_alchemy_connection,
     "sqlalchemy.Session": by_alchemy_session,
     "sqlalchemy.scoped_session": by_alchemy_scoped_session,
@@ -165,3 +209,15 @@ SQLITE = {
     "sqlalchemy.AsyncSession": "sqlite+aiosqlite:///",
 }
 """What stands before the path, for each that reaches SQLite."""
+POSTGRES = {
+    "asyncpg": ("asyncpg", "postgresql"),
+    "asyncpg.pool": ("asyncpg.pool", "postgresql"),
+    "psycopg": ("psycopg", "postgresql"),
+    "psycopg.AsyncConnection": ("psycopg.AsyncConnection", "postgresql"),
+    "sqlalchemy.Connection": ("sqlalchemy.Connection", "postgresql+psycopg"),
+    "sqlalchemy.Session": ("sqlalchemy.Session", "postgresql+psycopg"),
+    "sqlalchemy.AsyncConnection": ("sqlalchemy.AsyncConnection", "postgresql+asyncpg"),
+    "sqlalchemy.AsyncSession": ("sqlalchemy.AsyncSession", "postgresql+asyncpg"),
+    "sqlalchemy.AsyncSession, psycopg": ("sqlalchemy.AsyncSession", "postgresql+psycopg"),
+}
+"""The driver, and the scheme of its URL, for each way to reach PostgreSQL."""
