@@ -17,6 +17,8 @@ from tests.contract.queue_support import LEASE_SECONDS, Clocks
 from tests.contract.record_rules import RecordRules
 from tests.contract.state_table_rules import StateTableRules
 from tests.contract.toy_queue import ToyQueue
+from tests.support.postgres_queues import postgres_queue
+from tests.support.servers import PostgresServer
 
 
 @pytest.fixture
@@ -24,8 +26,13 @@ def clocks() -> Clocks:
     return Clocks()
 
 
-def make_queue(kind: str, folder: Path, clocks: Clocks) -> JobQueueAdapter:
+def make_queue(
+    kind: str, folder: Path, clocks: Clocks, server: PostgresServer | None = None
+) -> JobQueueAdapter:
     known = {"clock": clocks.wall, "monotonic": clocks.monotonic}
+    if kind == "postgres":
+        assert server is not None
+        return postgres_queue(server, folder, clocks, lease_seconds=LEASE_SECONDS, **known)
     if kind == "memory":
         return MemoryJobQueueAdapter(LEASE_SECONDS, **known)
     if kind == "sqlite":
@@ -35,19 +42,26 @@ def make_queue(kind: str, folder: Path, clocks: Clocks) -> JobQueueAdapter:
     return ToyQueue(clocks.wall)
 
 
+def server_of(kind: str, request: pytest.FixtureRequest) -> PostgresServer | None:
+    """The server that a kind of queue needs."""
+    return request.getfixturevalue("postgres") if kind == "postgres" else None
+
+
 class _Opened:
     @pytest.fixture
     async def queue(
         self, request: pytest.FixtureRequest, tmp_path: Path, clocks: Clocks
     ) -> AsyncIterator[JobQueueAdapter]:
-        queue = make_queue(request.param, tmp_path, clocks)
+        server = server_of(request.param, request)
+        queue = make_queue(request.param, tmp_path, clocks, server)
         await queue.initialize()
         yield queue
         await queue.close()
 
 
-WHOLE = pytest.mark.parametrize("queue", ["memory", "sqlite"], indirect=True)
-EVERY = pytest.mark.parametrize("queue", ["memory", "sqlite", "nine methods"], indirect=True)
+_WHOLE = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.servers)]
+WHOLE = pytest.mark.parametrize("queue", _WHOLE, indirect=True)
+EVERY = pytest.mark.parametrize("queue", [*_WHOLE, "nine methods"], indirect=True)
 
 
 @EVERY

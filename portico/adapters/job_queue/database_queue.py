@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from math import inf
-from pathlib import Path
-from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
-from portico.adapters.job_queue._admission import OPTIONS, Admission
+from portico.adapters.job_queue._admission import Admission
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._bell import Bell
 from portico.adapters.job_queue._callers.kinds import sync_transaction, transaction
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._rows import StoredJob
-from portico.adapters.job_queue._sqlite.connection import Place
-from portico.adapters.job_queue._sqlite.store import SqliteStore
 from portico.adapters.job_queue._store import Store
 from portico.exceptions import ConfigurationError, QueueConnectionError
 from portico.ports.draft import Draft, checked_id
@@ -35,7 +31,6 @@ from portico.ports.leasing import (
     Transition,
 )
 from portico.ports.transaction import SyncTransaction, Transaction
-from portico.utils.log_lines import masked_urls
 
 _CANCELS = ("cancel requests",)
 _POLL = 1.0
@@ -43,23 +38,31 @@ _POLL = 1.0
 
 
 class DatabaseJobQueueAdapter(LeasingQueueAdapter):
-    """A durable queue in a database; with SQLite, in a file of this host.
+    """A durable queue in a database: in a file of this host, or on a PostgreSQL server.
 
     Each adapter is one owner of leases. On SQLite a lease is lost when its owner's process has
     ended, or when an owner that renews has not done so for a lease length, by the clock of
-    whoever recovers; an owner that never renews is judged by its process alone.
+    whoever recovers; an owner that never renews is judged by its process alone. On PostgreSQL it
+    is lost when nobody has renewed it for a lease length, by the server's clock.
 
     Args:
         url: `sqlite:///relative.db` or `sqlite:////absolute.db`, optionally with
-            `?durability=normal`, which is faster and may lose the last commits in a power cut,
+            `?durability=normal`, which is faster and may lose the last commits in a power cut;
+            or `postgresql://user:password@host/database`, which also takes the options of
+            PostgreSQL's own library (`sslmode` and so on; a host that is not local must prove who
+            it is), `?schema=portico`, `?migrate=no` to leave the schema as it is,
+            `?pgbouncer=yes` where a pooler stands in between and is not noticed, `?pool_size=8`,
+            `?connect_timeout=5` and `?command_timeout=10`, in seconds. Both take
             `?max_pending=100000`, beyond which `enqueue` and `insert` into a queue with so many
             waiting jobs raise `QueueFullError`, and `?max_horizon=30d` for scheduled jobs.
         lease_seconds: how long a lease holds without renewal.
-        clock: the wall clock, in seconds since 1970 UTC.
-        monotonic: the clock of leases and timeouts, in seconds.
+        clock: the wall clock, in seconds since 1970 UTC; PostgreSQL goes by its own, and this one
+            tells what is further ahead than `max_horizon`.
+        monotonic: the clock of timeouts, and on SQLite of leases, in seconds.
 
     Raises:
-        ConfigurationError: the URL is not understood; the message says what to write.
+        ConfigurationError: the URL is not understood, or its driver is not installed; the message
+            says what to do.
     """
 
     def __init__(
@@ -73,16 +76,48 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
         super().__init__(lease_seconds, clock, monotonic)
         self._bell = Bell()
         self._cancels = Bell()
-        place, self._admission = _sqlite_place(url)
-        self._store: Store = SqliteStore(
+        open_one = self._postgres if _is_postgres(url) else self._sqlite
+        self._store, self._admission = open_one(url)
+
+    def _sqlite(self, url: str) -> tuple[Store, Admission]:
+        from portico.adapters.job_queue._sqlite.place import place_of
+        from portico.adapters.job_queue._sqlite.store import SqliteStore
+
+        place, admission = place_of(url)
+        store = SqliteStore(
             place,
-            lease_seconds,
+            self.lease_seconds,
             self._now,
-            monotonic,
+            self._monotonic,
             self._bell.ring,
             ring_cancels=self._cancels.ring,
-            max_pending=self._admission.max_pending,
+            max_pending=admission.max_pending,
         )
+        return store, admission
+
+    def _postgres(self, url: str) -> tuple[Store, Admission]:
+        from portico.adapters.job_queue._postgres.place import place_of
+
+        place, admission = place_of(url)
+        try:
+            from portico.adapters.job_queue._postgres.store import PostgresStore
+        except ModuleNotFoundError as error:
+            if error.name != "asyncpg":
+                raise
+            raise ConfigurationError(
+                f"{place} needs the driver asyncpg, which is the extra `postgres`; install it: "
+                "pip install 'portico-jobs[postgres]'",
+                cause=error,
+            ) from error
+        store = PostgresStore(
+            place,
+            self.lease_seconds,
+            self._monotonic,
+            self._bell.ring,
+            ring_cancels=self._cancels.ring,
+            max_pending=admission.max_pending,
+        )
+        return store, admission
 
     async def initialize(self) -> None:
         await self._store.connect()
@@ -190,37 +225,5 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
         return await self._store.purge(jobs, limit)
 
 
-def _sqlite_place(url: str) -> tuple[Place, Admission]:
-    url = masked_urls(url)  # it goes into messages
-    address, _, query = url.partition("?")
-    scheme, _, path = address.partition("://")
-    if scheme != "sqlite" or not path.startswith("/"):
-        raise ConfigurationError(
-            f"queue URL is {url!r}; give sqlite:///relative.db or sqlite:////absolute/path.db"
-        )
-    name = unquote(path[1:])
-    if name.strip() in ("", "/"):
-        raise ConfigurationError(f"queue URL {url!r} names no file; give sqlite:///jobs.db")
-    if name == ":memory:":
-        raise ConfigurationError(
-            f"queue URL {url!r} names a database that ends with its connection; give memory:// "
-            "for a queue in this process, or sqlite:///jobs.db for a file"
-        )
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    place = Place(url, Path(name).absolute(), _is_full(url, options))
-    return place, Admission.of(url, options)
-
-
-def _is_full(url: str, options: Mapping[str, str]) -> bool:
-    known = {"durability", *OPTIONS}
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        raise ConfigurationError(
-            f"queue URL {url!r} has the option {unknown[0]!r}; there are {', '.join(sorted(known))}"
-        )
-    durability = options.get("durability", "full")
-    if durability not in ("full", "normal"):
-        raise ConfigurationError(
-            f"queue URL {url!r} has durability={durability!r}; give full or normal"
-        )
-    return durability == "full"
+def _is_postgres(url: str) -> bool:
+    return url.partition(":")[0] in ("postgresql", "postgres")
