@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy
 from psycopg.rows import dict_row
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from portico import compose
 from portico.exceptions import ConfigurationError, ConflictError, ValidationError
@@ -182,17 +183,26 @@ async def test_without_a_transaction_a_connection_that_commits_by_itself_is_refu
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as alike:
         with pytest.raises(ValidationError, match=r"AsyncConnection.* no transaction open"):
             await service.within(alike).create_job("a.b", {})
-    for scheme in ("postgresql+psycopg",):
-        engine = sqlalchemy.create_engine(
-            url.replace("postgresql", scheme), isolation_level="AUTOCOMMIT"
-        )
-        with (
-            engine.connect() as alchemy,
-            pytest.raises(ValidationError, match=r"sqlalchemy.*Connection.* no transaction open"),
-        ):
-            service.within_sync(alchemy).create_job("a.b", {})
-        engine.dispose()
     assert (await queue.get_queue_stats("default")).total == 1
+
+
+async def test_autocommit_of_sqlalchemy_is_refused(
+    postgres: PostgresServer, database: str, service: JobService, queue: JobQueueAdapter
+) -> None:
+    told = r"sqlalchemy.*Connection.* no transaction open"
+    options = {"isolation_level": "AUTOCOMMIT"}
+    engine = sqlalchemy.create_engine(postgres.url(database, "postgresql+psycopg"), **options)
+    with engine.connect() as connection, pytest.raises(ValidationError, match=told):
+        service.within_sync(connection).create_job("a.b", {})
+    engine.dispose()
+    for driver in ("asyncpg", "psycopg"):
+        url = postgres.url(database, f"postgresql+{driver}")
+        awaited = create_async_engine(url, **options)
+        async with awaited.connect() as alike:
+            with pytest.raises(ValidationError, match=told):
+                await service.within(alike).create_job("a.b", {})
+        await awaited.dispose()
+    assert await queue.all_stats() == {}
 
 
 async def test_a_closed_connection_is_refused_by_name(
@@ -272,13 +282,30 @@ async def test_a_database_without_the_tables_is_refused_and_the_transaction_goes
     await connection.close()
 
 
-async def test_a_role_that_may_not_use_the_schema_is_refused_and_its_transaction_goes_on(
-    postgres: PostgresServer, database: str, service: JobService, queue: JobQueueAdapter
-) -> None:
+@pytest.fixture
+def role(postgres: PostgresServer, database: str, queue: JobQueueAdapter) -> Iterator[str]:
     name = f"role_{uuid4().hex[:8]}"
     postgres.run(f"CREATE ROLE {name} LOGIN PASSWORD 'secret-word'")
+    yield name
+    postgres.run(f"DROP OWNED BY {name}; DROP ROLE {name}", database)
+
+
+@pytest.mark.parametrize(
+    "granted",
+    [
+        "",
+        "GRANT USAGE ON SCHEMA portico TO {role}",
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA portico TO {role}",
+        "GRANT USAGE ON SCHEMA portico TO {role};"
+        " GRANT SELECT ON ALL TABLES IN SCHEMA portico TO {role}",
+    ],
+)
+async def test_a_role_without_the_rights_is_refused_and_its_transaction_goes_on(
+    granted: str, role: str, postgres: PostgresServer, database: str, service: JobService
+) -> None:
+    postgres.run(granted.format(role=role), database)
     connection = await asyncpg.connect(
-        postgres.url(database).replace("portico:portico", f"{name}:secret-word")
+        postgres.url(database).replace("portico:portico", f"{role}:secret-word")
     )
     async with connection.transaction():
         with pytest.raises(ConfigurationError, match="not for this role to use") as caught:
@@ -286,6 +313,20 @@ async def test_a_role_that_may_not_use_the_schema_is_refused_and_its_transaction
         assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
     assert "secret-word" not in str(caught.value)
+
+
+async def test_a_role_with_the_rights_that_are_named_is_enough(
+    role: str, postgres: PostgresServer, database: str, service: JobService, queue: JobQueueAdapter
+) -> None:
+    postgres.run(
+        f"GRANT USAGE ON SCHEMA portico TO {role};"
+        f" GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA portico TO {role}",
+        database,
+    )
+    url = postgres.url(database).replace("portico:portico", f"{role}:secret-word")
+    with psycopg.connect(url) as connection:
+        job = service.within_sync(connection).create_job("a.b", {})
+    assert await queue.get_job(job.id) == job
 
 
 async def test_a_queue_in_another_schema_is_found_whatever_the_search_path(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,6 +17,7 @@ import sqlalchemy
 from portico import compose
 from portico.exceptions import ConfigurationError, NotSupportedError, ValidationError
 from portico.kits.job import JobService
+from portico.ports.job import Job
 from portico.ports.job_queue import JobQueueAdapter
 from tests.contract.producer_process_rules import ProducerProcessRules
 from tests.contract.transaction_rules import TransactionRules
@@ -279,3 +283,36 @@ async def test_a_transaction_that_read_before_another_one_wrote_fails_as_its_dri
     service.within_sync(connection).create_job("a.b", {})
     connection.commit()
     assert (await queue.get_queue_stats("default")).total == 2
+
+
+def test_no_driver_is_imported_to_find_out_of_what_kind_a_connection_is(
+    path: Path, queue: JobQueueAdapter
+) -> None:
+    code = f"""
+import sqlite3, sys
+from portico.compose import job_service
+jobs = job_service("sqlite:///{path}")
+with sqlite3.connect("{path}") as connection:
+    jobs.within_sync(connection).create_job("a.b", {{}})
+for what in (7, "x"):
+    try:
+        jobs.within(what)
+    except ValueError:
+        pass
+print(*{{"aiosqlite", "asyncpg", "psycopg", "sqlalchemy"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+async def test_a_plain_connection_serves_in_a_thread_of_an_asyncio_application(
+    path: Path, service: JobService, queue: JobQueueAdapter
+) -> None:
+    def take() -> Job:
+        with sqlite3.connect(path) as connection:
+            job = service.within_sync(connection).create_job("a.b", {})
+        connection.close()
+        return job
+
+    job = await asyncio.to_thread(take)
+    assert await queue.get_job(job.id) == job

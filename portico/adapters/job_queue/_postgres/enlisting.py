@@ -28,11 +28,13 @@ _WHERE = Statement(
     "SELECT current_database(), has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
 )
 _SYSTEM = Statement("SELECT system_identifier FROM pg_catalog.pg_control_system()")
-_TABLE = """
-SELECT count(*) FROM pg_catalog.pg_class AS one
+_TABLES = """
+SELECT count(*) = 3 FROM pg_catalog.pg_class AS one
 JOIN pg_catalog.pg_namespace AS schema ON schema.oid = one.relnamespace
-WHERE schema.nspname = CAST($1 AS text) AND one.relname = 'portico_schema'
-    AND has_schema_privilege(schema.oid, 'USAGE') AND has_table_privilege(one.oid, 'SELECT')"""
+WHERE schema.nspname = CAST($1 AS text) AND has_schema_privilege(schema.oid, 'USAGE')
+    AND one.relname IN ('portico_schema', 'portico_jobs', 'portico_totals')
+    AND has_table_privilege(one.oid, 'SELECT')
+    AND (one.relname = 'portico_schema' OR has_table_privilege(one.oid, 'INSERT'))"""
 
 
 class Identity(NamedTuple):
@@ -76,7 +78,7 @@ def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
             f"{ours.database!r}; give a connection to that one, or keep the queue in the other: "
             "what is in two databases is not committed together"
         )
-    ((there,),) = yield Statement(_TABLE, (place.schema,))
+    ((there,),) = yield Statement(_TABLES, (place.schema,))
     version = 0
     if there:
         ((version,),) = yield Statement(
@@ -87,7 +89,8 @@ def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
         what = f"has version {version}" if there else "is not there, or not for this role to use"
         raise ConfigurationError(
             f"{place}: the schema {place.schema!r} {what}, and this release of Portico needs "
-            f"version {needed}; run `portico migrate up`, and grant the role its use",
+            f"version {needed}; run `portico migrate up`, and grant the role USAGE of the schema, "
+            "SELECT and INSERT on its tables",
             {"version": version, "needed": needed},
         )
 
