@@ -9,6 +9,7 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
+from tests.contract.bulk_rules import BulkRules
 from tests.contract.history_rules import HistoryRules
 from tests.contract.leasing_rules import LeasingRules
 from tests.contract.nine_method_rules import NineMethodRules
@@ -68,6 +69,11 @@ EVERY = pytest.mark.parametrize("queue", [*_WHOLE, "nine methods"], indirect=Tru
 
 @EVERY
 class TestNineMethods(_Opened, NineMethodRules):
+    pass
+
+
+@EVERY
+class TestBulk(_Opened, BulkRules):
     pass
 
 

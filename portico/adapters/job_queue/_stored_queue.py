@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from portico.adapters.job_queue._admission import Admission
@@ -35,14 +36,17 @@ _POLL = 1.0
 """Seconds after which whoever waits looks for himself, should a wake-up have got lost."""
 
 
-class StoredQueueAdapter(LeasingQueueAdapter):
+StoreT = TypeVar("StoreT", bound=Store)
+
+
+class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
     """An adapter whose jobs are in a `Store`, which a subclass makes and puts into `_store`.
 
     The store rings `_bell` for jobs that other processes brought, and `_cancels` for requests to
     stop running ones.
     """
 
-    _store: Store
+    _store: StoreT
     _admission: Admission
 
     def __init__(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from portico.adapters.job_queue._admission import Admission
-from portico.adapters.job_queue._store import Store
+from portico.adapters.job_queue._callers.kinds import sync_transaction, transaction
+from portico.adapters.job_queue._store import SqlStore
 from portico.adapters.job_queue._stored_queue import StoredQueueAdapter
 from portico.exceptions import ConfigurationError
+from portico.ports.transaction import SyncTransaction, Transaction
 
 
-class DatabaseJobQueueAdapter(StoredQueueAdapter):
+class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
     """A durable queue in a database: in a file of this host, or on a PostgreSQL server.
 
     Each adapter is one owner of leases. On SQLite a lease is lost when its owner's process has
@@ -51,7 +53,7 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter):
         open_one = self._postgres if _is_postgres(url) else self._sqlite
         self._store, self._admission = open_one(url)
 
-    def _sqlite(self, url: str) -> tuple[Store, Admission]:
+    def _sqlite(self, url: str) -> tuple[SqlStore, Admission]:
         from portico.adapters.job_queue._sqlite.place import place_of
         from portico.adapters.job_queue._sqlite.store import SqliteStore
 
@@ -67,7 +69,7 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter):
         )
         return store, admission
 
-    def _postgres(self, url: str) -> tuple[Store, Admission]:
+    def _postgres(self, url: str) -> tuple[SqlStore, Admission]:
         from portico.adapters.job_queue._postgres.place import place_of
 
         place, admission = place_of(url)
@@ -90,6 +92,16 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter):
             max_pending=admission.max_pending,
         )
         return store, admission
+
+    def within(self, connection: object) -> Transaction:
+        return transaction(connection, self._store)
+
+    def within_sync(self, connection: object) -> SyncTransaction:
+        return sync_transaction(connection, self._store)
+
+    def wake(self, queues: Collection[str]) -> None:
+        self._bell.ring(queues)
+        self._store.wake()
 
 
 def _is_postgres(url: str) -> bool:

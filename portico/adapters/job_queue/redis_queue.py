@@ -10,7 +10,7 @@ from portico.adapters.job_queue._redis.store import RedisStore
 from portico.adapters.job_queue._stored_queue import StoredQueueAdapter
 
 
-class RedisJobQueueAdapter(StoredQueueAdapter):
+class RedisJobQueueAdapter(StoredQueueAdapter[RedisStore]):
     """A queue in one namespace of a Redis or Valkey server, shared by supervisors on many machines.
 
     Leases are granted and judged by the server's clock. What a change is worth after a failure is
