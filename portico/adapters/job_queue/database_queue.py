@@ -12,7 +12,7 @@ from uuid import UUID
 from portico.adapters.job_queue._admission import Admission
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._bell import Bell
-from portico.adapters.job_queue._callers.kinds import sync_transaction, transaction
+from portico.adapters.job_queue._callers.kinds import Callers
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._store import Store
@@ -78,6 +78,7 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
         self._cancels = Bell()
         open_one = self._postgres if _is_postgres(url) else self._sqlite
         self._store, self._admission = open_one(url)
+        self._callers = Callers(self._store)
 
     def _sqlite(self, url: str) -> tuple[Store, Admission]:
         from portico.adapters.job_queue._sqlite.place import place_of
@@ -134,10 +135,10 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
         return stored
 
     def within(self, connection: object) -> Transaction:
-        return transaction(connection, self._store)
+        return self._callers.transaction(connection)
 
     def within_sync(self, connection: object) -> SyncTransaction:
-        return sync_transaction(connection, self._store)
+        return self._callers.sync_transaction(connection)
 
     def wake(self, queues: Collection[str]) -> None:
         self._bell.ring(queues)

@@ -22,12 +22,13 @@ def in_percent_style(statement: Statement) -> Statement:
 
 
 class AsyncpgCaller:
-    """An `asyncpg.Connection`, or what its pool gives out for one."""
+    """An `asyncpg.Connection`, or what its pool gives out for one, which is new each time."""
 
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.driver = getattr(connection, "_con", connection)
 
     def opening(self) -> None:
         """Nothing: make sure that a transaction is open; this driver begins none by itself."""
@@ -65,7 +66,7 @@ class PsycopgCaller:
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.driver = self._connection = connection
 
     def opening(self) -> None:
         """Nothing: make sure that a transaction is open, or begins with the next statement."""
@@ -87,7 +88,7 @@ class AsyncPsycopgCaller:
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.driver = self._connection = connection
 
     def opening(self) -> None:
         """Nothing: make sure that a transaction is open, or begins with the next statement."""
