@@ -1,4 +1,4 @@
-"""What `DatabaseJobQueueAdapter` asks of a database; one implementation per dialect."""
+"""What the durable adapters ask of their stores."""
 
 from __future__ import annotations
 
@@ -27,9 +27,6 @@ from portico.ports.leasing import (
 class Store(ABC):
     """One database. Raises `portico.exceptions` only; wakes other processes by itself."""
 
-    dialect: str
-    """As SQLAlchemy calls it."""
-
     @abstractmethod
     async def connect(self) -> None: ...
 
@@ -38,19 +35,6 @@ class Store(ABC):
 
     @abstractmethod
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]: ...
-
-    @abstractmethod
-    def vouch(self) -> Steps[None]:
-        """How to make sure that a connection of the caller's leads here; this store need not be
-        connected."""
-
-    @abstractmethod
-    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
-        """How to store drafts on such a connection."""
-
-    @abstractmethod
-    def wake(self) -> None:
-        """Wake other processes for a commit that this store has not seen."""
 
     @abstractmethod
     def exchange(
@@ -103,3 +87,23 @@ class Store(ABC):
     @abstractmethod
     def listening(self) -> AbstractContextManager[None]:
         """Within this block, other processes' work rings this process's bell."""
+
+
+class SqlStore(Store):
+    """A database whose transactions an application may share."""
+
+    dialect: str
+    """As SQLAlchemy calls it."""
+
+    @abstractmethod
+    def vouch(self) -> Steps[None]:
+        """How to make sure that a connection of the caller's leads here; this store need not be
+        connected."""
+
+    @abstractmethod
+    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
+        """How to store drafts on such a connection."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Wake other processes for a commit that this store has not seen."""

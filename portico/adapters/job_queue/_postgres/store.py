@@ -25,7 +25,7 @@ from portico.adapters.job_queue._postgres.listening import Herald, Listener
 from portico.adapters.job_queue._postgres.place import PostgresPlace
 from portico.adapters.job_queue._postgres.reading import Reading, can_match, is_text
 from portico.adapters.job_queue._rows import StoredJob
-from portico.adapters.job_queue._store import Store
+from portico.adapters.job_queue._store import SqlStore
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
@@ -45,7 +45,7 @@ _FIRST_NEWS = 1.0
 """Seconds for which a first question for cancel requests waits until somebody listens."""
 
 
-class PostgresStore(Store):
+class PostgresStore(SqlStore):
     """Each method is one statement, and one transaction."""
 
     dialect = postgres.DIALECT

@@ -24,7 +24,7 @@ from portico.adapters.job_queue._sqlite.connection import Place, SameFile
 from portico.adapters.job_queue._sqlite.inserts import Inserts, Work
 from portico.adapters.job_queue._sqlite.thread import Reader, Writer
 from portico.adapters.job_queue._sqlite.wake_file import Toucher, Watcher
-from portico.adapters.job_queue._store import Store
+from portico.adapters.job_queue._store import SqlStore
 from portico.exceptions import DatabaseError, QueueConnectionError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -47,7 +47,7 @@ _LONG_WAIT = 1 / 4
 _WAITING = frozenset({STATUS[PENDING], STATUS[SCHEDULED], STATUS[RETRYING]})
 
 
-class SqliteStore(Store):
+class SqliteStore(SqlStore):
     """Each method is one request to one of the two threads."""
 
     dialect = sqlite.DIALECT
