@@ -146,7 +146,7 @@ async def test_counting_reads_only_the_indexes_of_waiting_jobs_and_no_further_th
     await queue.initialize()
     await queue.insert(drafts(50))
     store: Any = queue
-    for query in reading._WAITING:
+    for query in reading.WAITING:
         plan = await store._store._read(
             lambda found, query=query: found.execute(
                 f"EXPLAIN QUERY PLAN {query}", ("q", 9)
