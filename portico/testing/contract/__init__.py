@@ -13,7 +13,8 @@ leasing surface takes `JobQueueContract`, which is all of them, and besides `que
 `another_queue`: a function that builds an adapter, not initialized, on a store of its own.
 
 Both give the adapter the clocks of the fixture `clocks`, which run and can be made to jump:
-`clocks.wall`, and where leases are timed `clocks.monotonic`. Leases last `LEASE_SECONDS`. The
+`clocks.wall`, and where leases are timed `clocks.monotonic`. The fixture comes with
+`pytest_plugins = ["portico.testing.fixtures"]` in `conftest.py`. Leases last `LEASE_SECONDS`. The
 tests are coroutines: have pytest-asyncio run them with `asyncio_mode = "auto"`.
 """
 
