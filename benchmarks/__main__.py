@@ -122,7 +122,7 @@ def _report(
 @_QUEUE
 @click.option("--rows", default=1_000_000, type=click.IntRange(10_000), show_default=True)
 @click.option("--few", default=10_000, type=click.IntRange(10_000), show_default=True)
-@click.option("--jobs", default=10_000, type=click.IntRange(1_000), show_default=True)
+@click.option("--jobs", default=10_000, type=click.IntRange(10_000), show_default=True)
 @_WORKERS
 @_RUNS
 @_JSON

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 SQLITE = "sqlite:///"
+_AT_ONCE = 1000
 
 Place = Callable[[str, Path], AbstractAsyncContextManager[str]]
 
@@ -28,7 +30,37 @@ async def _in_a_file(url: str, directory: Path) -> AsyncIterator[str]:
         yield f"{SQLITE}{place}/jobs.db{mark}{options}"
 
 
-PLACES: dict[str, Place] = {"memory": _in_memory, "sqlite": _in_a_file}
+@asynccontextmanager
+async def _in_a_namespace(url: str, directory: Path) -> AsyncIterator[str]:
+    from redis.asyncio import Redis
+
+    del directory  # it is in memory
+    namespace = f"bench-{token_hex(6)}"
+    address, _, options = url.partition("?")
+    yield f"{address}?namespace={namespace}" + (f"&{options}" if options else "")
+    async with Redis.from_url(address) as client:
+        keys = client.scan_iter(f"portico:{{{namespace}}}:*", count=_AT_ONCE)
+        async for batch in _batches(keys):
+            await client.unlink(*batch)
+
+
+async def _batches(keys: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    batch = []
+    async for key in keys:
+        batch.append(key)
+        if len(batch) == _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+PLACES: dict[str, Place] = {
+    "memory": _in_memory,
+    "sqlite": _in_a_file,
+    "redis": _in_a_namespace,
+    "valkey": _in_a_namespace,
+}
 """By scheme: given the URL and a directory, the URL of an empty queue for one run."""
 
 

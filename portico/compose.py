@@ -38,21 +38,36 @@ def _database(url: str, lease: float) -> JobQueueAdapter:
     return DatabaseJobQueueAdapter(url, lease)
 
 
+def _redis(url: str, lease: float) -> JobQueueAdapter:
+    from portico.adapters.job_queue.redis_queue import RedisJobQueueAdapter
+
+    return RedisJobQueueAdapter(url, lease)
+
+
 _QUEUES: dict[str, Callable[[str, float], JobQueueAdapter]] = {
     "memory": _memory,
     "sqlite": _database,
+    "postgresql": _database,
+    "postgres": _database,
+    **dict.fromkeys(("redis", "rediss", "valkey", "valkeys"), _redis),
+    **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), _redis),
+    **dict.fromkeys(("redis+cluster", "rediss+cluster"), _redis),
 }
-_FORMS = "memory:// or sqlite:///jobs.db"
+_FORMS = (
+    "memory://, sqlite:///jobs.db, postgresql://user:password@host/database or redis://host:6379/0"
+)
 
 
 def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:
     """Build the queue adapter that a URL names; it connects in `initialize`.
 
     Args:
-        url: `memory://`, or `sqlite:///relative.db` or `sqlite:////absolute.db`, with
-            `?durability=normal` to trade the last commits before a power cut for speed. Both take
-            `?max_pending=N`, how many jobs may wait in each queue (`QueueFullError` beyond it),
-            and `?max_horizon=30d`, how far ahead they may be scheduled.
+        url: `memory://`; `sqlite:///relative.db` or `sqlite:////absolute.db`, with
+            `?durability=normal` to trade the last commits before a power cut for speed; or
+            `postgresql://user:password@host/database`, with the options that
+            `DatabaseJobQueueAdapter` names. All take `?max_pending=N`, how many jobs may wait in
+            each queue (`QueueFullError` beyond it), and `?max_horizon=30d`, how far ahead they may
+            be scheduled.
         lease: seconds after which an attempt counts as lost when nobody renews it.
 
     Raises:

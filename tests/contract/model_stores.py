@@ -15,6 +15,8 @@ from uuid import UUID
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
+from tests.support.postgres_queues import ModelSchema
+from tests.support.redis_queues import ClockedRedisQueue, ModelDatabase, own_namespace
 
 LEASE_SECONDS = 60.0
 OWNERS = ("one", "other")
@@ -27,6 +29,14 @@ class Clock:
     wall: float = 1_800_000_000.0
     # No two machines' monotonic clocks have anything to do with each other.
     monotonic: dict[str, float] = field(default_factory=lambda: {"one": 50.0, "other": 9e6})
+
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    """Called when a clock has moved: they tell a store that keeps its own time."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        for listener in self.__dict__.get("listeners", ()):
+            listener()
 
     def of(self, owner: str) -> Callable[[], float]:
         return lambda: self.monotonic[owner]
@@ -63,6 +73,8 @@ class MemoryStore:
 
     adapter: Callable[..., JobQueueAdapter] = MemoryJobQueueAdapter
     outlives_its_adapter = False
+    interleaves = False
+    """Two who lease at once may get every other job each."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -99,6 +111,7 @@ class SqliteStore:
 
     adapter: Callable[..., JobQueueAdapter] = DatabaseJobQueueAdapter
     outlives_its_adapter = True
+    interleaves = False
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -157,6 +170,99 @@ class SqliteStore:
         self._folder.cleanup()
 
 
-Store = MemoryStore | SqliteStore
-STORES: dict[str, Callable[[Clock], Store]] = {"memory": MemoryStore, "sqlite": SqliteStore}
+class PostgresStore:
+    """Two adapters in one schema; the server's clock alone says whose leases have run out."""
+
+    adapter: Callable[..., JobQueueAdapter] = DatabaseJobQueueAdapter
+    outlives_its_adapter = True
+    interleaves = True
+
+    def __init__(self, clock: Clock, schema: ModelSchema) -> None:
+        self.clock = clock
+        self.holders = {name: Holder(name) for name in OWNERS}
+        self._schema = schema
+        schema.empty()
+
+    def clock_of(self, owner: str) -> float:
+        del owner
+        return self.clock.wall
+
+    async def open(self, owner: str) -> JobQueueAdapter:
+        self.holders[owner] = Holder(owner)
+        clock = self.clock
+        adapter = self.adapter(
+            self._schema.url, LEASE_SECONDS, clock=lambda: clock.wall, monotonic=clock.of(owner)
+        )
+        await adapter.initialize()
+        self._tell()
+        if self._tell not in clock.listeners:
+            clock.listeners.append(self._tell)
+        return adapter
+
+    def _tell(self) -> None:
+        self._schema.install(self.clock.now())
+
+    async def vanish(self, owner: str, jobs: Iterable[UUID], *, row_too: bool) -> None:
+        """Let an owner be gone; nobody can tell, for the jobs' own rows decide."""
+        del owner
+        if row_too:
+            self._schema.forget_owners(jobs)
+
+    def looked(self, owner: str, step: int) -> None:
+        """What an owner has seen before counts for nothing."""
+
+    def run_out(self, held: Held, owner: str) -> bool:
+        del owner
+        return held.at + LEASE_SECONDS <= self.clock.wall
+
+    def remove(self) -> None:
+        """The schema is the next example's."""
+
+
+class RedisStore:
+    """Two adapters on one namespace; the server judges both, by the one clock that it has."""
+
+    adapter: Callable[..., JobQueueAdapter] = ClockedRedisQueue
+    outlives_its_adapter = True
+    interleaves = False
+
+    def __init__(self, clock: Clock, database: ModelDatabase) -> None:
+        self.clock = clock
+        self.holders = {name: Holder(name) for name in OWNERS}
+        self._database = database
+        self._url = own_namespace(database.url)
+
+    def clock_of(self, owner: str) -> float:
+        del owner
+        return self.clock.wall
+
+    async def open(self, owner: str) -> JobQueueAdapter:
+        self.holders[owner] = Holder(owner)
+        clock = self.clock
+        adapter = self.adapter(
+            self._url, LEASE_SECONDS, clock=lambda: clock.wall, monotonic=clock.of(owner)
+        )
+        await adapter.initialize()
+        return adapter
+
+    async def vanish(self, owner: str, jobs: Iterable[UUID], *, row_too: bool) -> None:
+        """An owner is nothing but a name on its leases: they run out or they do not."""
+
+    def looked(self, owner: str, step: int) -> None:
+        """What an owner has seen before counts for nothing."""
+
+    def run_out(self, held: Held, owner: str) -> bool:
+        return held.at + LEASE_SECONDS <= self.clock_of(owner)
+
+    def remove(self) -> None:
+        self._database.empty()
+
+
+Store = MemoryStore | SqliteStore | PostgresStore | RedisStore
+STORES: dict[str, Callable[..., Store]] = {
+    "memory": MemoryStore,
+    "sqlite": SqliteStore,
+    "postgres": PostgresStore,
+    "redis": RedisStore,
+}
 """The stores that the state machine runs on; a further one joins by its entry here."""

@@ -15,7 +15,11 @@ from portico.testing.contract.nine_method_rules import NineMethodRules
 from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks
 from portico.testing.contract.record_rules import RecordRules
 from portico.testing.contract.state_table_rules import StateTableRules
+from tests.contract.bulk_rules import BulkRules
 from tests.contract.toy_queue import ToyQueue
+from tests.support.postgres_queues import postgres_queue
+from tests.support.redis_queues import redis_queue
+from tests.support.servers import PostgresServer, RedisServer
 
 
 @pytest.fixture
@@ -23,8 +27,14 @@ def clocks() -> Clocks:
     return Clocks()
 
 
-def make_queue(kind: str, folder: Path, clocks: Clocks) -> JobQueueAdapter:
+def make_queue(
+    kind: str, folder: Path, clocks: Clocks, server: PostgresServer | RedisServer | None = None
+) -> JobQueueAdapter:
     known = {"clock": clocks.wall, "monotonic": clocks.monotonic}
+    if isinstance(server, PostgresServer):
+        return postgres_queue(server, folder, clocks, lease_seconds=LEASE_SECONDS, **known)
+    if isinstance(server, RedisServer):
+        return redis_queue(server, clocks, lease_seconds=LEASE_SECONDS, **known)
     if kind == "memory":
         return MemoryJobQueueAdapter(LEASE_SECONDS, **known)
     if kind == "sqlite":
@@ -34,23 +44,36 @@ def make_queue(kind: str, folder: Path, clocks: Clocks) -> JobQueueAdapter:
     return ToyQueue(clocks.wall)
 
 
+def server_of(kind: str, request: pytest.FixtureRequest) -> PostgresServer | RedisServer | None:
+    """The server that a kind of queue needs."""
+    return request.getfixturevalue(kind) if kind in ("postgres", "redis") else None
+
+
 class _Opened:
     @pytest.fixture
     async def queue(
         self, request: pytest.FixtureRequest, tmp_path: Path, clocks: Clocks
     ) -> AsyncIterator[JobQueueAdapter]:
-        queue = make_queue(request.param, tmp_path, clocks)
+        server = server_of(request.param, request)
+        queue = make_queue(request.param, tmp_path, clocks, server)
         await queue.initialize()
         yield queue
         await queue.close()
 
 
-WHOLE = pytest.mark.parametrize("queue", ["memory", "sqlite"], indirect=True)
-EVERY = pytest.mark.parametrize("queue", ["memory", "sqlite", "nine methods"], indirect=True)
+_SERVED = [pytest.param(name, marks=pytest.mark.servers) for name in ("postgres", "redis")]
+_WHOLE = ["memory", "sqlite", *_SERVED]
+WHOLE = pytest.mark.parametrize("queue", _WHOLE, indirect=True)
+EVERY = pytest.mark.parametrize("queue", [*_WHOLE, "nine methods"], indirect=True)
 
 
 @EVERY
 class TestNineMethods(_Opened, NineMethodRules):
+    pass
+
+
+@EVERY
+class TestBulk(_Opened, BulkRules):
     pass
 
 

@@ -10,7 +10,7 @@ import pytest
 from portico.ports.job_queue import JobQueueAdapter
 from portico.testing.contract.more_rules import MoreRules
 from portico.testing.contract.queue_support import Clocks
-from tests.contract.test_job_queues import WHOLE, make_queue
+from tests.contract.test_job_queues import WHOLE, make_queue, server_of
 
 
 @pytest.fixture
@@ -26,17 +26,18 @@ class TestMoreRules(MoreRules):
 
     @pytest.fixture
     async def queue(
-        self, kind: str, tmp_path: Path, clocks: Clocks
+        self, kind: str, tmp_path: Path, clocks: Clocks, request: pytest.FixtureRequest
     ) -> AsyncIterator[JobQueueAdapter]:
-        queue = make_queue(kind, tmp_path, clocks)
+        queue = make_queue(kind, tmp_path, clocks, server_of(kind, request))
         await queue.initialize()
         yield queue
         await queue.close()
 
     @pytest.fixture
     def another_queue(
-        self, kind: str, tmp_path: Path, clocks: Clocks
+        self, kind: str, tmp_path: Path, clocks: Clocks, request: pytest.FixtureRequest
     ) -> Callable[[], JobQueueAdapter]:
         folder = tmp_path / "another"
         folder.mkdir()
-        return lambda: make_queue(kind, folder, clocks)
+        server = server_of(kind, request)
+        return lambda: make_queue(kind, folder, clocks, server)

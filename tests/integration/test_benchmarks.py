@@ -68,7 +68,7 @@ def test_a_large_store_is_measured_beside_a_small_one(tmp_path):
     url = f"sqlite:///{tmp_path / 'bench.db'}"
 
     shown = run_benchmark(
-        "scale", "--queue", url, *few, *many, "--jobs", 1000, "--runs", 2, "--json", report
+        "scale", "--queue", url, *few, *many, "--jobs", 10_000, "--runs", 2, "--json", report
     )
 
     assert "ratio to 10,000 of each" in shown

@@ -1,4 +1,4 @@
-"""The fixtures that applications get by `pytest_plugins`; only a topmost conftest may name those."""
+"""The fixtures that applications get by `pytest_plugins`; only a topmost conftest names those."""
 
 from __future__ import annotations
 

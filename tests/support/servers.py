@@ -6,28 +6,37 @@ Where a server's programs are not installed the tests are skipped with the reaso
 
 from __future__ import annotations
 
-import ctypes
+import grp
 import os
+import pwd
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
+import hiredis
+import psutil
 import pytest
 
+from tests.support.hosts import Host, dies_with_its_parent
 from tests.support.waiting import STEP
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+_ROOT = Path(__file__).parents[2]
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """What spares the disk: nobody pulls this machine's plug, and a killed server loses nothing."""
+
+
+QUICK = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": 0}
+"""Nothing is written to the disk, and a replica need not wait for others to come."""
 
 
 def free_port() -> int:
@@ -46,27 +55,69 @@ def missing(what: str) -> NoReturn:
 
 def program(name: str) -> str:
     """Where a server's program is; skips or fails the test when it is nowhere."""
-    places = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    found = shutil.which(name, path=os.pathsep.join([*map(str, places), os.environ["PATH"]]))
+    places = [
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+        *os.get_exec_path(),
+        *("/usr/sbin", "/sbin"),
+        *_ROOT.glob(".venv/servers/*/pginstall/bin"),
+        _ROOT / ".venv/servers/bin",
+    ]
+    found = shutil.which(name, path=os.pathsep.join(map(str, places)))
     return found or missing(name)
 
 
-def _dies_with_its_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def user_group(user: str) -> str:
+    return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+
+
+def modest_user() -> str | None:
+    """Who runs a server that refuses to be run by root; `None` when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    return missing("a user for servers, such as nobody,")
 
 
 class Server:
-    """A server process: it can be stopped, killed, frozen, and started again on the same data."""
+    """A server process: it can be stopped, killed, frozen, and started again on the same data.
 
-    def __init__(self, folder: Path, port: int | None = None, host: str = "127.0.0.1") -> None:
-        self.folder, self.host, self.port = folder, host, port or free_port()
+    Args:
+        folder: of its own, for its data and log.
+        on: the host that it runs on; without one, this machine's loopback.
+        environment: over that of the tests, such as a clock's.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        on: Host | None = None,
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> None:
+        self.folder, self.port = folder, port or free_port()
+        self.host = on.address if on else "127.0.0.1"
+        self.environment = dict(environment or {})
         self.log = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._on, self._user = on, user
+        folder.mkdir(parents=True, exist_ok=True)
+        if user:
+            folder.chmod(0o755)
+            shutil.chown(folder, user, user_group(user))
 
-    def _start(
-        self, command: list[str], *, user: str | None = None, wrap: tuple[str, ...] = ()
-    ) -> None:
+    def _start(self, command: list[str]) -> None:
         assert self.process is None or self.process.poll() is not None
+        wrap: tuple[str, ...] = self._on.wrap if self._on else ()
+        if self._user:  # after the host is entered, which only root may; it keeps dying with us
+            group = user_group(self._user)
+            wrap += ("setpriv", "--reuid", self._user, "--regid", group, "--clear-groups",
+                     "--pdeathsig", "KILL")  # fmt: skip
+        if self.environment:  # the server's alone: a clock's library refuses to change its user
+            wrap += ("env", *(f"{name}={value}" for name, value in self.environment.items()))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*wrap, *command],
@@ -74,10 +125,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                user=user,
-                group=user,
-                extra_groups=[] if user else None,
-                preexec_fn=_dies_with_its_parent,  # noqa: PLW1509 - before any thread of ours
+                preexec_fn=dies_with_its_parent,  # noqa: PLW1509 - before any thread of ours
             )
 
     def _ready(self) -> bool:
@@ -90,6 +138,8 @@ class Server:
         while process.poll() is None and not self._ready():
             assert time.monotonic() < deadline, self._said()
             time.sleep(STEP)
+        if process.poll() is not None and re.search("(SSL is not|TLS) support", self._said()):
+            missing("a server that was built with TLS")
         assert process.poll() is None, self._said()
 
     def _said(self) -> str:
@@ -103,11 +153,27 @@ class Server:
         assert self.process is not None
         self.process.wait(30)
 
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
-        """End it as `kill -9` does, and wait until it is gone."""
-        if self.process is not None and self.process.poll() is None:
-            self.signal(signal.SIGKILL)
-            self.wait()
+        """End it and its children as `kill -9` does, and wait until they are gone."""
+        if self.process is None or not self.running:
+            return
+        family = [*psutil.Process(self.process.pid).children(recursive=True)]
+        self.signal(signal.SIGKILL)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.wait()
+        psutil.wait_procs(family, timeout=30)
+
+
+def takes_connections(host: str, port: int) -> bool:
+    """Whether PostgreSQL, or what stands before it, would let somebody in there."""
+    asked = [program("pg_isready"), "-q", "-h", host, "-p", str(port)]
+    return subprocess.run(asked, check=False).returncode == 0
 
 
 class PostgresServer(Server):
@@ -120,30 +186,28 @@ class PostgresServer(Server):
     def __init__(
         self, folder: Path, settings: Mapping[str, Any] | None = None, **place: Any
     ) -> None:
-        super().__init__(folder, **place)
+        super().__init__(folder, user=modest_user(), **place)
         self.settings = {**FAST, **(settings or {})}
         self.data = folder / "data"
-        self._user = "postgres" if os.geteuid() == 0 else None
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._user:
-            folder.chmod(0o755)
-            shutil.chown(folder, self._user, self._user)
         password = folder / "password"
         password.write_text("portico")
         password.chmod(0o644)
         subprocess.run(
             [program("initdb"), "-D", self.data, "-U", "portico", "-A", "scram-sha-256",
              "--pwfile", password, "-E", "UTF8", "--locale=C", "-N"],
-            check=True, capture_output=True, user=self._user, cwd=folder,
+            check=True, capture_output=True, cwd=folder, user=self._user,
+            group=self._user and user_group(self._user), extra_groups=[] if self._user else None,
         )  # fmt: skip
+
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all scram-sha-256\n")  # from other hosts, too
 
     def start(self) -> None:
         """Start it and return when it takes connections."""
         options = [f"-c{name}={value}" for name, value in self.settings.items()]
         self._start(
             [program("postgres"), "-D", str(self.data), "-p", str(self.port), "-h", self.host,
-             "-k", str(self.folder), *options],
-            user=self._user,
+             "-k", str(self.folder), *options]
         )  # fmt: skip
         self._await_ready()
 
@@ -155,17 +219,19 @@ class PostgresServer(Server):
             self.wait()
 
     def _ready(self) -> bool:
-        asked = [program("pg_isready"), "-q", "-h", self.host, "-p", str(self.port)]
-        return subprocess.run(asked, check=False).returncode == 0
+        return takes_connections(self.host, self.port)
 
     def url(self, database: str = "postgres", scheme: str = "postgresql") -> str:
         return f"{scheme}://portico:portico@{self.host}:{self.port}/{database}"
 
-    def run(self, statement: str, database: str = "postgres") -> str:
-        """Run SQL by psql and return what it printed, unaligned and without headers."""
+    def run(self, statement: str, database: str = "postgres", *, at: str | None = None) -> str:
+        """Run SQL by psql and return what it printed, unaligned and without headers.
+
+        `at` is another way to the server than its own URL.
+        """
         done = subprocess.run(
             [program("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", statement,
-             self.url(database)],
+             at or self.url(database)],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         return done.stdout.strip()
@@ -188,8 +254,7 @@ class RedisServer(Server):
         self, folder: Path, settings: Mapping[str, Any] | None = None, **place: Any
     ) -> None:
         super().__init__(folder, **place)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.settings: dict[str, Any] = {"save": "", "appendonly": "no", **(settings or {})}
+        self.settings: dict[str, Any] = {**QUICK, **(settings or {})}
 
     def start(self) -> None:
         """Start it and return when it takes commands."""
@@ -198,7 +263,7 @@ class RedisServer(Server):
         ]
         self._start(
             [program("redis-server"), "--port", str(self.port), "--bind", self.host,
-             "--dir", str(self.folder), *options]
+             "--protected-mode", "no", "--dir", str(self.folder), *options]
         )  # fmt: skip
         self._await_ready()
 
@@ -215,12 +280,27 @@ class RedisServer(Server):
         return f"redis://{self.host}:{self.port}/{database}"
 
     def run(self, *command: str) -> str:
-        """Run a command by redis-cli and return what it printed."""
-        done = subprocess.run(
-            [program("redis-cli"), "-h", self.host, "-p", str(self.port), *command],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        return done.stdout.strip()
+        """Send a command and return the answer, an error too, with a line per element."""
+        reader = hiredis.Reader(encoding="utf-8")
+        try:
+            with socket.create_connection((self.host, self.port), 10) as connection:
+                connection.sendall(hiredis.pack_command(command))
+                while (answer := reader.gets()) is False:
+                    received = connection.recv(65536)
+                    if not received:
+                        return ""
+                    reader.feed(received)
+        except OSError as error:
+            return str(error)
+        return "\n".join(_lines(answer))
+
+
+def _lines(answer: Any) -> Iterator[str]:
+    if isinstance(answer, list):
+        for element in answer:
+            yield from _lines(element)
+    else:
+        yield "" if answer is None else str(answer)
 
 
 def server_folder(name: str) -> Path:

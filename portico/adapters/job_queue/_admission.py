@@ -95,12 +95,58 @@ class _Room:
         self.again_at = again_at
 
 
-class Gate(Generic[Counted]):
+class Rooms:
     """Holds inserts against `max_pending` where counting is not free.
 
     What a count found free is used up before the next one, a quarter at most when others might
     insert too: so several processes together may pass the limit by a part of it, and one alone
     does not.
+
+    Args:
+        max_pending: the limit of each queue.
+    """
+
+    def __init__(self, max_pending: int) -> None:
+        self._max_pending = max_pending
+        self._rooms: dict[str, _Room] = {}
+
+    def uncounted(self, drafts: Sequence[Draft]) -> list[str]:
+        """The queues whose waiting jobs are to be counted before these are let in."""
+        wanted = Counter(draft.queue_name for draft in drafts)
+        return [name for name, more in wanted.items() if not self._is_known(name, more)]
+
+    def counted(self, queue_name: str, waiting: int, took: float) -> None:
+        """So many jobs wait in a queue; to count them took so many seconds."""
+        if len(self._rooms) >= _MOST_KNOWN:
+            self._rooms.clear()
+        free = max(0, self._max_pending - waiting)
+        self._rooms[queue_name] = _Room(free, monotonic() + _REST * took)
+
+    def refusal(self, drafts: Sequence[Draft]) -> QueueFullError | None:
+        """Why these may not all come in; `None`: they may, and their room is taken."""
+        wanted = Counter(draft.queue_name for draft in drafts)
+        for name, more in wanted.items():
+            left = self._left(name)
+            if left < more:
+                return full(name, self._max_pending - left, more, self._max_pending)
+        for name, more in wanted.items():
+            if name in self._rooms:
+                self._rooms[name].left -= more
+        return None
+
+    def _left(self, queue_name: str) -> int:
+        room = self._rooms.get(queue_name)
+        return self._max_pending if room is None else room.left
+
+    def _is_known(self, queue_name: str, more: int) -> bool:
+        room = self._rooms.get(queue_name)
+        return room is not None and (
+            monotonic() < room.again_at or (room.left >= more and 4 * room.left >= 3 * room.free)
+        )
+
+
+class Gate(Generic[Counted]):
+    """The rooms of a store that counts while the caller waits.
 
     Args:
         max_pending: the limit of each queue.
@@ -110,29 +156,12 @@ class Gate(Generic[Counted]):
     def __init__(self, max_pending: int, count: Callable[[Counted, str, int], int]) -> None:
         self._max_pending = max_pending
         self._count = count
-        self._rooms: dict[str, _Room] = {}
+        self._rooms = Rooms(max_pending)
 
     def refusal(self, store: Counted, drafts: Sequence[Draft]) -> QueueFullError | None:
         """Why these may not all come in; `None`: they may, and their room is taken."""
-        wanted = Counter(draft.queue_name for draft in drafts)
-        rooms = {name: self._room(store, name, more) for name, more in wanted.items()}
-        for name, more in wanted.items():
-            if rooms[name].left < more:
-                return full(name, self._max_pending - rooms[name].left, more, self._max_pending)
-        for name, more in wanted.items():
-            rooms[name].left -= more
-        return None
-
-    def _room(self, store: Counted, queue_name: str, more: int) -> _Room:
-        room, now = self._rooms.get(queue_name), monotonic()
-        if room is not None and (
-            now < room.again_at or (room.left >= more and 4 * room.left >= 3 * room.free)
-        ):
-            return room
-        waiting = self._count(store, queue_name, self._max_pending)
-        if len(self._rooms) >= _MOST_KNOWN:
-            self._rooms.clear()
-        took = monotonic() - now
-        room = _Room(max(0, self._max_pending - waiting), now + (1 + _REST) * took)
-        self._rooms[queue_name] = room
-        return room
+        for name in self._rooms.uncounted(drafts):
+            began = monotonic()
+            waiting = self._count(store, name, self._max_pending)
+            self._rooms.counted(name, waiting, monotonic() - began)
+        return self._rooms.refusal(drafts)

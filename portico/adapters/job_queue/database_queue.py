@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from math import inf
-from pathlib import Path
-from urllib.parse import parse_qsl, unquote
-from uuid import UUID
+from collections.abc import Callable, Collection
 
-from portico.adapters.job_queue._admission import OPTIONS, Admission
-from portico.adapters.job_queue._attempts import StoredAttempt
-from portico.adapters.job_queue._bell import Bell
-from portico.adapters.job_queue._leasing import LeasingQueueAdapter
-from portico.adapters.job_queue._rows import StoredJob
-from portico.adapters.job_queue._sqlite.connection import Place
-from portico.adapters.job_queue._sqlite.store import SqliteStore
-from portico.adapters.job_queue._store import Store
-from portico.exceptions import ConfigurationError, QueueConnectionError
-from portico.ports.draft import Draft, checked_id
-from portico.ports.job import WAITING, JobStatus
-from portico.ports.leasing import (
-    Exchange,
-    Inserted,
-    JobFilter,
-    Lease,
-    LeaseKey,
-    Recovered,
-    Renewal,
-    Settlement,
-    Transition,
-)
-from portico.utils.log_lines import masked_urls
-
-_CANCELS = ("cancel requests",)
-_POLL = 1.0
-"""Seconds after which whoever waits looks for himself, should a wake-up have got lost."""
+from portico.adapters.job_queue._admission import Admission
+from portico.adapters.job_queue._callers.kinds import sync_transaction, transaction
+from portico.adapters.job_queue._store import SqlStore
+from portico.adapters.job_queue._stored_queue import StoredQueueAdapter
+from portico.exceptions import ConfigurationError
+from portico.ports.transaction import SyncTransaction, Transaction
 
 
-class DatabaseJobQueueAdapter(LeasingQueueAdapter):
-    """A durable queue in a database; with SQLite, in a file of this host.
+class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
+    """A durable queue in a database: in a file of this host, or on a PostgreSQL server.
 
     Each adapter is one owner of leases. On SQLite a lease is lost when its owner's process has
     ended, or when an owner that renews has not done so for a lease length, by the clock of
-    whoever recovers; an owner that never renews is judged by its process alone.
+    whoever recovers; an owner that never renews is judged by its process alone. On PostgreSQL it
+    is lost when nobody has renewed it for a lease length, by the server's clock.
 
     Args:
         url: `sqlite:///relative.db` or `sqlite:////absolute.db`, optionally with
-            `?durability=normal`, which is faster and may lose the last commits in a power cut,
+            `?durability=normal`, which is faster and may lose the last commits in a power cut;
+            or `postgresql://user:password@host/database`, which also takes the options of
+            PostgreSQL's own library (`sslmode` and so on; a host that is not local must prove who
+            it is), `?schema=portico`, `?migrate=no` to leave the schema as it is,
+            `?pgbouncer=yes` where a pooler stands in between and is not noticed, `?pool_size=8`,
+            `?connect_timeout=5` and `?command_timeout=10`, in seconds. Both take
             `?max_pending=100000`, beyond which `enqueue` and `insert` into a queue with so many
             waiting jobs raise `QueueFullError`, and `?max_horizon=30d` for scheduled jobs.
         lease_seconds: how long a lease holds without renewal.
-        clock: the wall clock, in seconds since 1970 UTC.
-        monotonic: the clock of leases and timeouts, in seconds.
+        clock: the wall clock, in seconds since 1970 UTC; PostgreSQL goes by its own, and this one
+            tells what is further ahead than `max_horizon`.
+        monotonic: the clock of timeouts, and on SQLite of leases, in seconds.
 
     Raises:
-        ConfigurationError: the URL is not understood; the message says what to write.
+        ConfigurationError: the URL is not understood, or its driver is not installed; the message
+            says what to do.
     """
 
     def __init__(
@@ -69,146 +50,59 @@ class DatabaseJobQueueAdapter(LeasingQueueAdapter):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(lease_seconds, clock, monotonic)
-        self._bell = Bell()
-        self._cancels = Bell()
-        place, self._admission = _sqlite_place(url)
-        self._store: Store = SqliteStore(
+        open_one = self._postgres if _is_postgres(url) else self._sqlite
+        self._store, self._admission = open_one(url)
+
+    def _sqlite(self, url: str) -> tuple[SqlStore, Admission]:
+        from portico.adapters.job_queue._sqlite.place import place_of
+        from portico.adapters.job_queue._sqlite.store import SqliteStore
+
+        place, admission = place_of(url)
+        store = SqliteStore(
             place,
-            lease_seconds,
+            self.lease_seconds,
             self._now,
-            monotonic,
+            self._monotonic,
             self._bell.ring,
             ring_cancels=self._cancels.ring,
-            max_pending=self._admission.max_pending,
+            max_pending=admission.max_pending,
         )
+        return store, admission
 
-    async def initialize(self) -> None:
-        await self._store.connect()
+    def _postgres(self, url: str) -> tuple[SqlStore, Admission]:
+        from portico.adapters.job_queue._postgres.place import place_of
 
-    async def close(self) -> None:
-        await self._store.close()
-
-    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
-        if not drafts:
-            return []
-        self._admission.check_horizon(drafts, self._clock())
-        stored = await self._store.insert(drafts)
-        self._bell.ring({draft.queue_name for draft in drafts})
-        return stored
-
-    async def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
-    ) -> Exchange:
-        heard = self._bell.count
-        pending = self._store.exchange(settlements, queues, limit)
+        place, admission = place_of(url)
         try:
-            exchanged = await asyncio.shield(pending)
-        except asyncio.CancelledError:
-            pending.add_done_callback(self._give_back)
-            raise
-        if any(receipt.status in WAITING for receipt in exchanged.receipts):
-            own = self._bell.count == heard
-            self._bell.ring()
-            heard += own
-        if len(exchanged.leases) < limit:
-            self._bell.quiet(queues, heard)
-        return exchanged
-
-    def _give_back(self, pending: asyncio.Future[Exchange]) -> None:
-        """Release what was leased for a caller who has stopped to wait for it."""
-        if pending.cancelled() or pending.exception() is not None:
-            return
-        unused = [
-            Settlement(lease.id, lease.token, Transition.RELEASE)
-            for lease in pending.result().leases
-        ]
-        if unused:
-            with suppress(QueueConnectionError):  # closed: the lease runs out, or the process ends
-                self._store.exchange(unused, (), 0).add_done_callback(self._given_back)
-
-    def _given_back(self, released: asyncio.Future[Exchange]) -> None:
-        if not released.cancelled() and released.exception() is None:
-            self._bell.ring()
-
-    async def wait(self, queues: Sequence[str], timeout: float) -> None:
-        with self._store.listening():
-            await self._bell.wait(queues, min(timeout, _POLL))
-
-    async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
-        return await self._store.renew(leases)
-
-    async def recover(self, limit: int = 1000) -> list[Recovered]:
-        recovered = await self._store.recover(max(0, limit))
-        if recovered:
-            self._bell.ring({found.lease.queue_name for found in recovered})
-        return recovered
-
-    async def request_cancel(self, job_id: UUID) -> bool:
-        return await self._store.request_cancel(checked_id(job_id, "job_id").bytes)
-
-    async def cancel_requests(self) -> list[LeaseKey]:
-        woken = await self._store.watch_cancels()
-        with self._store.hearing_cancels():
-            await self._cancels.wait(_CANCELS, inf if woken else _POLL)
-        self._cancels.quiet(_CANCELS, self._cancels.count)
-        return await self._store.cancel_requests()
-
-    async def cancel_job(self, job_id: UUID) -> bool:
-        return await self._store.cancel(checked_id(job_id, "job_id").bytes)
-
-    async def redrive(self, job_ids: Sequence[UUID]) -> list[UUID]:
-        keys = [checked_id(job_id, "job_id").bytes for job_id in job_ids]
-        changed = await self._store.redrive(keys)
-        self._bell.ring()
-        return [UUID(bytes=key) for key in changed]
-
-    async def _find(self, job_id: bytes) -> StoredJob | None:
-        return await self._store.find(job_id)
-
-    async def _told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
-        return await self._store.told(job_id)
-
-    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
-        return await self._store.page(jobs, limit, before)
-
-    async def _counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
-        return await self._store.counts(queue_name)
-
-    async def _purge(self, jobs: JobFilter, limit: int) -> int:
-        return await self._store.purge(jobs, limit)
-
-
-def _sqlite_place(url: str) -> tuple[Place, Admission]:
-    url = masked_urls(url)  # it goes into messages
-    address, _, query = url.partition("?")
-    scheme, _, path = address.partition("://")
-    if scheme != "sqlite" or not path.startswith("/"):
-        raise ConfigurationError(
-            f"queue URL is {url!r}; give sqlite:///relative.db or sqlite:////absolute/path.db"
+            from portico.adapters.job_queue._postgres.store import PostgresStore
+        except ModuleNotFoundError as error:
+            if error.name != "asyncpg":
+                raise
+            raise ConfigurationError(
+                f"{place} needs the driver asyncpg, which is the extra `postgres`; install it: "
+                "pip install 'portico-jobs[postgres]'",
+                cause=error,
+            ) from error
+        store = PostgresStore(
+            place,
+            self.lease_seconds,
+            self._monotonic,
+            self._bell.ring,
+            ring_cancels=self._cancels.ring,
+            max_pending=admission.max_pending,
         )
-    name = unquote(path[1:])
-    if name.strip() in ("", "/"):
-        raise ConfigurationError(f"queue URL {url!r} names no file; give sqlite:///jobs.db")
-    if name == ":memory:":
-        raise ConfigurationError(
-            f"queue URL {url!r} names a database that ends with its connection; give memory:// "
-            "for a queue in this process, or sqlite:///jobs.db for a file"
-        )
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    place = Place(url, Path(name).absolute(), _is_full(url, options))
-    return place, Admission.of(url, options)
+        return store, admission
+
+    def within(self, connection: object) -> Transaction:
+        return transaction(connection, self._store)
+
+    def within_sync(self, connection: object) -> SyncTransaction:
+        return sync_transaction(connection, self._store)
+
+    def wake(self, queues: Collection[str]) -> None:
+        self._bell.ring(queues)
+        self._store.wake()
 
 
-def _is_full(url: str, options: Mapping[str, str]) -> bool:
-    known = {"durability", *OPTIONS}
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        raise ConfigurationError(
-            f"queue URL {url!r} has the option {unknown[0]!r}; there are {', '.join(sorted(known))}"
-        )
-    durability = options.get("durability", "full")
-    if durability not in ("full", "normal"):
-        raise ConfigurationError(
-            f"queue URL {url!r} has durability={durability!r}; give full or normal"
-        )
-    return durability == "full"
+def _is_postgres(url: str) -> bool:
+    return url.partition(":")[0] in ("postgresql", "postgres")

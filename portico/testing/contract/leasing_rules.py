@@ -177,6 +177,8 @@ class LeasingRules(ExchangeRules):
     async def test_a_wall_clock_that_jumps_ends_no_lease(
         self, queue: JobQueueAdapter, clocks: Clocks
     ) -> None:
+        if clocks.one_for_all:
+            pytest.skip("this store judges leases by its own clock, which is nobody else's")
         await leased_job(queue)
         await queue.renew([])
         await queue.recover()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,15 @@ class Clocks:
 
     wall_offset: float = 0.0
     monotonic_offset: float = 0.0
+    one_for_all: bool = False
+    """The store has one clock of its own, for leases as well."""
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    """Called when a clock has jumped: they tell a store that keeps its own time."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        for listener in self.__dict__.get("listeners", ()):
+            listener()
 
     def wall(self) -> float:
         return time.time() + self.wall_offset

@@ -1,0 +1,1 @@
+"""PostgreSQL as a job store. Nothing here is imported before a URL names one."""

@@ -1,0 +1,113 @@
+"""PostgreSQL's errors in Portico's words."""
+
+from __future__ import annotations
+
+import asyncio
+from ssl import SSLError
+
+import asyncpg
+
+from portico.adapters.job_queue._postgres.place import PostgresPlace
+from portico.exceptions import (
+    ConfigurationError,
+    DatabaseError,
+    PorticoError,
+    QueueConnectionError,
+)
+
+AGAIN = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InvalidCachedStatementError,
+)
+"""After these the same transaction is tried once more."""
+LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+"""After these nobody knows whether a commit took place, and the connection is of no use."""
+UNUSABLE = (
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+"""After these another connection may do, perhaps to another server."""
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (asyncpg.DiskFullError, "its disk is full; nothing was changed, free some space"),
+    (asyncpg.ReadOnlySQLTransactionError, "it has become read-only"),
+    (asyncpg.TooManyConnectionsError, "it takes no more connections; raise max_connections"),
+    (asyncpg.InsufficientResourcesError, "it has run out of memory or another resource"),
+    (asyncpg.QueryCanceledError, "a statement took too long and was cancelled"),
+    (asyncpg.LockNotAvailableError, "a lock was not to be had"),
+    (asyncpg.OperatorInterventionError, "it is starting, stopping or recovering"),
+    (asyncpg.TransactionRollbackError, "others kept it from going through"),
+    (asyncpg.PostgresConnectionError, "the connection broke"),
+    (asyncpg.InterfaceError, "the connection broke"),
+    (asyncpg.TargetServerAttributeNotMatched, "no server that takes writes was found"),
+    (asyncio.TimeoutError, "it did not answer in time"),
+    (OSError, "it cannot be connected to"),
+    (asyncpg.PostgresIOError, "it cannot read or write its files"),
+)
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (asyncpg.DiskFullError, "full"),
+    (asyncpg.LockNotAvailableError, "locked"),
+)
+_UNFIT: tuple[tuple[type[Exception], str], ...] = (
+    (asyncpg.InvalidPasswordError, "the user or the password is wrong"),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        "the server does not let this user in; see its pg_hba.conf",
+    ),
+    (
+        asyncpg.InvalidCatalogNameError,
+        "the database does not exist; create it, or name another one",
+    ),
+    (asyncpg.ClientConfigurationError, "the options do not fit together"),
+    (SSLError, "its certificate is not trusted; give sslrootcert=FILE, or another sslmode"),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "this user lacks a right; let its owner run `portico migrate up`, and grant the rest",
+    ),
+    (
+        asyncpg.UndefinedTableError,
+        "the schema is not there or incomplete; run `portico migrate up`",
+    ),
+    (
+        asyncpg.UndefinedFunctionError,
+        "the schema is not there or incomplete; run `portico migrate up`",
+    ),
+    (
+        asyncpg.InvalidSchemaNameError,
+        "the schema is not there or incomplete; run `portico migrate up`",
+    ),
+)
+
+
+def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
+    """The error as callers know it."""
+    if isinstance(error, PorticoError):
+        return error
+    cause = error if isinstance(error, Exception) else None
+    for kind, reason in _UNFIT:
+        if isinstance(error, kind):
+            return ConfigurationError(
+                f"{place} cannot be used: {reason} ({_said(error)})", cause=cause
+            )
+    if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
+        return ConfigurationError(
+            f"{place} cannot be used: the server offers no encryption; set it up, or give "
+            "sslmode=disable where the network is trusted",
+            cause=cause,
+        )
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            told = next((name for one, name in _KINDS if isinstance(error, one)), "unreachable")
+            return QueueConnectionError(
+                f"{place} cannot be used right now: {reason} ({_said(error)})",
+                {"reason": told},
+                cause=cause,
+            )
+    return DatabaseError(f"{place}: {_said(error)}", cause=cause)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

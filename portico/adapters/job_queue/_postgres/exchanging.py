@@ -1,0 +1,234 @@
+"""Exchanges: settling and leasing in one transaction, and what to do when its answer got lost."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from portico.adapters.job_queue._postgres import settling
+from portico.adapters.job_queue._postgres.connections import AnyConnection, Connections
+from portico.adapters.job_queue._postgres.leasing import Owner
+from portico.adapters.job_queue._rows import token_of
+from portico.exceptions import DatabaseError, QueueConnectionError
+from portico.ports.document import MAX_STORED
+from portico.ports.leasing import (
+    Answer,
+    Exchange,
+    Failure,
+    Lease,
+    Receipt,
+    Settlement,
+    Transition,
+)
+from portico.utils.logging import get_logger
+
+TOO_LARGE = Failure(
+    "PayloadTooLarge", f"the stored job has more than {MAX_STORED:,} bytes, too many to be run"
+)
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
+"""What the server says of one row, and means of the whole batch."""
+
+logger = get_logger(__name__)
+
+
+class _Granted(NamedTuple):
+    receipts: list[Receipt]
+    leases: list[Any]
+    next_due: int | None
+
+
+class Exchanging:
+    """The exchanges of one owner."""
+
+    def __init__(
+        self, connections: Connections, owner: Owner, ring_cancels: Callable[[], None]
+    ) -> None:
+        schema = connections.place.quoted_schema
+        self._connections = connections
+        self._owner = owner
+        self._ring_cancels = ring_cancels
+        self._exchange = settling.exchange_statement(schema)
+        self._settle = settling.settle_statement(schema)
+        self._unheard = (
+            f"SELECT id, attempt, nonce FROM {schema}.portico_jobs "
+            "WHERE status = 'running' AND nonce = ANY ($1::bytea[])"
+        )
+        self._doubtful: dict[bytes, int] = {}
+        """Nonces of grants that may have been committed unheard, and how often to look for them."""
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        """Settle, then lease."""
+        if self._doubtful:
+            await self.give_back()
+        try:
+            return await self._together(settlements, queues, limit)
+        except DatabaseError as error:
+            if not settlements or not isinstance(error.cause, _REFUSED):
+                raise
+        receipts = await self._apart(settlements)
+        return (await self._together((), queues, limit))._replace(receipts=receipts)
+
+    async def give_back(self) -> None:
+        """Release what was granted by a commit whose answer got lost.
+
+        Nobody knows of these leases, so nobody would run the jobs before the leases ran out, and
+        that would be charged to jobs that never started. A server that hung may commit later yet,
+        so each is looked for again at the next renewals.
+        """
+        nonces = list(self._doubtful)
+        if not nonces:
+            return
+
+        async def work(connection: AnyConnection) -> None:
+            rows = await connection.fetch(self._unheard, nonces)
+            await self._settled(
+                connection,
+                [
+                    Settlement(row[0].bytes, token_of(row[1], row[2]), Transition.RELEASE)
+                    for row in sorted(rows)
+                ],
+            )
+
+        await self._connections.run(work, atomic=True)
+        for nonce in nonces:
+            self._doubtful[nonce] -= 1
+            if self._doubtful[nonce] <= 0:
+                del self._doubtful[nonce]
+
+    async def _together(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        plan = settling.plan_of(settlements)
+        nonce = secrets.token_bytes(12)
+        holder = await self._owner.id() if limit > 0 else 0
+
+        async def work(connection: AnyConnection) -> _Granted:
+            receipts: dict[int, Receipt] = {}
+            for wave in plan.waves:
+                told = await self._settled(connection, [settlements[n] for n in wave])
+                receipts.update(zip(wave, told, strict=True))
+            completions = [settlements[n] for n in plan.completions]
+            rows: list[Any] = []
+            if completions or queues:
+                rows = await connection.fetch(
+                    self._exchange,
+                    *settling.completion_arguments(completions),
+                    queues,
+                    max(0, min(limit, 2**20)),
+                    nonce,
+                    holder,
+                    self._owner.lease_micros,
+                    MAX_STORED,
+                )
+            standing = [row for row in rows if row[0] == "standing"]
+            told = settling.completion_receipts(completions, standing)
+            receipts.update(zip(plan.completions, told, strict=True))
+            leases = settling.in_order(row for row in rows if row[0] == "lease")
+            due = rows[-1][2] if rows else None
+            return _Granted([receipts[n] for n in range(len(settlements))], leases, due)
+
+        try:
+            granted = await self._connections.run(work, atomic=bool(plan.waves))
+        except (QueueConnectionError, BaseExceptionGroup):
+            if limit > 0:
+                self._doubtful[nonce] = _LOOKS
+            raise
+        leases = await self._fit(granted.leases, queues, limit)
+        if any(map(settling.is_to_stop, granted.leases)):
+            self._ring_cancels()
+        due = granted.next_due
+        return Exchange(granted.receipts, leases, None if due is None else max(0, due) / 1_000_000)
+
+    async def _fit(self, rows: list[Any], queues: Sequence[str], limit: int) -> list[Lease]:
+        """The leases that can be carried to a worker; others take the place of what cannot."""
+        large = [row for row in rows if settling.is_too_large(row)]
+        leases = [settling.lease_of(row) for row in rows if not settling.is_too_large(row)]
+        if large:
+            await self._bury(large)
+            leases += (await self._together((), queues, limit - len(leases))).leases
+        return leases
+
+    async def _bury(self, rows: list[Any]) -> None:
+        """Dead-letter what is too large to be carried to a worker."""
+        buried = [
+            Settlement(
+                row["id"].bytes,
+                token_of(row["attempt"], row["nonce"]),
+                Transition.QUARANTINE,
+                failure=TOO_LARGE,
+            )
+            for row in rows
+        ]
+        await self._connections.run(lambda found: self._settled(found, buried), atomic=True)
+        for row in rows:
+            logger.error(
+                "job_dead_lettered",
+                job_id=UUID(bytes=row["id"].bytes),
+                job_type=row["job_type"],
+                queue=row["queue_name"],
+                attempt=row["attempt"],
+                error_type=TOO_LARGE.type,
+                error=TOO_LARGE.message,
+                next="dead-lettered: it is too large to be sent to a worker",
+            )
+
+    async def _settled(
+        self, connection: AnyConnection, settlements: Sequence[Settlement]
+    ) -> list[Receipt]:
+        """Settle in the given order, each job once."""
+        if not settlements:
+            return []
+        channel = self._connections.place.channel
+        rows = await connection.fetch(
+            self._settle, *settling.settle_arguments(settlements, channel)
+        )
+        return settling.settle_receipts(settlements, rows)
+
+    async def _apart(self, settlements: Sequence[Settlement]) -> list[Receipt]:
+        """Settle in halves, because one of them is refused, and let the others go through."""
+        if len(settlements) == 1:
+            return [await self._alone(settlements[0])]
+        middle = len(settlements) // 2
+        receipts: list[Receipt] = []
+        for part in (settlements[:middle], settlements[middle:]):
+            try:
+                receipts += (await self._together(part, (), 0)).receipts
+            except DatabaseError as error:
+                if not isinstance(error.cause, _REFUSED):
+                    raise
+                receipts += await self._apart(part)
+        return receipts
+
+    async def _alone(self, settlement: Settlement) -> Receipt:
+        """Dead-letter a job whose outcome cannot be stored; with that refused too, let it go."""
+        try:
+            return (await self._together((settlement,), (), 0)).receipts[0]
+        except DatabaseError as error:
+            if not isinstance(error.cause, _REFUSED):
+                raise
+            said = error.message
+        failure = Failure("OutcomeNotStorable", f"the store refused the outcome: {said}")
+        last = Settlement(settlement.id, settlement.token, Transition.QUARANTINE, failure=failure)
+        logger.error(
+            "outcome_refused",
+            job_id=UUID(bytes=settlement.id),
+            outcome=settlement.transition.value,
+            error=said,
+            next="dead-lettering the job, or leaving it until its lease runs out",
+        )
+        try:
+            return (await self._together((last,), (), 0)).receipts[0]
+        except DatabaseError as error:
+            if not isinstance(error.cause, _REFUSED):
+                raise
+            return Receipt(Answer.LOST, None)
+
+
+_LOOKS = 5
+"""At the next exchange or renewal, and at further ones for a lease length."""

@@ -1,0 +1,234 @@
+"""Finding, listing, counting and purging, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._rows import (
+    COMPLETED,
+    DEAD_LETTER,
+    FAILED,
+    RUNNING,
+    STATUS,
+    StoredJob,
+)
+from portico.ports.job import JobStatus
+from portico.ports.leasing import JobFilter
+
+if TYPE_CHECKING:
+    from portico.adapters.job_queue._postgres.connections import AnyConnection
+
+_LATER = "status IN ('scheduled', 'retrying')"
+_ENDED_BADLY = "status IN ('failed', 'dead_letter')"
+"""In the words of the indexes: a partial one serves only the condition it was made with."""
+_OWNER = "(SELECT name FROM {schema}.portico_owners owner WHERE owner.id = job.owner_id)"
+_COLUMNS = ", ".join(
+    _OWNER if field.name == "owner" else f"job.{field.name}" for field in fields(StoredJob)
+)
+_HISTORY = ", ".join(StoredAttempt._fields)
+_ID, _CREATED_BY = 1, 8
+
+
+def stored_job(row: Sequence[Any]) -> StoredJob:
+    """A row of `_COLUMNS`."""
+    values = list(row)
+    values[_ID] = values[_ID].bytes
+    if values[_CREATED_BY] is not None:
+        values[_CREATED_BY] = values[_CREATED_BY].bytes
+    return StoredJob(*values)
+
+
+def is_text(value: str) -> bool:
+    """Whether PostgreSQL can hold a text at all; what it cannot hold is nobody's name."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def waiting_query(schema: str) -> str:
+    """Counts the waiting jobs of the queue `$1`; to `$2` of each kind it is exact."""
+    parts = " UNION ALL ".join(
+        f"(SELECT 1 FROM {schema}.portico_jobs WHERE {part} AND queue_name = CAST($1 AS text)"
+        " LIMIT CAST($2 AS bigint))"
+        for part in ("status = 'pending'", _LATER)
+    )
+    return f"SELECT count(*) FROM ({parts}) one"
+
+
+class Reading:
+    """The statements for one schema."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        columns = _COLUMNS.format(schema=schema)
+        self._jobs = f"SELECT {columns} FROM {schema}.portico_jobs job"
+        self._told = f"""
+SELECT ARRAY(
+    SELECT ROW({_HISTORY}) FROM {schema}.portico_attempts
+    WHERE job_id = job.id ORDER BY seq
+), {columns} FROM {schema}.portico_jobs job WHERE job.id = $1"""
+
+    async def find(self, connection: AnyConnection, job_id: object) -> StoredJob | None:
+        """The row of a job."""
+        row = await connection.fetchrow(f"{self._jobs} WHERE job.id = $1", job_id)
+        return None if row is None else stored_job(row.values())
+
+    async def told(
+        self, connection: AnyConnection, job_id: object
+    ) -> tuple[StoredJob, list[StoredAttempt]] | None:
+        """The row of a job, and its history, oldest first, as they were at one instant."""
+        row = await connection.fetchrow(self._told, job_id)
+        if row is None:
+            return None
+        history, *columns = row.values()
+        return stored_job(columns), [StoredAttempt(*one) for one in history]
+
+    async def page(
+        self, connection: AnyConnection, jobs: JobFilter, limit: int, before: int | None
+    ) -> list[StoredJob]:
+        """Rows that match, newest first."""
+        conditions, values = self._conditions(jobs)
+        if before is not None:
+            values.append(before)
+            conditions.append(f"seq < ${len(values)}")
+        order = "seq"
+        if few := _few(jobs.statuses):
+            conditions.append(few)
+            order = "seq + 0"  # by that index, not through all rows in their order
+        values.append(limit)
+        # The rows are chosen by their small columns first, and fetched when they are few.
+        rows = await connection.fetch(
+            f"{self._jobs} WHERE job.seq = ANY (ARRAY("
+            f"SELECT seq FROM {self._schema}.portico_jobs WHERE {_all(conditions)} "
+            f"ORDER BY {order} DESC LIMIT ${len(values)})) ORDER BY job.seq DESC",
+            *values,
+        )
+        return [stored_job(row.values()) for row in rows]
+
+    async def counts(
+        self, connection: AnyConnection, queue_name: str | None
+    ) -> dict[str, dict[JobStatus, int]]:
+        """Jobs per status of one queue, or of all that hold any.
+
+        Every status but one is counted in an index of its own; COMPLETED is the rest of the total.
+        """
+        here, values = ("queue_name = $1", [queue_name]) if queue_name is not None else ("true", [])
+        table = f"{self._schema}.portico_jobs"
+        parts = " UNION ALL ".join(
+            f"SELECT queue_name, status, count(*) FROM {table} WHERE {part} AND {here} "
+            "GROUP BY queue_name, status"
+            for part in ("status = 'pending'", _LATER, "status = 'running'", _ENDED_BADLY)
+        )
+        rows = await connection.fetch(
+            f"SELECT queue_name, '{COMPLETED}' AS status, sum(jobs)::bigint "
+            f"FROM {self._schema}.portico_totals WHERE {here} "
+            f"GROUP BY queue_name HAVING sum(jobs) > 0 UNION ALL {parts}",
+            *values,
+        )
+        return _counted(rows)
+
+    async def waiting(self, connection: AnyConnection, queue_name: str, enough: int) -> int:
+        """How many jobs of a queue are PENDING, SCHEDULED or RETRYING, counted up to `enough`."""
+        return int(await connection.fetchval(waiting_query(self._schema), queue_name, enough))
+
+    async def purge(self, connection: AnyConnection, jobs: JobFilter, limit: int) -> int:
+        """Delete terminal rows that match, oldest first."""
+        gone = 0
+        for status in jobs.statuses:
+            if gone < limit:
+                gone += await self._purge(connection, jobs, JobStatus(status), limit - gone)
+        return gone
+
+    async def _purge(
+        self, connection: AnyConnection, jobs: JobFilter, status: JobStatus, limit: int
+    ) -> int:
+        conditions, values = self._conditions(jobs, (status,))
+        order = "seq"
+        if few := _few((status,)):
+            conditions.append(few)
+            order = "seq + 0"
+        elif jobs.older_than is not None:
+            # What was created later has not ended before: only the old end of the table is read.
+            conditions.append(
+                f"seq <= (SELECT {self._schema}.portico_created_before({self._since(1)}))"
+            )
+        values.append(limit)
+        schema = self._schema
+        deleted = await connection.fetchval(
+            f"""
+WITH chosen AS MATERIALIZED (
+    SELECT seq, id FROM {schema}.portico_jobs WHERE {_all(conditions)}
+    ORDER BY {order} LIMIT ${len(values)} FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM {schema}.portico_jobs WHERE seq = ANY (ARRAY(SELECT seq FROM chosen))
+    RETURNING queue_name
+), forgotten AS (
+    DELETE FROM {schema}.portico_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM chosen))
+), counted AS (
+    INSERT INTO {schema}.portico_totals (queue_name, jobs)
+    SELECT queue_name, -count(*) FROM gone GROUP BY queue_name
+)
+SELECT count(*) FROM gone""",
+            *values,
+        )
+        return int(deleted)
+
+    def _conditions(
+        self, jobs: JobFilter, statuses: Sequence[JobStatus] | None = None
+    ) -> tuple[list[str], list[Any]]:
+        """The age, where there is one, is the first value."""
+        conditions: list[str] = []
+        values: list[Any] = []
+        if jobs.older_than is not None:
+            values.append(int(jobs.older_than * 1_000_000))
+            conditions.append(f"coalesce(ended_at, created_at) <= {self._since(1)}")
+        for column, wanted in (("queue_name", jobs.queue_name), ("job_type", jobs.job_type)):
+            if wanted is not None:
+                values.append(wanted)
+                conditions.append(f"{column} = ${len(values)}")
+        if wanted_statuses := jobs.statuses if statuses is None else statuses:
+            conditions.append(f"status IN ({_quoted(wanted_statuses)})")
+        return conditions, values
+
+    def _since(self, number: int) -> str:
+        return f"(SELECT {self._schema}.portico_now() - ${number}::bigint)"
+
+
+def can_match(jobs: JobFilter) -> bool:
+    """Whether any job can have these names."""
+    return all(is_text(name) for name in (jobs.queue_name, jobs.job_type) if name is not None)
+
+
+def _all(conditions: Sequence[str]) -> str:
+    return " AND ".join(conditions) or "true"
+
+
+def _quoted(statuses: Sequence[JobStatus]) -> str:
+    """Not as a parameter, for the planner has to see which index serves."""
+    return ", ".join(f"'{JobStatus(status).value}'" for status in statuses)
+
+
+def _few(statuses: Sequence[JobStatus]) -> str | None:
+    """The condition of the index that holds these statuses, if that is a short one."""
+    wanted = set(statuses)
+    if wanted and wanted <= {STATUS[RUNNING]}:
+        return "status = 'running'"
+    if wanted and wanted <= {STATUS[FAILED], STATUS[DEAD_LETTER]}:
+        return _ENDED_BADLY
+    return None
+
+
+def _counted(rows: Iterable[Sequence[Any]]) -> dict[str, dict[JobStatus, int]]:
+    found: dict[str, dict[JobStatus, int]] = {}
+    completed = STATUS[COMPLETED]
+    for name, status, number in rows:  # the totals come first
+        if STATUS[status] is completed:
+            found[name] = {completed: number}
+        else:
+            found[name][STATUS[status]] = number
+            found[name][completed] -= number
+    return found

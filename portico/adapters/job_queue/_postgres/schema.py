@@ -1,0 +1,122 @@
+"""The schema's versions: what each adds, and how a database gets them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
+
+from portico.adapters.job_queue._postgres.place import PostgresPlace
+from portico.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from portico.adapters.job_queue._postgres.connections import AnyConnection
+
+_PATIENCE = 300.0
+"""Seconds for others to finish the same migrations, and for our own."""
+
+
+class Migration(NamedTuple):
+    """One version: its number, from 1, and what it is about."""
+
+    version: int
+    name: str
+    script: str
+
+
+def migrations() -> list[Migration]:
+    """All versions, oldest first. A released one is never changed: another one follows it."""
+    folder = resources.files(__package__) / "migrations"
+    found = sorted((one.name, one.read_text()) for one in folder.iterdir() if _is_one(one.name))
+    return [
+        Migration(number, name.removesuffix(".sql").partition("_")[2].replace("_", " "), script)
+        for number, (name, script) in enumerate(found, 1)
+    ]
+
+
+def _is_one(name: str) -> bool:
+    return name.endswith(".sql")
+
+
+async def upgrade(connection: AnyConnection, place: PostgresPlace) -> list[Migration]:
+    """Bring the schema to this release's version, in one transaction, one process at a time.
+
+    Returns:
+        What was applied.
+
+    Raises:
+        ConfigurationError: it was made by a newer release.
+    """
+    known = migrations()
+    if await version_of(connection, place) == len(known):
+        return []
+    schema = place.quoted_schema
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0", timeout=_PATIENCE)
+        await connection.execute(_locked(place), timeout=_PATIENCE)
+        version = await version_of(connection, place)
+        _check(version, len(known), place)
+        if not await connection.fetchval(f"SELECT to_regnamespace('{schema}') IS NOT NULL"):
+            await connection.execute(f"CREATE SCHEMA {schema}")
+        for migration in known[version:]:
+            await connection.execute(_applied(migration, place), timeout=_PATIENCE)
+    return known[version:]
+
+
+async def check(connection: AnyConnection, place: PostgresPlace) -> None:
+    """Make sure that the schema is of this release's version.
+
+    Raises:
+        ConfigurationError: it is older or newer; the message says what to do.
+    """
+    version, newest = await version_of(connection, place), len(migrations())
+    _check(version, newest, place)
+    if version < newest:
+        raise ConfigurationError(
+            f"{place}: the schema {place.schema!r} has version {version}, and this release of "
+            f"Portico needs version {newest}; run `portico migrate up`",
+            {"version": version, "needed": newest},
+        )
+
+
+async def version_of(connection: AnyConnection, place: PostgresPlace) -> int:
+    """Which version the schema has; 0 when there is none."""
+    schema = place.quoted_schema
+    table = f"{schema}.portico_schema"
+    if not await connection.fetchval(f"SELECT to_regclass('{table}') IS NOT NULL"):
+        return 0
+    return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {table}"))
+
+
+def script(place: PostgresPlace, version: int = 0) -> str:
+    """The SQL of all versions after one, for a person with more rights to run."""
+    steps = [
+        "BEGIN;",
+        f"{_locked(place)};",
+        f"CREATE SCHEMA IF NOT EXISTS {place.quoted_schema};",
+        *(_applied(migration, place) for migration in migrations()[version:]),
+        "COMMIT;\n",
+    ]
+    return "\n".join(steps)
+
+
+def _applied(migration: Migration, place: PostgresPlace) -> str:
+    schema = place.quoted_schema
+    return (
+        f"{migration.script.replace('{schema}', schema)}\n"
+        f"CREATE TABLE IF NOT EXISTS {schema}.portico_schema (version integer NOT NULL);\n"
+        f"DELETE FROM {schema}.portico_schema;\n"
+        f"INSERT INTO {schema}.portico_schema VALUES ({migration.version});"
+    )
+
+
+def _locked(place: PostgresPlace) -> str:
+    return f"SELECT pg_advisory_xact_lock(hashtextextended('portico schema {place.schema}', 0))"
+
+
+def _check(version: int, newest: int, place: PostgresPlace) -> None:
+    if version > newest:
+        raise ConfigurationError(
+            f"{place}: the schema {place.schema!r} has version {version}, and this release of "
+            f"Portico knows versions up to {newest}; upgrade Portico, or name another schema",
+            {"version": version, "known": newest},
+        )

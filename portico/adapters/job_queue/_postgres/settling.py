@@ -1,0 +1,191 @@
+"""What goes into `portico_settle` and `portico_exchange`, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from portico.adapters.job_queue._attempts import stored_attempt, worth_noting
+from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, token_of
+from portico.adapters.job_queue._settling import micros_of, told
+from portico.ports.job import JobStatus
+from portico.ports.leasing import (
+    MAX_CRASHES,
+    MAX_HISTORY,
+    Answer,
+    Lease,
+    Receipt,
+    Settlement,
+    Transition,
+)
+
+_COMPLETED = Receipt(Answer.OK, JobStatus.COMPLETED)
+_LARGEST_ATTEMPT = 2**31
+_COLUMNS = 20
+
+_EXCHANGE = "SELECT * FROM {schema}.portico_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_SETTLE = (
+    "SELECT * FROM {schema}.portico_settle("
+    + ", ".join(f"${number}" for number in range(1, _COLUMNS + 4))
+    + ")"
+)
+
+
+def exchange_statement(schema: str) -> str:
+    """Completes attempts and leases jobs."""
+    return _EXCHANGE.format(schema=schema)
+
+
+def settle_statement(schema: str) -> str:
+    """Ends attempts in any way."""
+    return _SETTLE.format(schema=schema)
+
+
+class Plan(NamedTuple):
+    """In which order settlements are made: waves, then completions. Numbers are their places.
+
+    A wave holds each job once, so that settlements of one job count in order.
+    """
+
+    waves: list[list[int]]
+    completions: list[int]
+
+
+def plan_of(settlements: Sequence[Settlement]) -> Plan:
+    """Sort settlements by how they can be made; each part by id, so that no two batches that meet
+    wait for each other."""
+    plain = [n for n, one in enumerate(settlements) if _is_plain(one)]
+    if len(plain) == len(settlements) == len({one.id for one in settlements}):
+        return Plan([], _by_id(settlements, plain))
+    if len({one.id for one in settlements}) == len(settlements):
+        others = [n for n, one in enumerate(settlements) if not _is_plain(one)]
+        return Plan([_by_id(settlements, others)], _by_id(settlements, plain))
+    waves: list[list[int]] = []
+    seen: dict[bytes, int] = {}
+    for number, settlement in enumerate(settlements):
+        turn = seen.get(settlement.id, 0)
+        seen[settlement.id] = turn + 1
+        if turn == len(waves):
+            waves.append([])
+        waves[turn].append(number)
+    return Plan([_by_id(settlements, wave) for wave in waves], [])
+
+
+def _is_plain(settlement: Settlement) -> bool:
+    return settlement.transition is Transition.COMPLETE and settlement.token is not None
+
+
+def _by_id(settlements: Sequence[Settlement], numbers: list[int]) -> list[int]:
+    return sorted(numbers, key=lambda number: settlements[number].id)
+
+
+def completion_arguments(settlements: Sequence[Settlement]) -> list[Any]:
+    """The first arguments of an exchange: completions with their tokens, each job once."""
+    fences = [fence(settlement.token or b"") for settlement in settlements]
+    return [
+        [UUID(bytes=settlement.id) for settlement in settlements],
+        [attempt for attempt, _ in fences],
+        [nonce for _, nonce in fences],
+        [settlement.result for settlement in settlements],
+    ]
+
+
+def settle_arguments(settlements: Sequence[Settlement], channel: str) -> list[Any]:
+    """The arguments of `portico_settle`: each job once."""
+    rows = [_settle_row(settlement) for settlement in settlements]
+    return [*map(list, zip(*rows, strict=True)), MAX_CRASHES, MAX_HISTORY, channel]
+
+
+def _settle_row(settlement: Settlement) -> tuple[Any, ...]:
+    name, token, patience = settlement.transition.value, settlement.token, settlement.patience
+    attempt, nonce = (None, None) if token is None else fence(token)
+    complete = settlement.transition is Transition.COMPLETE
+    failure = None if complete else settlement.failure
+    what = told(name, failure)
+    seen = stored_attempt(0, None, None, name, failure, 0)
+    return (
+        UUID(bytes=settlement.id), attempt, nonce, name,
+        settlement.result if complete else None,
+        micros_of(settlement.delay), None if patience is None else micros_of(patience),
+        what.type, what.message, what.traceback, what.last_word,
+        worth_noting(settlement), seen.pid, seen.exit_code, seen.signal, bool(seen.oom_suspected),
+        seen.run_seconds, seen.worker_cpu_seconds, seen.worker_peak_rss, seen.output,
+    )  # fmt: skip
+
+
+def fence(token: bytes) -> tuple[int, bytes]:
+    """The attempt and the random part; of a token that is none of ours, what matches nothing."""
+    attempt, nonce = attempt_of(token)
+    return (attempt, nonce) if attempt < _LARGEST_ATTEMPT else (-1, nonce)
+
+
+def completion_receipts(settlements: Sequence[Settlement], rows: Iterable[Any]) -> list[Receipt]:
+    """Completed, but for those whose standing the rows tell."""
+    receipts = [_COMPLETED] * len(settlements)
+    for row in rows:
+        number = row["place"] - 1
+        receipts[number] = _standing(settlements[number], row)
+    return receipts
+
+
+def settle_receipts(settlements: Sequence[Settlement], rows: Iterable[Any]) -> list[Receipt]:
+    """A receipt for each, told by the rows of `portico_settle`."""
+    receipts: dict[int, Receipt] = {}
+    for row in rows:
+        number = row["place"] - 1
+        if row["changed_queue"] is not None:
+            receipts[number] = Receipt(Answer.OK, STATUS[row["status"]])
+        else:
+            receipts[number] = _standing(settlements[number], row)
+    return [receipts[number] for number in range(len(settlements))]
+
+
+def _standing(settlement: Settlement, row: Any) -> Receipt:
+    """Why a settlement changed nothing."""
+    status, nonce = row["status"], row["nonce"]
+    if status is None:
+        return Receipt(Answer.NOT_FOUND, None)
+    again = (
+        settlement.token is not None
+        and nonce is not None
+        and settlement.token == token_of(row["attempt"], nonce)
+        and status != RUNNING
+        and row["settled_as"] == settlement.transition.value
+    )
+    return Receipt(Answer.ALREADY if again else Answer.LOST, STATUS[status])
+
+
+_PLACE, _RUN_AT, _SEQ, _ID, _NONCE, _ATTEMPT, _QUEUE = range(1, 8)
+_PAYLOAD, _PRIORITY, _CREATED_BY, _CANCEL = 9, 10, 16, 20
+
+
+def in_order(rows: Iterable[Any]) -> list[Any]:
+    """Rows of leases as they should start: RETURNING keeps no order."""
+    return sorted(rows, key=lambda row: (row[_PLACE], -row[_PRIORITY], row[_RUN_AT], row[_SEQ]))
+
+
+def is_too_large(row: Any) -> bool:
+    """Whether the documents of a leased row were left where they are."""
+    return row[_PAYLOAD] is None
+
+
+def is_to_stop(row: Any) -> bool:
+    """Whether someone asked to stop the job, during an attempt that ended otherwise."""
+    return bool(row[_CANCEL])
+
+
+def lease_of(row: Any) -> Lease:
+    """The lease of a row that was granted."""
+    attempt, created_by = row[_ATTEMPT], row[_CREATED_BY]
+    # By position: this is done for every job.
+    return Lease._make(
+        (
+            row[_ID].bytes,
+            token_of(attempt, row[_NONCE]),
+            attempt,
+            *row[_QUEUE:_CREATED_BY],
+            None if created_by is None else created_by.bytes,
+            *row[_CREATED_BY + 1 : _CANCEL],
+        )
+    )
