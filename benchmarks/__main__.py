@@ -14,15 +14,21 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import limits, report
+from benchmarks import limits, report, scale
+from benchmarks.places import SQLITE, place_of
 from benchmarks.samples import Sample
 from benchmarks.soak.command import soak
-from benchmarks.throughput import measure
+from benchmarks.throughput import OnDone, measure
 from portico.utils.logging import configure_logging
 
 WARM_UP_JOBS = 2_000
-SQLITE = "sqlite:///"
-
+_QUEUE = click.option(
+    "--queue",
+    "queue_url",
+    default="memory://",
+    show_default=True,
+    help="memory:// or sqlite:///FILE; a directory next to FILE holds the runs, and is removed.",
+)
 _RUNS = click.option("--runs", default=5, type=click.IntRange(1), show_default=True)
 _WORKERS = click.option("--workers", default=2, type=click.IntRange(1), show_default=True)
 _JSON = click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write here.")
@@ -43,13 +49,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--queue",
-    "queue_url",
-    default="memory://",
-    show_default=True,
-    help="memory:// or sqlite:///FILE; a directory next to FILE holds the runs, and is removed.",
-)
+@_QUEUE
 @click.option("--jobs", default=50_000, type=click.IntRange(1_000), show_default=True)
 @_WORKERS
 @_RUNS
@@ -73,21 +73,14 @@ def _run(
 ) -> Sample:
     """One run in a queue of its own."""
     task = progress.add_task(name, total=jobs)
-    with TemporaryDirectory(prefix="run-", dir=directory) as place:
-        url = f"{SQLITE}{Path(place).absolute()}/jobs.db" + _options(queue_url)
-        return uvloop.run(
-            measure(
-                url if queue_url.startswith(SQLITE) else queue_url,
-                workers,
-                jobs,
-                lambda done: progress.update(task, completed=done),
+
+    async def run() -> Sample:
+        async with place_of(queue_url)(queue_url, directory) as url:
+            return await measure(
+                url, workers, jobs, lambda done: progress.update(task, completed=done)
             )
-        )
 
-
-def _options(queue_url: str) -> str:
-    _, mark, options = queue_url.partition("?")
-    return mark + options
+    return uvloop.run(run())
 
 
 def _report(
@@ -109,7 +102,7 @@ def _report(
             limit.name: bounds,
         },
     )
-    report.print_ratio(console, ratios, limit.name)
+    report.print_ratio(console, ratios, f"the raw limit ({limit.name})")
     report.print_batches(console, [sample.jobs / sample.exchanges for sample in samples])
     if json_path:
         report.write_json(
@@ -123,6 +116,45 @@ def _report(
                 "ratios": ratios,
             },
         )
+
+
+@main.command("scale")
+@_QUEUE
+@click.option("--rows", default=1_000_000, type=click.IntRange(10_000), show_default=True)
+@click.option("--few", default=10_000, type=click.IntRange(10_000), show_default=True)
+@click.option("--jobs", default=10_000, type=click.IntRange(10_000), show_default=True)
+@_WORKERS
+@_RUNS
+@_JSON
+def scale_of_the_store(  # noqa: PLR0917 - click hands them over by name
+    queue_url: str, rows: int, few: int, jobs: int, workers: int, runs: int, json_path: Path | None
+) -> None:
+    """The same jobs from a small store, and from one with ROWS waiting and ROWS finished ones."""
+    with _directory(queue_url) as directory, _progress() as progress:
+
+        def shown(name: str, total: int) -> OnDone:
+            task = progress.add_task(name, total=total)
+            return lambda done: progress.update(task, completed=done)
+
+        rates = uvloop.run(
+            scale.compare(
+                partial(place_of(queue_url), queue_url, directory),
+                (few, rows), workers=workers, jobs=jobs, runs=runs, shown=shown,
+            )
+        )  # fmt: skip
+    title = f"{queue_url}, {workers} workers, {jobs:,} jobs, {runs} runs"
+    named = {f"{size:,} waiting, {size:,} finished": rates[size] for size in (few, rows)}
+    report.print_rates(console, title, named)
+    ratios = [large / small for small, large in zip(rates[few], rates[rows], strict=True)]
+    report.print_ratio(console, ratios, f"{few:,} of each")
+    if json_path:
+        report.write_json(
+            json_path,
+            {
+                "benchmark": "scale", "queue": queue_url, "workers": workers, "jobs": jobs,
+                "rates": {str(size): values for size, values in rates.items()}, "ratios": ratios,
+            },
+        )  # fmt: skip
 
 
 @main.command("limits")
@@ -147,7 +179,7 @@ def _directory(queue_url: str) -> Iterator[Path]:
     path, _, _ = queue_url.removeprefix(SQLITE).partition("?")
     parent = Path(path).parent if queue_url.startswith(SQLITE) and path else None
     with TemporaryDirectory(prefix="bench-", dir=parent) as name:
-        yield Path(name)
+        yield Path(name).absolute()
 
 
 def _progress() -> Progress:

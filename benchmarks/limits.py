@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-from benchmarks import pipe_limit, sqlite_limit
+from benchmarks import pipe_limit, redis_limit, sqlite_limit
 
 
 @dataclass(frozen=True)
@@ -37,4 +37,7 @@ ALL = (PIPE, SQLITE)
 
 def limit_of(queue_url: str) -> Limit:
     """The limit that bounds a queue."""
+    if queue_url.startswith(("redis:", "valkey:")):
+        name = f"Redis, two scripts, batches of {redis_limit.BATCH}"
+        return Limit(name, 50_000, lambda jobs, _, __: redis_limit.redis_rate(queue_url, jobs))
     return SQLITE if queue_url.startswith("sqlite:") else PIPE

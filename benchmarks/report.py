@@ -36,11 +36,11 @@ def print_rates(console: Console, title: str, rates: Mapping[str, Sequence[float
     console.print(table)
 
 
-def print_ratio(console: Console, ratios: Sequence[float], limit: str) -> None:
-    """How much of the raw limit was reached, run by run."""
+def print_ratio(console: Console, ratios: Sequence[float], of: str) -> None:
+    """How much was reached of something measured beside it, run by run."""
     summary = Summary.of(ratios)
     console.print(
-        f"ratio to the raw limit ({limit}): [bold]{summary.median:.2f}[/], "
+        f"ratio to {of}: [bold]{summary.median:.2f}[/], "
         f"from {summary.lowest:.2f} to {summary.highest:.2f}",
         soft_wrap=True,
     )

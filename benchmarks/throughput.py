@@ -36,17 +36,23 @@ async def measure(queue_url: str, workers: int, jobs: int, on_done: OnDone = nob
     await queue.initialize()
     try:
         enqueue_rate = await _enqueue(queue, jobs)
-        count = _Count(queue, jobs, on_done)
+        timeline, exchanges = await run_jobs(queue, workers, jobs, on_done)
+    finally:
+        await queue.close()
+    return Sample(jobs=jobs, rate=timeline.rate(), enqueue_rate=enqueue_rate, exchanges=exchanges)
+
+
+async def run_jobs(
+    queue: JobQueueAdapter, workers: int, jobs: int, on_done: OnDone = nobody
+) -> tuple[Timeline, int]:
+    """Run so many of a queue's jobs; when they were done, and how often the store was asked."""
+    count = _Count(queue, jobs, on_done)
+    try:
         async with composed(queue, workers) as pipeline:
             await _run_until(pipeline, count.complete)
     finally:
-        await queue.close()
-    return Sample(
-        jobs=jobs,
-        rate=count.timeline.rate(),
-        enqueue_rate=enqueue_rate,
-        exchanges=count.exchanges,
-    )
+        count.remove()
+    return count.timeline, count.exchanges
 
 
 async def _enqueue(queue: JobQueueAdapter, jobs: int) -> float:
@@ -76,7 +82,12 @@ class _Count:
         self.exchanges = 0
         self._exchange = queue.exchange
         self._on_done = on_done
+        self._queue = queue
         queue.exchange = self.exchange  # type: ignore[method-assign]  # cheaper than a wrapper
+
+    def remove(self) -> None:
+        """Let the queue be as it was."""
+        self._queue.exchange = self._exchange  # type: ignore[method-assign]
 
     async def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
@@ -85,7 +96,8 @@ class _Count:
         self.exchanges += 1
         if settlements:
             confirmed = sum(receipt.answer is Answer.OK for receipt in answer.receipts)
-            self.timeline.add(time.perf_counter(), confirmed)
+            if not self.timeline.complete:
+                self.timeline.add(time.perf_counter(), confirmed)
             self._on_done(self.timeline.done)
         if self.timeline.complete:
             self.complete.set()

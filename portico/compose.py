@@ -38,13 +38,24 @@ def _database(url: str, lease: float) -> JobQueueAdapter:
     return DatabaseJobQueueAdapter(url, lease)
 
 
+def _redis(url: str, lease: float) -> JobQueueAdapter:
+    from portico.adapters.job_queue.redis_queue import RedisJobQueueAdapter
+
+    return RedisJobQueueAdapter(url, lease)
+
+
 _QUEUES: dict[str, Callable[[str, float], JobQueueAdapter]] = {
     "memory": _memory,
     "sqlite": _database,
     "postgresql": _database,
     "postgres": _database,
+    **dict.fromkeys(("redis", "rediss", "valkey", "valkeys"), _redis),
+    **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), _redis),
+    **dict.fromkeys(("redis+cluster", "rediss+cluster"), _redis),
 }
-_FORMS = "memory://, sqlite:///jobs.db or postgresql://user:password@host/database"
+_FORMS = (
+    "memory://, sqlite:///jobs.db, postgresql://user:password@host/database or redis://host:6379/0"
+)
 
 
 def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:

@@ -17,7 +17,7 @@ from portico.cli.store import Session, opened
 from portico.exceptions import PorticoError, ValidationError
 
 if TYPE_CHECKING:
-    from portico.kits.job.job_service import Created
+    from portico.ports.bulk import Created
 
 BATCH = 1000
 

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from portico.exceptions import NotSupportedError
-from portico.ports import nine_methods
+from portico.ports import bulk, nine_methods
+from portico.ports.bulk import Created
 from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.leasing import (
@@ -43,9 +44,11 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
+from portico.ports.transaction import SyncTransaction, Transaction
 
 __all__ = [
     "Answer",
+    "Created",
     "Draft",
     "Exchange",
     "Failure",
@@ -158,6 +161,64 @@ class JobQueueAdapter(ABC):
             ValidationError: a draft is due further ahead than the store takes; likewise.
         """
         return await nine_methods.insert(self, drafts)
+
+    def check_draft(self, draft: Draft) -> None:
+        """Hold one draft against this store's own rules, beyond those of `Draft`.
+
+        Raises:
+            ValidationError: the store would not take it, whatever comes with it.
+        """
+        del draft
+
+    async def enqueue_many(self, jobs: Sequence[Job]) -> list[Created]:
+        """Store many jobs in one transaction and one round trip.
+
+        Unlike `enqueue` it redrives nothing: an id that is taken is a conflict. There is no limit
+        to the number, and no cutting into parts: the encoded jobs are held in memory, the checks
+        keep the event loop busy (some seconds for 100 000 small ones), and on SQLite nobody
+        else writes meanwhile. Who need not have all or none gives some thousands at a time.
+
+        Returns:
+            Per job, in order, the job as stored or the error that kept it out; one that is not
+            acceptable, or whose id exists (also earlier in the same call), does not keep the
+            others out.
+
+        Raises:
+            QueueFullError: a queue takes no more jobs; none of the call is stored. An adapter that
+                leaves `insert` to its default has stored those before.
+        """
+        if type(self).insert is JobQueueAdapter.insert:
+            return await nine_methods.enqueue_many(self, jobs)
+        items = bulk.each(self._drafted, jobs)
+        drafts = bulk.made(items)
+        stored = await self.insert(drafts) if drafts else []
+        return bulk.outcomes(items, bulk.created(drafts, stored))
+
+    def _drafted(self, job: Job) -> Draft:
+        draft = Draft.of(job)
+        self.check_draft(draft)
+        return draft
+
+    def within(self, connection: object) -> Transaction:
+        """The open transaction of a connection of the caller's that is awaited.
+
+        Raises:
+            ValidationError: the connection is of no kind that is known, or not awaited.
+            NotSupportedError: this queue is not in a database.
+        """
+        raise nine_methods.not_within(self, connection)
+
+    def within_sync(self, connection: object) -> SyncTransaction:
+        """The open transaction of a connection of the caller's with plain methods; as `within`."""
+        raise nine_methods.not_within(self, connection)
+
+    def wake(self, queues: Collection[str]) -> None:
+        """Wake who waits for these queues, in this process and in others, as far as the store can.
+
+        For commits that the store has not seen. Never needed: whoever waits looks for himself in
+        the end. Raises nothing.
+        """
+        del queues
 
     async def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int

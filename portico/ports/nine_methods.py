@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from portico.exceptions import ConflictError
+from portico.exceptions import ConflictError, NotSupportedError, ValidationError
 from portico.ports import document
+from portico.ports.bulk import Created
 from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Answer, Exchange, Inserted, Lease, Receipt, Settlement, Transition
@@ -64,6 +65,33 @@ async def insert(queue: JobQueueAdapter, drafts: Sequence[Draft]) -> list[Insert
         else:
             stored.append(Inserted(job.status, job.created_at or now))
     return stored
+
+
+async def enqueue_many(queue: JobQueueAdapter, jobs: Sequence[Job]) -> list[Created]:
+    """Enqueue one by one; each has its own outcome."""
+    outcomes: list[Created] = []
+    for job in jobs:
+        try:
+            Draft.of(job)  # an adapter of another make may not check
+            outcomes.append(Created(await queue.enqueue(_new(job))))
+        except (ValidationError, ConflictError) as error:
+            outcomes.append(Created(None, error))
+    return outcomes
+
+
+def not_within(queue: JobQueueAdapter, connection: object) -> NotSupportedError:
+    """The error of a queue that is not in a database of the caller's."""
+    kind = type(connection)
+    return NotSupportedError(
+        f"jobs cannot be created within a transaction of a {kind.__module__}.{kind.__qualname__}: "
+        f"{type(queue).__name__} is not in a database. It takes a queue with a URL of sqlite:// or "
+        "postgresql:// that is the connection's own database"
+    )
+
+
+def _new(job: Job) -> Job:
+    """Without what `get_job` may have told of it: that would ask for a redrive."""
+    return replace(job, status=JobStatus.PENDING, created_at=None)
 
 
 async def exchange(

@@ -19,6 +19,7 @@ from portico.exceptions import (
     QueueFullError,
     ValidationError,
 )
+from portico.ports.bulk import taken
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.job_queue import JobQueueAdapter
@@ -95,7 +96,7 @@ class PipeQueue(JobQueueAdapter, QueueView):
         draft = Draft.of(job)
         (inserted,) = await self.insert([draft])
         if inserted is None:
-            raise ConflictError(f"a job with the id {job.id} exists; it is left as it was")
+            raise taken(job.id)
         return draft.stored(inserted.status, inserted.created_at)
 
     async def get_job(self, job_id: UUID | str) -> Job | None:

@@ -16,6 +16,7 @@ from uuid import UUID
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support.postgres_queues import ModelSchema
+from tests.support.redis_queues import ClockedRedisQueue, ModelDatabase, own_namespace
 
 LEASE_SECONDS = 60.0
 OWNERS = ("one", "other")
@@ -218,10 +219,50 @@ class PostgresStore:
         """The schema is the next example's."""
 
 
-Store = MemoryStore | SqliteStore | PostgresStore
+class RedisStore:
+    """Two adapters on one namespace; the server judges both, by the one clock that it has."""
+
+    adapter: Callable[..., JobQueueAdapter] = ClockedRedisQueue
+    outlives_its_adapter = True
+    interleaves = False
+
+    def __init__(self, clock: Clock, database: ModelDatabase) -> None:
+        self.clock = clock
+        self.holders = {name: Holder(name) for name in OWNERS}
+        self._database = database
+        self._url = own_namespace(database.url)
+
+    def clock_of(self, owner: str) -> float:
+        del owner
+        return self.clock.wall
+
+    async def open(self, owner: str) -> JobQueueAdapter:
+        self.holders[owner] = Holder(owner)
+        clock = self.clock
+        adapter = self.adapter(
+            self._url, LEASE_SECONDS, clock=lambda: clock.wall, monotonic=clock.of(owner)
+        )
+        await adapter.initialize()
+        return adapter
+
+    async def vanish(self, owner: str, jobs: Iterable[UUID], *, row_too: bool) -> None:
+        """An owner is nothing but a name on its leases: they run out or they do not."""
+
+    def looked(self, owner: str, step: int) -> None:
+        """What an owner has seen before counts for nothing."""
+
+    def run_out(self, held: Held, owner: str) -> bool:
+        return held.at + LEASE_SECONDS <= self.clock_of(owner)
+
+    def remove(self) -> None:
+        self._database.empty()
+
+
+Store = MemoryStore | SqliteStore | PostgresStore | RedisStore
 STORES: dict[str, Callable[..., Store]] = {
     "memory": MemoryStore,
     "sqlite": SqliteStore,
     "postgres": PostgresStore,
+    "redis": RedisStore,
 }
 """The stores that the state machine runs on; a further one joins by its entry here."""

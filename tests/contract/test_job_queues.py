@@ -9,6 +9,7 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
+from tests.contract.bulk_rules import BulkRules
 from tests.contract.history_rules import HistoryRules
 from tests.contract.leasing_rules import LeasingRules
 from tests.contract.nine_method_rules import NineMethodRules
@@ -17,7 +18,8 @@ from tests.contract.record_rules import RecordRules
 from tests.contract.state_table_rules import StateTableRules
 from tests.contract.toy_queue import ToyQueue
 from tests.support.postgres_queues import postgres_queue
-from tests.support.servers import PostgresServer
+from tests.support.redis_queues import redis_queue
+from tests.support.servers import PostgresServer, RedisServer
 
 
 @pytest.fixture
@@ -26,12 +28,13 @@ def clocks() -> Clocks:
 
 
 def make_queue(
-    kind: str, folder: Path, clocks: Clocks, server: PostgresServer | None = None
+    kind: str, folder: Path, clocks: Clocks, server: PostgresServer | RedisServer | None = None
 ) -> JobQueueAdapter:
     known = {"clock": clocks.wall, "monotonic": clocks.monotonic}
-    if kind == "postgres":
-        assert server is not None
+    if isinstance(server, PostgresServer):
         return postgres_queue(server, folder, clocks, lease_seconds=LEASE_SECONDS, **known)
+    if isinstance(server, RedisServer):
+        return redis_queue(server, clocks, lease_seconds=LEASE_SECONDS, **known)
     if kind == "memory":
         return MemoryJobQueueAdapter(LEASE_SECONDS, **known)
     if kind == "sqlite":
@@ -41,9 +44,9 @@ def make_queue(
     return ToyQueue(clocks.wall)
 
 
-def server_of(kind: str, request: pytest.FixtureRequest) -> PostgresServer | None:
+def server_of(kind: str, request: pytest.FixtureRequest) -> PostgresServer | RedisServer | None:
     """The server that a kind of queue needs."""
-    return request.getfixturevalue("postgres") if kind == "postgres" else None
+    return request.getfixturevalue(kind) if kind in ("postgres", "redis") else None
 
 
 class _Opened:
@@ -58,13 +61,19 @@ class _Opened:
         await queue.close()
 
 
-_WHOLE = ["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.servers)]
+_SERVED = [pytest.param(name, marks=pytest.mark.servers) for name in ("postgres", "redis")]
+_WHOLE = ["memory", "sqlite", *_SERVED]
 WHOLE = pytest.mark.parametrize("queue", _WHOLE, indirect=True)
 EVERY = pytest.mark.parametrize("queue", [*_WHOLE, "nine methods"], indirect=True)
 
 
 @EVERY
 class TestNineMethods(_Opened, NineMethodRules):
+    pass
+
+
+@EVERY
+class TestBulk(_Opened, BulkRules):
     pass
 
 

@@ -47,6 +47,7 @@ from portico.ports.leasing import (
 from tests.contract.model_stores import OWNERS, STORES, Clock, Held, Store
 from tests.contract.queue_model import MICROSECOND, Model, Row
 from tests.support.postgres_queues import ModelSchema
+from tests.support.redis_queues import ModelDatabase
 
 T = TypeVar("T")
 
@@ -673,4 +674,8 @@ def test_whatever_happens_a_store_does_what_the_model_says(
         schema = ModelSchema(request.getfixturevalue("postgres"))
         request.addfinalizer(schema.close)
         store_of = partial(store_of, schema=schema)
+    elif kind == "redis":
+        database = ModelDatabase(request.getfixturevalue("redis"))
+        request.addfinalizer(database.close)
+        store_of = partial(store_of, database=database)
     run_state_machine_as_test(machine_on(store_of), settings=MANY)

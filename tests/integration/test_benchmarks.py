@@ -59,3 +59,23 @@ def test_file_that_exists_is_left_alone(tmp_path):
 
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.timeout(60)
+def test_a_large_store_is_measured_beside_a_small_one(tmp_path):
+    report = tmp_path / "scale.json"
+    few, many = ("--few", 10_000), ("--rows", 12_000)
+    url = f"sqlite:///{tmp_path / 'bench.db'}"
+
+    shown = run_benchmark(
+        "scale", "--queue", url, *few, *many, "--jobs", 10_000, "--runs", 2, "--json", report
+    )
+
+    assert "ratio to 10,000 of each" in shown
+    written = json.loads(report.read_text())
+    assert {size: len(rates) for size, rates in written["rates"].items()} == {
+        "10000": 2,
+        "12000": 2,
+    }
+    assert len(written["ratios"]) == 2
+    assert list(tmp_path.iterdir()) == [report]

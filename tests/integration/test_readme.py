@@ -75,7 +75,9 @@ def test_the_first_handler_runs_as_it_is_written(tmp_path: Path) -> None:
 
 def test_the_service_creates_a_job_that_the_first_handler_can_run(tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text(block_with("python", "class CountPrimes"), encoding="utf-8")
-    (tmp_path / "create.py").write_text(block_with("python", "job_service("), encoding="utf-8")
+    (tmp_path / "create.py").write_text(
+        block_with("python", "async with job_service("), encoding="utf-8"
+    )
     job_id, status = run(tmp_path, [sys.executable, "create.py"]).split()
     assert status == JobStatus.PENDING.value
     shown = run(tmp_path, [sys.executable, "-m", "portico.cli", "jobs", "show", job_id, "--json"])
@@ -84,6 +86,19 @@ def test_the_service_creates_a_job_that_the_first_handler_can_run(tmp_path: Path
     run(tmp_path, [sys.executable, *drain])
     result = run(tmp_path, [sys.executable, "-m", "portico.cli", "jobs", "result", job_id])
     assert json.loads(result) == {"primes": 78498}
+
+
+def test_a_job_of_the_applications_own_transaction_can_be_run(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(block_with("python", "class CountPrimes"), encoding="utf-8")
+    code = block_with("python", "within_sync(")
+    (tmp_path / "take.py").write_text(f"{code}print(job.id)\n", encoding="utf-8")
+    check = ["-m", "portico.supervisor", "--app", "jobs:app", "--check"]
+    run(tmp_path, [sys.executable, *check])  # makes the tables
+    job_id = run(tmp_path, [sys.executable, "take.py"]).strip()
+    drain = ["-m", "portico.supervisor", "--app", "jobs:app", "--workers", "1", "--drain"]
+    run(tmp_path, [sys.executable, *drain])
+    result = run(tmp_path, [sys.executable, "-m", "portico.cli", "jobs", "result", job_id])
+    assert json.loads(result) == {"primes": 168}
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -69,6 +69,17 @@ async def test_a_batch_comes_in_whole_or_not_at_all(bounded: JobQueueAdapter) ->
     assert None not in await bounded.insert(drafts(2))
 
 
+async def test_in_bulk_the_horizon_keeps_out_only_what_lies_beyond_it(
+    bounded: JobQueueAdapter,
+) -> None:
+    late = make_job(scheduled_at=datetime.now(UTC) + timedelta(days=31))
+    refused, stored = await bounded.enqueue_many([late, make_job()])
+    assert refused.job is None
+    assert "max_horizon" in str(refused.error)
+    assert stored.job is not None
+    assert (await bounded.get_queue_stats("default")).total == 1
+
+
 async def test_jobs_that_are_scheduled_or_retry_take_room_and_running_ones_do_not(
     bounded: JobQueueAdapter,
 ) -> None:

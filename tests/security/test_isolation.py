@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -215,5 +216,8 @@ def _listening_unix_sockets() -> set[str]:
 
 
 def _socket_inodes(pid: int) -> set[str]:
-    links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(str(descriptor.readlink()))
     return {link[8:-1] for link in links if link.startswith("socket:[")}

@@ -9,12 +9,19 @@ if TYPE_CHECKING:
     from portico.adapters.job_queue.database_queue import DatabaseJobQueueAdapter
     from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
     from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter as InMemoryJobQueue
+    from portico.adapters.job_queue.redis_queue import RedisJobQueueAdapter
 
-__all__ = ["DatabaseJobQueueAdapter", "InMemoryJobQueue", "MemoryJobQueueAdapter"]
+__all__ = [
+    "DatabaseJobQueueAdapter",
+    "InMemoryJobQueue",
+    "MemoryJobQueueAdapter",
+    "RedisJobQueueAdapter",
+]
 
 _HOME = {
     "DatabaseJobQueueAdapter": ("database_queue", "DatabaseJobQueueAdapter"),
     "MemoryJobQueueAdapter": ("memory_queue", "MemoryJobQueueAdapter"),
+    "RedisJobQueueAdapter": ("redis_queue", "RedisJobQueueAdapter"),
     "InMemoryJobQueue": ("memory_queue", "MemoryJobQueueAdapter"),
 }
 

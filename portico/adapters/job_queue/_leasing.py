@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from portico.adapters.job_queue._admission import Admission
 from portico.adapters.job_queue._attempts import StoredAttempt, attempt_records
 from portico.adapters.job_queue._rows import (
     StoredJob,
@@ -20,7 +21,8 @@ from portico.adapters.job_queue._rows import (
     record_of,
     result_of,
 )
-from portico.exceptions import ConflictError, ValidationError
+from portico.exceptions import ValidationError
+from portico.ports.bulk import taken
 from portico.ports.draft import Draft, checked_id, checked_name
 from portico.ports.job import TERMINAL, Job, JobStatus, QueueStats
 from portico.ports.job_queue import JobQueueAdapter, queue_stats
@@ -42,8 +44,10 @@ class LeasingQueueAdapter(JobQueueAdapter):
     """What an adapter with tokens, batches and records need not write itself.
 
     A subclass implements `initialize`, `close`, the surface down to `purge`, and the five
-    questions at the end of this class.
+    questions at the end of this class; one that limits what it takes sets `_admission`.
     """
+
+    _admission = Admission()
 
     def __init__(
         self,
@@ -57,6 +61,9 @@ class LeasingQueueAdapter(JobQueueAdapter):
         self._clock = clock
         self._monotonic = monotonic
 
+    def check_draft(self, draft: Draft) -> None:
+        self._admission.check_horizon((draft,), self._clock())
+
     async def enqueue(self, job: Job) -> Job:
         draft = Draft.of(job)
         if job.status in (JobStatus.FAILED, JobStatus.DEAD_LETTER) and (
@@ -65,10 +72,7 @@ class LeasingQueueAdapter(JobQueueAdapter):
             return await self.get_job(draft.id) or job
         stored = (await self.insert([draft]))[0]
         if stored is None:
-            raise ConflictError(
-                f"a job with id {draft.id} exists already; it was left as it was",
-                {"job_id": str(draft.id)},
-            )
+            raise taken(draft.id)
         return draft.stored(stored.status, stored.created_at)
 
     async def dequeue(self, queue_name: str, timeout: float = 30) -> Job | None:

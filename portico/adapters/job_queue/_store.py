@@ -1,4 +1,4 @@
-"""What `DatabaseJobQueueAdapter` asks of a database; one implementation per dialect."""
+"""What the durable adapters ask of their stores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._callers.steps import Steps
 from portico.adapters.job_queue._rows import StoredJob
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -86,3 +87,23 @@ class Store(ABC):
     @abstractmethod
     def listening(self) -> AbstractContextManager[None]:
         """Within this block, other processes' work rings this process's bell."""
+
+
+class SqlStore(Store):
+    """A database whose transactions an application may share."""
+
+    dialect: str
+    """As SQLAlchemy calls it."""
+
+    @abstractmethod
+    def vouch(self) -> Steps[None]:
+        """How to make sure that a connection of the caller's leads here; this store need not be
+        connected."""
+
+    @abstractmethod
+    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
+        """How to store drafts on such a connection."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Wake other processes for a commit that this store has not seen."""

@@ -29,6 +29,11 @@ class JobAudit:
     def __init__(self, adapter: AuditAdapter | None) -> None:
         self._adapter = adapter
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is anybody to tell."""
+        return self._adapter is not None
+
     async def created(self, job: Job) -> None:
         """A job was stored."""
         if self._adapter is None:

@@ -5,29 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from uuid import UUID
 
-from portico.exceptions import ConflictError, ResourceNotFoundError, ValidationError
+from portico.exceptions import ResourceNotFoundError, ValidationError
 from portico.kits.job.job_audit import JobAudit
-from portico.kits.job.new_job import new_job
+from portico.kits.job.new_job import arguments_of, new_job
+from portico.kits.job.within import JobsWithin, JobsWithinSync
+from portico.ports import bulk
 from portico.ports.audit import AuditAdapter
+from portico.ports.bulk import Created
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import Job, QueueStats
 from portico.ports.job_creator import JobCreator
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Inserted, JobFilter, JobPage, JobRecord
+from portico.ports.leasing import JobFilter, JobPage, JobRecord
 
 _FIRST_LOOK = 0.02
 _SLOWEST_LOOK = 1.0
 _SHOWN = 12
-
-
-class Created(NamedTuple):
-    """What became of one item of `create_jobs`: the job as stored, or why there is none."""
-
-    job: Job | None
-    error: ValidationError | ConflictError | None = None
 
 
 class JobService(JobCreator):
@@ -78,18 +74,14 @@ class JobService(JobCreator):
         **options: Any,
     ) -> Job:
         """Create a job and return when the store has it; see `JobCreator`."""
-        named = {
-            "job_type": job_type, "payload": payload, "queue_name": queue_name,
-            "priority": priority,
-        }  # fmt: skip
-        job = self._job({**named, **options})
+        job = self._job(arguments_of(job_type, payload, queue_name, priority, options))
         Draft.of(job)  # an adapter of another make may not check
         stored = await self._queue.enqueue(job)
         await self._audit.created(stored)
         return stored
 
     async def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
-        """Create many jobs in one transaction.
+        """Create many jobs in one transaction; see `JobQueueAdapter.enqueue_many` for how many.
 
         Args:
             jobs: for each job the arguments of `create_job` by name, `job_type` and `payload`
@@ -102,16 +94,58 @@ class JobService(JobCreator):
         Raises:
             QueueFullError: a queue takes no more jobs; none of them is stored.
         """
-        outcomes = [self._drafted(job) for job in jobs]
-        drafts = [item for item in outcomes if isinstance(item, Draft)]
-        inserted = iter(await self._queue.insert(drafts) if drafts else [])
-        created = [
-            _outcome(item, next(inserted)) if isinstance(item, Draft) else item for item in outcomes
-        ]
+        items = bulk.each(self._job, jobs)
+        created = bulk.outcomes(items, await self._queue.enqueue_many(bulk.made(items)))
         for outcome in created:
             if outcome.job is not None:
                 await self._audit.created(outcome.job)
         return created
+
+    def within(self, connection: object) -> JobsWithin:
+        """Create jobs in a transaction of the caller's, on a connection that is awaited.
+
+        The queue's own database is needed: the same SQLite file, or the same PostgreSQL database.
+        All rules of admission hold; `max_pending` counts what that transaction sees. The service
+        itself need not be open, once the database has the tables.
+
+        No supervisor can see the jobs before the commit, and none need be told of it: on PostgreSQL
+        they wake at once, on SQLite within a second, or at once by `committed`, which also tells
+        the audit log.
+
+        Args:
+            connection: of asyncpg, psycopg 3 (`AsyncConnection`), aiosqlite, or SQLAlchemy 2
+                (`AsyncConnection`, `AsyncSession`), with an open transaction, or such that it
+                begins one by itself.
+
+        Raises:
+            ValidationError: the connection is of another kind. What else is wrong with it (closed,
+                another database, autocommit) is said when a job is created.
+            NotSupportedError: the queue is not in a database.
+        """
+        return JobsWithin(self._queue.within(connection), self._draft)
+
+    def within_sync(self, connection: object) -> JobsWithinSync:
+        """Create jobs in a transaction of the caller's, on a connection with plain methods.
+
+        As `within`, for connections of sqlite3, psycopg 3, and SQLAlchemy 2 (`Connection`,
+        `Session`, `scoped_session`). What it returns has plain methods as well, needs no event
+        loop, and blocks.
+        """
+        return JobsWithinSync(self._queue.within_sync(connection), self._draft)
+
+    async def committed(self, jobs: Iterable[Job]) -> None:
+        """Say that the transaction is committed which these were created in by `within`.
+
+        It wakes idle supervisors, and tells the audit log of each job that the store has now: a job
+        whose transaction was rolled back is never audited. Nothing else depends on it. With an
+        audit log the service must be open.
+        """
+        jobs = list(jobs)
+        self._queue.wake({job.queue_name for job in jobs})
+        if self._audit.kept:
+            for job in jobs:
+                if await self._queue.get_job(job.id) is not None:
+                    await self._audit.created(job)
 
     async def get_job(self, job_id: UUID | str) -> Job | None:
         """The job as it is now; `None` when there is none."""
@@ -184,16 +218,15 @@ class JobService(JobCreator):
         """Delete terminal jobs that match, at most `limit`; returns how many went."""
         return await self._queue.purge(jobs, limit)
 
-    def _drafted(self, arguments: Mapping[str, Any]) -> Draft | Created:
-        try:
-            return Draft.of(self._job(arguments))
-        except ValidationError as error:
-            return Created(None, error)
-
     def _job(self, arguments: Mapping[str, Any]) -> Job:
         job = new_job(arguments)
         self._check_type(job.job_type)
         return job
+
+    def _draft(self, arguments: Mapping[str, Any]) -> Draft:
+        draft = Draft.of(self._job(arguments))
+        self._queue.check_draft(draft)
+        return draft
 
     def _check_type(self, job_type: object) -> None:
         known = self._job_types
@@ -206,14 +239,6 @@ class JobService(JobCreator):
             f"Known types: {_listed(sorted(known))}",
             {"field": "job_type", "value": job_type},
         )
-
-
-def _outcome(draft: Draft, inserted: Inserted | None) -> Created:
-    if inserted is not None:
-        return Created(draft.stored(inserted.status, inserted.created_at))
-    return Created(
-        None, ConflictError(f"a job with the id {draft.id} exists; it is left as it was")
-    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -20,6 +20,20 @@ OPTIONS = (
 _ARGUMENTS = ("job_type", "payload", "queue_name", "priority", *OPTIONS)
 
 
+def arguments_of(
+    job_type: object,
+    payload: object,
+    queue_name: object,
+    priority: object,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The arguments of one `create_job` by name."""
+    named = {
+        "job_type": job_type, "payload": payload, "queue_name": queue_name, "priority": priority,
+    }  # fmt: skip
+    return {**named, **options}
+
+
 def new_job(arguments: Mapping[str, Any]) -> Job:
     """Build a job with a new id, unless `job_id` is given; a naive `scheduled_at` is local time.
 

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from portico.adapters.job_queue._attempts import StoredAttempt
-from portico.adapters.job_queue._postgres import acting, schema
+from portico.adapters.job_queue._callers import postgres
+from portico.adapters.job_queue._callers.steps import Steps, run_async
+from portico.adapters.job_queue._postgres import acting, enlisting, schema
 from portico.adapters.job_queue._postgres.admitting import Doorkeeper
 from portico.adapters.job_queue._postgres.connections import AnyConnection, Connections
 from portico.adapters.job_queue._postgres.exchanging import Exchanging
@@ -23,7 +25,7 @@ from portico.adapters.job_queue._postgres.listening import Herald, Listener
 from portico.adapters.job_queue._postgres.place import PostgresPlace
 from portico.adapters.job_queue._postgres.reading import Reading, can_match, is_text
 from portico.adapters.job_queue._rows import StoredJob
-from portico.adapters.job_queue._store import Store
+from portico.adapters.job_queue._store import SqlStore
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
@@ -43,8 +45,10 @@ _FIRST_NEWS = 1.0
 """Seconds for which a first question for cancel requests waits until somebody listens."""
 
 
-class PostgresStore(Store):
+class PostgresStore(SqlStore):
     """Each method is one statement, and one transaction."""
+
+    dialect = postgres.DIALECT
 
     def __init__(
         self,
@@ -57,6 +61,8 @@ class PostgresStore(Store):
         max_pending: int | None = None,
     ) -> None:
         self._place = place
+        self._identity = enlisting.identity_of(place)
+        self._max_pending = max_pending
         self._connections = Connections(place)
         self._reading = Reading(place.quoted_schema)
         self._insert = insert_statement(place)
@@ -80,6 +86,9 @@ class PostgresStore(Store):
         if self._place.migrate:
             await schema.upgrade(connection, self._place)
         await schema.check(connection, self._place)
+        self._identity = await run_async(
+            enlisting.identify(), lambda asked: connection.fetch(asked.text, *asked.arguments)
+        )
 
     async def close(self) -> None:
         if not self._connections.open:
@@ -97,6 +106,15 @@ class PostgresStore(Store):
         values = insert_arguments(drafts, self._place, woken)
         rows = await self._run(lambda found: found.fetch(self._insert, *values))
         return answers_of(drafts, rows)
+
+    def vouch(self) -> Steps[None]:
+        return enlisting.vouch(self._place, self._identity)
+
+    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
+        return enlisting.enlist(self._place, drafts, self._max_pending)
+
+    def wake(self) -> None:
+        """Nothing to do: each commit tells the server, and the server everybody."""
 
     def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int

@@ -23,11 +23,12 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Inserted, JobFilter
 
-_INSERT = """
+INSERT = """
 INSERT INTO portico_jobs (id, queue_name, job_type, payload, priority, max_retries, scheduled_at,
     created_by, created_at, metadata, status, run_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
-_ADD = """
+VALUES {values} ON CONFLICT (id) DO NOTHING"""
+_INSERT = INSERT.format(values="(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+ADD = """
 INSERT INTO portico_queues VALUES (?, ?)
 ON CONFLICT (queue_name) DO UPDATE SET total = total + excluded.total"""
 
@@ -40,8 +41,7 @@ _COUNTS = tuple(
 )
 """Every status but one, from an index of its own each; COMPLETED is the rest of the total."""
 
-
-_WAITING = tuple(
+WAITING = tuple(
     f"SELECT count(*) FROM (SELECT 1 FROM portico_jobs WHERE {part} AND queue_name = ? LIMIT ?)"
     for part in ("status = 'pending'", LATER)
 )
@@ -56,7 +56,7 @@ def insert(
     if len(rows) == 1:
         if connection.execute(_INSERT, rows[0]).rowcount == 0:
             return [None]
-        connection.execute(_ADD, (rows[0][1], 1))
+        connection.execute(ADD, (rows[0][1], 1))
         return stored
     connection.execute("SAVEPOINT drafts")
     if connection.executemany(_INSERT, rows).rowcount != len(rows):
@@ -66,14 +66,14 @@ def insert(
                 stored[index] = None
     connection.execute("RELEASE drafts")
     kept = Counter(row[1] for row, what in zip(rows, stored, strict=True) if what is not None)
-    connection.executemany(_ADD, kept.items())
+    connection.executemany(ADD, kept.items())
     return stored
 
 
 def waiting(connection: sqlite3.Connection, queue_name: str, enough: int) -> int:
     """How many jobs of a queue are PENDING, SCHEDULED or RETRYING, counted up to `enough`."""
     found = 0
-    for query in _WAITING:
+    for query in WAITING:
         row = connection.execute(query, (queue_name, enough - found)).fetchone()
         found += int(row[0])
     return found
@@ -166,7 +166,7 @@ def purge(connection: sqlite3.Connection, found: Sequence[tuple[bytes, str]]) ->
         if deleted.rowcount:
             attempts.forget(connection, job_id)
         gone[queue_name] += deleted.rowcount
-    connection.executemany(_ADD, [(name, -number) for name, number in gone.items()])
+    connection.executemany(ADD, [(name, -number) for name, number in gone.items()])
     return gone.total()
 
 

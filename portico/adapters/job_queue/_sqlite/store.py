@@ -9,13 +9,22 @@ from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
 from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._callers import sqlite
+from portico.adapters.job_queue._callers.steps import Steps
 from portico.adapters.job_queue._rows import PENDING, RETRYING, SCHEDULED, STATUS, StoredJob
-from portico.adapters.job_queue._sqlite import attempts, granting, leasing, reading, settling
+from portico.adapters.job_queue._sqlite import (
+    attempts,
+    enlisting,
+    granting,
+    leasing,
+    reading,
+    settling,
+)
 from portico.adapters.job_queue._sqlite.connection import Place, SameFile
 from portico.adapters.job_queue._sqlite.inserts import Inserts, Work
 from portico.adapters.job_queue._sqlite.thread import Reader, Writer
 from portico.adapters.job_queue._sqlite.wake_file import Toucher, Watcher
-from portico.adapters.job_queue._store import Store
+from portico.adapters.job_queue._store import SqlStore
 from portico.exceptions import DatabaseError, QueueConnectionError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -38,8 +47,10 @@ _LONG_WAIT = 1 / 4
 _WAITING = frozenset({STATUS[PENDING], STATUS[SCHEDULED], STATUS[RETRYING]})
 
 
-class SqliteStore(Store):
+class SqliteStore(SqlStore):
     """Each method is one request to one of the two threads."""
+
+    dialect = sqlite.DIALECT
 
     def __init__(
         self,
@@ -61,6 +72,7 @@ class SqliteStore(Store):
         self._ring_cancels = ring_cancels
         self._cancel_watcher = Watcher(place.path, ring_cancels, alerts_only=True)
         self._touch = self._alert = False
+        self._max_pending = max_pending
         self._inserts = Inserts(clock, self._submit_insert, max_pending)
         self._writer: Writer | None = None
         self._reader: Reader | None = None
@@ -98,6 +110,17 @@ class SqliteStore(Store):
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
         self._open_writer()
         return await self._inserts.insert(drafts)
+
+    def vouch(self) -> Steps[None]:
+        return enlisting.vouch(self._place)
+
+    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
+        return enlisting.enlist(drafts, self._clock(), self._max_pending)
+
+    def wake(self) -> None:
+        toucher = Toucher(self._place.path)  # the other one is the writer's, in its thread
+        toucher.touch()
+        toucher.close()
 
     def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int

@@ -1,0 +1,76 @@
+"""A queue of its own for every run, wherever the URL points.
+
+A file next to the one that was named; a schema or a namespace of its own on a server. What a run
+leaves behind is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryDirectory
+
+SQLITE = "sqlite:///"
+_AT_ONCE = 1000
+
+Place = Callable[[str, Path], AbstractAsyncContextManager[str]]
+
+
+@asynccontextmanager
+async def _in_memory(url: str, _: Path) -> AsyncIterator[str]:
+    yield url
+
+
+@asynccontextmanager
+async def _in_a_file(url: str, directory: Path) -> AsyncIterator[str]:
+    _, mark, options = url.partition("?")
+    with TemporaryDirectory(prefix="run-", dir=directory) as place:
+        yield f"{SQLITE}{place}/jobs.db{mark}{options}"
+
+
+@asynccontextmanager
+async def _in_a_namespace(url: str, directory: Path) -> AsyncIterator[str]:
+    from redis.asyncio import Redis
+
+    del directory  # it is in memory
+    namespace = f"bench-{token_hex(6)}"
+    address, _, options = url.partition("?")
+    yield f"{address}?namespace={namespace}" + (f"&{options}" if options else "")
+    async with Redis.from_url(address) as client:
+        keys = client.scan_iter(f"portico:{{{namespace}}}:*", count=_AT_ONCE)
+        async for batch in _batches(keys):
+            await client.unlink(*batch)
+
+
+async def _batches(keys: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    batch = []
+    async for key in keys:
+        batch.append(key)
+        if len(batch) == _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+PLACES: dict[str, Place] = {
+    "memory": _in_memory,
+    "sqlite": _in_a_file,
+    "redis": _in_a_namespace,
+    "valkey": _in_a_namespace,
+}
+"""By scheme: given the URL and a directory, the URL of an empty queue for one run."""
+
+
+def place_of(url: str) -> Place:
+    """How runs on this URL are kept apart.
+
+    Raises:
+        ValueError: nobody has said how, for this scheme.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in PLACES:
+        raise ValueError(f"queue URL is {url!r}; the benchmarks know {', '.join(sorted(PLACES))}")
+    return PLACES[scheme]

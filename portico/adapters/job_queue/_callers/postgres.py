@@ -1,0 +1,103 @@
+"""Connections of asyncpg and psycopg 3."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from portico.adapters.job_queue._callers import refusals
+from portico.adapters.job_queue._callers.steps import Rows, Statement
+
+DIALECT = "postgresql"
+_PLACE = re.compile(r"\$([0-9]+)")
+_IDLE, _IN_ERROR = 0, 3
+"""Of libpq's PGTransactionStatusType."""
+
+
+def in_percent_style(statement: Statement) -> Statement:
+    """The statement with `%s` for `$1`, an argument for each place."""
+    numbers = [int(number) - 1 for number in _PLACE.findall(statement.text)]
+    text = _PLACE.sub("%s", statement.text.replace("%", "%%"))
+    return Statement(text, tuple(statement.arguments[number] for number in numbers))
+
+
+class AsyncpgCaller:
+    """An `asyncpg.Connection`, or what its pool gives out for one."""
+
+    dialect = DIALECT
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def opening(self) -> None:
+        """Nothing: make sure that a transaction is open; this driver begins none by itself."""
+        from asyncpg import InterfaceError
+
+        try:
+            gone = self._connection.is_closed()
+        except InterfaceError as error:  # it was given back to its pool
+            raise refusals.closed(self._connection) from error
+        if gone:
+            raise refusals.closed(self._connection)
+        if not self._connection.is_in_transaction():
+            raise refusals.autocommit(self._connection)
+
+    async def execute(self, statement: Statement) -> Rows:
+        """Run it."""
+        rows: Rows = await self._connection.fetch(statement.text, *statement.arguments)
+        return rows
+
+
+def check_psycopg(connection: Any) -> None:
+    """Make sure that a transaction is open, or begins with the next statement."""
+    if connection.closed:
+        raise refusals.closed(connection)
+    status = connection.info.transaction_status
+    if status == _IN_ERROR:
+        raise refusals.aborted(connection)
+    if status == _IDLE and connection.autocommit:
+        raise refusals.autocommit(connection)
+
+
+class PsycopgCaller:
+    """A `psycopg.Connection`."""
+
+    dialect = DIALECT
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def opening(self) -> None:
+        """Nothing: make sure that a transaction is open, or begins with the next statement."""
+        check_psycopg(self._connection)
+
+    def execute(self, statement: Statement) -> Rows:
+        """Run it; the caller's own row factory is not for these rows."""
+        from psycopg.rows import tuple_row
+
+        with self._connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(*in_percent_style(statement))
+            rows: Rows = cursor.fetchall() if cursor.description else ()
+            return rows
+
+
+class AsyncPsycopgCaller:
+    """A `psycopg.AsyncConnection`."""
+
+    dialect = DIALECT
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def opening(self) -> None:
+        """Nothing: make sure that a transaction is open, or begins with the next statement."""
+        check_psycopg(self._connection)
+
+    async def execute(self, statement: Statement) -> Rows:
+        """Run it; the caller's own row factory is not for these rows."""
+        from psycopg.rows import tuple_row
+
+        async with self._connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(*in_percent_style(statement))
+            rows: Rows = await cursor.fetchall() if cursor.description else ()
+            return rows

@@ -1,0 +1,1 @@
+"""Redis and Valkey: one script per transition, and what surrounds them."""

@@ -1,0 +1,286 @@
+"""Speaking to the server: connecting, running scripts, and saying what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+try:
+    import redis.asyncio as driver
+    from redis import exceptions as trouble
+    from redis.asyncio.cluster import ClusterNode, RedisCluster
+    from redis.asyncio.retry import Retry
+    from redis.asyncio.sentinel import Sentinel
+    from redis.backoff import NoBackoff
+except ImportError as error:
+    from portico.exceptions import ConfigurationError as _Missing
+
+    raise _Missing(
+        "a queue in Redis or Valkey needs the driver redis-py, which is not installed: "
+        "pip install 'portico-jobs[redis]'",
+        cause=error,
+    ) from error
+
+from portico.adapters.job_queue._redis.place import RedisPlace
+from portico.adapters.job_queue._redis.scripts import script
+from portico.exceptions import ConfigurationError, DatabaseError, PorticoError, QueueConnectionError
+from portico.utils.logging import get_logger
+
+OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+
+_PASSING = {
+    "LOADING": "it is loading its data",
+    "READONLY": "it is a replica and takes no writes",
+    "MASTERDOWN": "it is a replica that has lost its primary",
+    "CLUSTERDOWN": "its cluster is down",
+    "TRYAGAIN": "its cluster is moving the keys",
+    "UNBLOCKED": "it has become a replica",
+    "NOREPLICAS": "it has too few replicas to take writes",
+    "BUSY": "it is busy with a script",
+    "MISCONF": "it cannot save its data, and therefore takes no writes; see its log",
+    "OOM": "its memory is full (maxmemory); nothing was changed, purge jobs or give it more",
+    "FAILOVER": "it is being replaced by another",
+    "MAXCLIENTS": "it takes no more clients",
+}
+_CODE = re.compile("-?([A-Z]+)")
+
+logger = get_logger(__name__)
+
+
+class Call(NamedTuple):
+    """One script to be run, with its arguments."""
+
+    script: str
+    arguments: Sequence[Any]
+
+
+class RedisClient:
+    """The connections of one adapter to one store."""
+
+    def __init__(self, place: RedisPlace) -> None:
+        self.place = place
+        self._client: Any = None
+        self._sentinel: Sentinel | None = None
+
+    async def open(self) -> None:
+        """Connect, and hold the server against what is needed of it.
+
+        Raises:
+            ConfigurationError: it refuses us, is too old, or would evict jobs.
+            QueueConnectionError: it cannot be reached.
+        """
+        if self._client is not None:
+            return
+        self._client = self._made()
+        try:
+            await self._check()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        client, self._client = self._client, None
+        sentinel, self._sentinel = self._sentinel, None
+        if client is not None:
+            await client.aclose()
+        for one in sentinel.sentinels if sentinel else ():
+            await one.aclose()
+
+    async def run(self, *calls: Call) -> list[Any]:
+        """Run scripts in this order, in one round trip where they go to one server.
+
+        Returns:
+            Per call the answer, or the `PorticoError` in its place: those before it and those
+            after it may have been carried out.
+
+        Raises:
+            QueueConnectionError: the connection failed; some or all may have been carried out.
+        """
+        if self._client is None:
+            raise QueueConnectionError(f"{self.place.shown} is not open; call initialize() first")
+        # In a task of its own: half an answer, left in a connection, would be the next one's.
+        return await asyncio.shield(asyncio.ensure_future(self._run(self._client, calls)))
+
+    async def one(self, name: str, *arguments: Any) -> Any:
+        """Run one script, and raise what went wrong."""
+        answer = (await self.run(Call(name, arguments)))[0]
+        if isinstance(answer, PorticoError):
+            raise answer
+        return answer
+
+    def pubsub(self) -> Any:
+        """A connection for messages alone."""
+        if self._client is None:
+            raise QueueConnectionError(f"{self.place.shown} is not open; call initialize() first")
+        return self._client.pubsub()
+
+    async def _run(self, client: Any, calls: Sequence[Call]) -> list[Any]:
+        try:
+            answers = await self._sent(client, calls)
+            unknown = [n for n, a in enumerate(answers) if isinstance(a, trouble.NoScriptError)]
+            if unknown:  # the server was restarted, or its scripts were flushed
+                for number in unknown:
+                    answers[number] = await self._loaded(client, calls[number])
+        except (trouble.RedisError, OSError, TimeoutError) as error:
+            raise translated(error, self.place) from error
+        return [
+            translated(answer, self.place) if isinstance(answer, Exception) else answer
+            for answer in answers
+        ]
+
+    async def _sent(self, client: Any, calls: Sequence[Call]) -> list[Any]:
+        prefix = self.place.prefix
+        if len(calls) > 1 and self.place.kind != "cluster":
+            pipeline = client.pipeline(transaction=False)
+            for name, arguments in calls:
+                pipeline.evalsha(script(name).digest, 1, prefix, *arguments)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            return answers
+        answers = []
+        for name, arguments in calls:
+            try:
+                answers.append(await client.evalsha(script(name).digest, 1, prefix, *arguments))
+            except (trouble.ConnectionError, trouble.TimeoutError):
+                raise
+            except trouble.RedisError as error:
+                answers.append(error)
+        return answers
+
+    async def _loaded(self, client: Any, call: Call) -> Any:
+        try:
+            return await client.eval(
+                script(call.script).text, 1, self.place.prefix, *call.arguments
+            )
+        except (trouble.ConnectionError, trouble.TimeoutError):
+            raise
+        except trouble.RedisError as error:
+            return error
+
+    def _made(self) -> Any:
+        place = self.place
+        settings: dict[str, Any] = {
+            "username": place.username, "password": place.password, "protocol": 2,
+            "socket_timeout": place.timeout, "socket_connect_timeout": place.connect_timeout,
+            "retry": Retry(NoBackoff(), 0), "client_name": "portico",
+        }  # fmt: skip
+        secure: dict[str, Any] = {}
+        if place.tls:
+            secure = {
+                "ssl": True, "ssl_ca_certs": place.tls_ca,
+                "ssl_cert_reqs": "none" if place.tls_insecure else "required",
+                "ssl_check_hostname": not place.tls_insecure,
+            }  # fmt: skip
+        if place.kind == "cluster":
+            nodes = [ClusterNode(host, port) for host, port in place.hosts]
+            return RedisCluster(startup_nodes=nodes, **settings, **secure)
+        if place.kind == "sentinel":
+            own = {
+                "username": place.sentinel_username, "password": place.sentinel_password,
+                "socket_timeout": place.connect_timeout, "retry": Retry(NoBackoff(), 0),
+                "socket_connect_timeout": place.connect_timeout,
+            }  # fmt: skip
+            self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
+                list(place.hosts), sentinel_kwargs={**own, **secure}
+            )
+            return self._sentinel.master_for(place.service, db=place.database, **settings, **secure)
+        host, port = place.hosts[0]
+        return driver.Redis(host=host, port=port, db=place.database, **settings, **secure)
+
+    async def _check(self) -> None:
+        """Hold the server against what is needed of it."""
+        try:
+            facts = await self._info()
+        except (trouble.RedisError, OSError, TimeoutError) as error:
+            raise translated(error, self.place) from error
+        self._check_version(facts)
+        self._check_memory(facts)
+        if not int(facts.get("aof_enabled", 1)):
+            logger.warning(
+                "store_without_append_only_file",
+                store=self.place.shown,
+                note="when this server dies, what changed since its last snapshot is lost",
+                hint="CONFIG SET appendonly yes, and appendfsync everysec or always",
+            )
+
+    async def _info(self) -> dict[str, Any]:
+        client = self._client
+        facts: dict[str, Any] = {}
+        for section in ("server", "memory", "persistence"):
+            found = await client.info(section)
+            # A cluster answers per node; one of them stands for all.
+            first = next(iter(found.values()), None)
+            facts.update(first if isinstance(first, dict) else found)
+        return facts
+
+    def _check_version(self, facts: dict[str, Any]) -> None:
+        name = "valkey" if "valkey_version" in facts else "redis"
+        version = str(facts.get(f"{name}_version", "0"))
+        oldest = OLDEST[name]
+        if tuple(int(part) for part in re.findall("[0-9]+", version)[:2]) < oldest:
+            raise ConfigurationError(
+                f"{self.place.shown} is {name} {version}; Portico needs "
+                f"{'.'.join(map(str, oldest))} or newer"
+            )
+
+    def _check_memory(self, facts: dict[str, Any]) -> None:
+        policy = str(facts.get("maxmemory_policy", "noeviction"))
+        if policy == "noeviction":
+            return
+        if self.place.eviction_allowed:
+            logger.warning("store_may_evict_jobs", store=self.place.shown, policy=policy)
+            return
+        raise ConfigurationError(
+            f"{self.place.shown} has the maxmemory-policy {policy}: when its memory is full it "
+            "would delete jobs. Set it: CONFIG SET maxmemory-policy noeviction; or accept the "
+            "loss with eviction=allowed in the queue's URL"
+        )
+
+
+def translated(error: BaseException, place: RedisPlace) -> PorticoError:
+    """A driver's error in the words of the port."""
+    said = str(error) or type(error).__name__
+    code = match[1] if (match := _CODE.match(said)) else ""
+    if isinstance(error, trouble.OutOfMemoryError):
+        code = "OOM"
+    elif isinstance(error, trouble.ReadOnlyError):
+        code = "READONLY"
+    refused = _refused(error, code, said, place)
+    if refused is not None:
+        return ConfigurationError(refused)
+    cause = error if isinstance(error, Exception) else None
+    if code in _PASSING:
+        reason = "full" if code == "OOM" else code.lower()
+        text = f"{place.shown} cannot be used right now: {_PASSING[code]}"
+        return QueueConnectionError(text, {"reason": reason}, cause)
+    if isinstance(error, trouble.TimeoutError | TimeoutError):
+        text = f"{place.shown} did not answer within {place.timeout:g} s"
+        return QueueConnectionError(text, {"reason": "timeout"}, cause)
+    if isinstance(error, trouble.ResponseError) and not isinstance(error, trouble.ClusterError):
+        return DatabaseError(f"{place.shown}: {said}", cause=cause)
+    text = f"{place.shown} cannot be reached: {said}"
+    return QueueConnectionError(text, {"reason": "unreachable"}, cause)
+
+
+def _refused(error: BaseException, code: str, said: str, place: RedisPlace) -> str | None:
+    """What to mend, where waiting would not help."""
+    if isinstance(error, trouble.AuthenticationError) or code in ("WRONGPASS", "NOAUTH"):
+        return (
+            f"{place.shown} refuses the user or the password ({said}); correct them in the queue's "
+            "URL: redis://user:password@host:6379/0, a password alone as redis://:password@host"
+        )
+    if isinstance(error, trouble.NoPermissionError) or code == "NOPERM":
+        return (
+            f"{place.shown}: this user may not do what a queue needs ({said}); with ACLs, allow it "
+            f"~{place.prefix}* &{place.prefix}* +@all -@admin -@dangerous +info"
+        )
+    if "DB index" in said:
+        return f"{place.shown} has no database {place.database} ({said})"
+    if "certificate" in said.lower():
+        return (
+            f"{place.shown}: its certificate does not verify ({said}); give the authority that "
+            "signed it with tls_ca=FILE, and the host name that it was made for"
+        )
+    return None

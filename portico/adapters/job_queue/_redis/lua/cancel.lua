@@ -1,0 +1,18 @@
+-- ARGV: id, error type, error message. A job that waits ends.
+local id = ARGV[1]
+local row = read(id)
+if not row or not WAITING[row.status] then return 0 end
+local now = clock()
+local place = place_of(row.due, row.seq, id)
+redis.call('ZREM', queue_key(row.queue, 'ready'), place)
+redis.call('ZREM', queue_key(row.queue, 'later'), place)
+redis.call(
+    'HSET', job_key(id), 'status', 'failed', 'ended', text(now), 'error_type', ARGV[2], 'error',
+    ARGV[3]
+)
+redis.call('HDEL', job_key(id), 'traceback')
+ends(row.queue, id, row.seq, 'failed', now)
+count(row.queue, row.status, -1)
+count(row.queue, 'failed', 1)
+finish()
+return 1

@@ -1,0 +1,123 @@
+-- The state table of the port: how a running attempt ends. `word` is what the row will say ended
+-- it; `told` is the failure as it is stored, the delay, the patience and the note for the history.
+local MAX_CRASHES, MAX_EXPIRIES = tonumber('@MAX_CRASHES@'), tonumber('@MAX_EXPIRIES@')
+local MAX_HISTORY = tonumber('@MAX_HISTORY@')
+local READ = {
+    'status', 'token', 'ended_as', 'queue', 'seq', 'priority', 'due', 'max', 'retries', 'crashes',
+    'expiries', 'since', 'cancel', 'attempt', 'started', 'owner', 'releases', 'snoozes',
+}
+
+local function read(id)
+    local found = redis.call('HMGET', job_key(id), unpack(READ))
+    if not found[1] then return nil end
+    local row = {}
+    for number, name in ipairs(READ) do row[name] = found[number] or nil end
+    return row
+end
+
+-- What a completion needs, as nearly every settlement is one.
+local function read_little(id)
+    local found = redis.call(
+        'HMGET', job_key(id), 'status', 'token', 'ended_as', 'queue', 'seq', 'cancel'
+    )
+    if not found[1] then return nil end
+    return {
+        status = found[1], token = found[2] or nil, ended_as = found[3] or nil, queue = found[4],
+        seq = found[5], cancel = found[6] or nil,
+    }
+end
+
+local function number_of(row, name) return tonumber(row[name] or 0) end
+
+local function next_status(row, word, patience, now)
+    local spent = number_of(row, 'retries') >= number_of(row, 'max')
+    if word == 'fail' then return 'failed' end
+    if word == 'quarantine' then return 'dead_letter' end
+    if word == 'release' then return 'pending' end
+    if word == 'interrupt' or word == 'suspect' then
+        return number_of(row, 'max') == 0 and 'dead_letter' or 'pending'
+    end
+    if word == 'snooze' then
+        local tired = patience >= 0 and row.since and now - tonumber(row.since) > patience
+        return tired and 'dead_letter' or 'scheduled'
+    end
+    if word == 'crash' then spent = spent or number_of(row, 'crashes') + 1 >= MAX_CRASHES end
+    if word == 'expire' then spent = spent or number_of(row, 'expiries') + 1 >= MAX_EXPIRIES end
+    return spent and 'dead_letter' or 'retrying'
+end
+
+local function hold_no_more(id, row)
+    redis.call('ZREM', LEASES, id)
+    if row.cancel then redis.call('SREM', CANCELS, id) end
+    count(row.queue, 'running', -1)
+end
+
+local function complete(id, row, result, now)
+    local set = {
+        'status', 'completed', 'ended_as', 'complete', 'ended', text(now), 'ended_by', '1',
+    }
+    if result ~= '' then set[9] = 'result'; set[10] = result end
+    hold_no_more(id, row)
+    redis.call('HSET', job_key(id), unpack(set))
+    ends(row.queue, id, row.seq, 'completed', now)
+    count(row.queue, 'completed', 1)
+    return 'completed'
+end
+
+local function remember(id, row, word, note, now)
+    local key = history_key(id)
+    redis.call('RPUSH', key, cmsgpack.pack({
+        tonumber(row.attempt), word, row.started or '', text(now), row.owner or '', note,
+    }))
+    redis.call('LTRIM', key, -MAX_HISTORY, -1)
+end
+
+local function end_attempt(id, row, word, told, now)
+    local kind, message, traceback, last_word, delay, patience, note = unpack(told)
+    local status = next_status(row, word, patience, now)
+    local set, gone = { 'status', status, 'ended_as', word }, {}
+    local function put(name, value) set[#set + 1] = name; set[#set + 1] = value end
+    local function add(name) put(name, text(number_of(row, name) + 1)) end
+
+    if status == 'dead_letter' and number_of(row, 'max') == 0 then message = last_word end
+    if message then
+        put('error', message)
+        if kind then put('error_type', kind) else gone[#gone + 1] = 'error_type' end
+        if traceback then put('traceback', traceback) else gone[#gone + 1] = 'traceback' end
+    end
+    if word == 'crash' then add('crashes') end
+    if word == 'expire' then add('expiries') end
+    if status == 'failed' or status == 'dead_letter' then
+        put('ended', text(now))
+        put('ended_by', '1')
+    elseif status == 'pending' then
+        add('releases')
+        if word == 'suspect' then put('suspect', '1') end
+    elseif status == 'retrying' then
+        add('retries')
+    else
+        add('snoozes')
+    end
+    if word == 'snooze' then
+        put('since', row.since or text(now))
+    elseif word ~= 'release' and word ~= 'expire' then
+        gone[#gone + 1] = 'since'
+    end
+    local due = row.due
+    if status == 'retrying' or status == 'scheduled' then
+        due = text(now + delay)
+        put('due', due)
+    end
+
+    hold_no_more(id, row)
+    redis.call('HSET', job_key(id), unpack(set))
+    if #gone > 0 then redis.call('HDEL', job_key(id), unpack(gone)) end
+    if note then remember(id, row, word, note, now) end
+    count(row.queue, status, 1)
+    if WAITING[status] then
+        wait_in(row.queue, id, row.seq, row.priority, due, now, status == 'pending')
+    else
+        ends(row.queue, id, row.seq, status, now)
+    end
+    return status
+end

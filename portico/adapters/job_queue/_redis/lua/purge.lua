@@ -1,0 +1,32 @@
+-- ARGV: queue, status, ended before (microseconds, or ''), job type or '', how many to delete at
+-- most, how many to look at, how many to pass over. Answers with how many went and how many stayed.
+local queue, status, job_type = ARGV[1], ARGV[2], ARGV[4]
+local before = ARGV[3] == '' and '+inf' or ARGV[3]
+local ids = redis.call(
+    'ZRANGEBYSCORE', queue_key(queue, status), '-inf', before, 'LIMIT', ARGV[7], ARGV[6]
+)
+local going, stayed = {}, 0
+for _, id in ipairs(ids) do
+    if #going == tonumber(ARGV[5]) then break end
+    if job_type == '' or redis.call('HGET', job_key(id), 'type') == job_type then
+        going[#going + 1] = id
+    else
+        stayed = stayed + 1
+    end
+end
+for _, id in ipairs(going) do
+    ends_no_more(queue, id, status)
+    redis.call('ZREM', ALL, id)
+    redis.call('UNLINK', job_key(id), body_key(id), history_key(id))
+    count(queue, status, -1)
+end
+finish()
+local left = 0
+for _, found in ipairs(redis.call('HVALS', queue_key(queue, 'counts'))) do
+    left = left + tonumber(found)
+end
+if left == 0 then
+    redis.call('SREM', QUEUES, queue)
+    redis.call('DEL', queue_key(queue, 'counts'))
+end
+return { #going, stayed, #ids }

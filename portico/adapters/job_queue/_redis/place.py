@@ -1,0 +1,192 @@
+"""Where a Redis store is, and how to speak to it: from its URL, every option checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from portico.adapters.job_queue._admission import OPTIONS, Admission
+from portico.exceptions import ConfigurationError
+from portico.utils.log_lines import masked_urls
+
+PORT, SENTINEL_PORT = 6379, 26379
+
+_SCHEMES = {
+    "redis": ("one", False), "rediss": ("one", True), "valkey": ("one", False),
+    "valkeys": ("one", True), "redis+sentinel": ("sentinel", False),
+    "rediss+sentinel": ("sentinel", True), "redis+cluster": ("cluster", False),
+    "rediss+cluster": ("cluster", True),
+}  # fmt: skip
+SCHEMES = tuple(_SCHEMES)
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_KNOWN = frozenset({
+    "namespace", "timeout", "connect_timeout", "eviction", "tls_ca", "tls_insecure",
+    "sentinel_username", "sentinel_password", *OPTIONS,
+})  # fmt: skip
+_FORM = "redis://:password@host:6379/0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisPlace:
+    """A checked address. `shown` is the URL with its password hidden, for messages."""
+
+    shown: str
+    kind: str
+    """`one`, `sentinel` or `cluster`."""
+    hosts: tuple[tuple[str, int], ...]
+    service: str = ""
+    """The name under which the sentinels know the primary."""
+    database: int = 0
+    username: str | None = None
+    password: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
+    tls: bool = False
+    tls_ca: str | None = None
+    tls_insecure: bool = False
+    namespace: str = "default"
+    timeout: float = 10.0
+    """Seconds that the server has for one answer."""
+    connect_timeout: float = 5.0
+    eviction_allowed: bool = False
+    admission: Admission = Admission()  # noqa: RUF009 - it is immutable
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with."""
+        return f"portico:{{{self.namespace}}}:"
+
+
+def redis_place(url: str) -> RedisPlace:
+    """Read a URL.
+
+    Raises:
+        ConfigurationError: something in it is not understood; the message says what to write.
+    """
+    shown = masked_urls(url)
+    scheme = url.partition("://")[0]
+    if scheme not in _SCHEMES:
+        raise ConfigurationError(f"queue URL is {shown!r}; give {_FORM}")
+    kind, tls = _SCHEMES[scheme]
+    parts = urlsplit(url)
+    options = _options(shown, parts.query)
+    hosts = _hosts(shown, parts.netloc, SENTINEL_PORT if kind == "sentinel" else PORT)
+    if kind == "one" and len(hosts) != 1:
+        raise ConfigurationError(
+            f"queue URL {shown!r} names {len(hosts)} servers; give one, or redis+sentinel://… "
+            "or redis+cluster://…"
+        )
+    service, database = _path(shown, kind, parts)
+    if "tls_insecure" in options and not tls:
+        raise ConfigurationError(f"queue URL {shown!r} has tls_insecure, but uses no TLS")
+    return RedisPlace(
+        shown=shown,
+        kind=kind,
+        hosts=hosts,
+        service=service,
+        database=database,
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        sentinel_username=options.get("sentinel_username"),
+        sentinel_password=options.get("sentinel_password"),
+        tls=tls,
+        tls_ca=_file(shown, options),
+        tls_insecure=_flag(shown, options, "tls_insecure", "yes"),
+        namespace=_namespace(shown, options),
+        timeout=_seconds(shown, options, "timeout", 10.0),
+        connect_timeout=_seconds(shown, options, "connect_timeout", 5.0),
+        eviction_allowed=_flag(shown, options, "eviction", "allowed"),
+        admission=Admission.of(shown, options),
+    )
+
+
+def _options(shown: str, query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if "ssl_cert_reqs" in options:
+        raise ConfigurationError(
+            f"queue URL {shown!r} has ssl_cert_reqs; certificates are verified, with tls_ca=FILE "
+            "against an authority of your own, and only tls_insecure=yes turns that off"
+        )
+    unknown = sorted(options.keys() - _KNOWN)
+    if unknown:
+        raise ConfigurationError(
+            f"queue URL {shown!r} has the option {unknown[0]!r}; there are "
+            f"{', '.join(sorted(_KNOWN))}"
+        )
+    return options
+
+
+def _hosts(shown: str, netloc: str, port: int) -> tuple[tuple[str, int], ...]:
+    found = []
+    for address in netloc.rpartition("@")[2].split(","):
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?", address)
+        number = int(match[2] or port) if match else 0
+        if match is None or not 0 < number < 65536:  # noqa: PLR2004 - a port has 16 bits
+            raise ConfigurationError(
+                f"queue URL {shown!r} has the address {address!r}; give host:port, as in {_FORM}"
+            )
+        found.append((match[1].strip("[]"), number))
+    return tuple(found)
+
+
+def _path(shown: str, kind: str, parts: SplitResult) -> tuple[str, int]:
+    service, _, number = parts.path.strip("/").rpartition("/")
+    if kind == "sentinel" and not number.isdigit():
+        service, number = (f"{service}/{number}".strip("/"), "0")
+    if kind == "sentinel" and not service:
+        raise ConfigurationError(
+            f"queue URL {shown!r} does not name the service that the sentinels watch; give "
+            "redis+sentinel://host:26379,host:26379/mymaster/0"
+        )
+    if (service and kind != "sentinel") or not re.fullmatch("[0-9]{0,5}", number):
+        raise ConfigurationError(
+            f"queue URL {shown!r} has the path {parts.path!r}; give the number of a database, as "
+            f"in {_FORM}"
+        )
+    if kind == "cluster" and int(number or 0):
+        raise ConfigurationError(f"queue URL {shown!r} has a database; a cluster has only 0")
+    return service, int(number or 0)
+
+
+def _namespace(shown: str, options: Mapping[str, str]) -> str:
+    name = options.get("namespace", "default")
+    if not _NAMESPACE.fullmatch(name):
+        raise ConfigurationError(
+            f"queue URL {shown!r} has namespace={name!r}; use 1 to 64 letters, digits or any of "
+            "_ . -"
+        )
+    return name
+
+
+def _seconds(shown: str, options: Mapping[str, str], name: str, default: float) -> float:
+    value = options.get(name)
+    if value is None:
+        return default
+    match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s?", value)
+    if match is None or not 0 < float(match[1]) <= 60:  # noqa: PLR2004 - a lease is not longer
+        raise ConfigurationError(
+            f"queue URL {shown!r} has {name}={value!r}; give seconds, more than 0 and at most 60"
+        )
+    return float(match[1])
+
+
+def _flag(shown: str, options: Mapping[str, str], name: str, word: str) -> bool:
+    value = options.get(name)
+    if value not in (None, word):
+        raise ConfigurationError(
+            f"queue URL {shown!r} has {name}={value!r}; the only value is {word!r}"
+        )
+    return value is not None
+
+
+def _file(shown: str, options: Mapping[str, str]) -> str | None:
+    path = options.get("tls_ca")
+    if path is not None and not Path(path).is_file():
+        raise ConfigurationError(
+            f"queue URL {shown!r} has tls_ca={path!r}, which is no file; give the certificate of "
+            "the authority"
+        )
+    return path

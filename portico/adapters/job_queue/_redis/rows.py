@@ -1,0 +1,176 @@
+"""What a Redis store keeps of a job, and the domain's values: both ways.
+
+All keys begin with `portico:{namespace}:`, where the braces keep them in one slot of a cluster.
+
+| key | what |
+|---|---|
+| `job:ID` | hash: the job but for its payload; a field left out has its default |
+| `body:ID` | the payload, apart, so that the hash stays in its compact form |
+| `history:ID` | list of packed attempts that did not succeed |
+| `queue:NAME:ready` | sorted set of places: by priority, then due time, then age |
+| `queue:NAME:later` | sorted set of places, by due time |
+| `queue:NAME:STATUS` | sorted set of ids that ended so, by when |
+| `queue:NAME:STATUS:by` | the same by age, of what failed |
+| `queue:NAME:counts` | hash: jobs per status |
+| `leases` | sorted set of the ids that run, by when the lease ends |
+| `all` | sorted set of ids by age |
+| `grant:NONCE` | list of ids that one exchange leased; gone after a lease length |
+| `queues`, `cancels`, `seq`, `wake` | names; ids asked to stop; the last number; the channel |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from portico.adapters.job_queue._attempts import StoredAttempt, stored_attempt, worth_noting
+from portico.adapters.job_queue._rows import StoredJob, micros
+from portico.adapters.job_queue._settling import micros_of, told
+from portico.ports.draft import Draft
+from portico.ports.leasing import Failure, Lease, Settlement, Transition
+
+_COMPLETE = Transition.COMPLETE
+_KNOWN_BY_ROW = 5
+"""Fields of an attempt that the script adds: its number, end, times and owner."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_attempt = msgspec.msgpack.Decoder(tuple[int, str, str, str, str, str]).decode
+_note = msgspec.json.Encoder().encode
+_read_note = msgspec.json.Decoder(list[Any]).decode
+
+
+def draft_arguments(draft: Draft) -> tuple[Any, ...]:
+    """What `insert.lua` takes of one job."""
+    return (
+        draft.id.hex,
+        draft.queue_name,
+        draft.job_type,
+        draft.payload,
+        draft.priority,
+        draft.max_retries,
+        "" if draft.scheduled_at is None else micros(draft.scheduled_at),
+        "" if draft.created_by is None else draft.created_by.hex,
+        draft.metadata,
+    )
+
+
+def settlement_arguments(settlement: Settlement) -> tuple[Any, ...]:
+    """What `settle.lua` takes of one settlement."""
+    token = "" if settlement.token is None else settlement.token.hex() or "none"
+    if settlement.transition is _COMPLETE:
+        return settlement.id.hex(), token, "complete", settlement.result or b""
+    return settlement.id.hex(), token, settlement.transition.value, ending(settlement)
+
+
+def ending(settlement: Settlement) -> bytes:
+    """The packed arguments of `end_attempt` in `ending.lua`."""
+    note = note_of(settlement.failure) if worth_noting(settlement) else False
+    patience = settlement.patience
+    return packed_ending(
+        settlement.transition.value,
+        settlement.failure,
+        delay=micros_of(settlement.delay),
+        patience=-1 if patience is None else micros_of(patience),
+        note=note,
+    )
+
+
+def packed_ending(
+    word: str, failure: Failure | None, *, delay: int = 0, patience: int = -1, note: str | bool
+) -> bytes:
+    """The same for an end that is no settlement. Lua has no `nil` within a list: `false` is it."""
+    what = [False if part is None else part for part in told(word, failure)]
+    return _pack([*what, delay, patience, note])
+
+
+def note_of(failure: Failure | None) -> str:
+    """What the history says of a failure and of the evidence, as text."""
+    return _note(stored_attempt(0, None, None, "", failure, 0)[_KNOWN_BY_ROW:]).decode()
+
+
+def attempt_of_note(packed: bytes) -> StoredAttempt:
+    """One entry of a history."""
+    attempt, word, started, ended, owner, note = _unpack_attempt(packed)
+    return StoredAttempt(
+        attempt, word, int(started) if started else None, int(ended), owner or None,
+        *_read_note(note),
+    )  # fmt: skip
+
+
+def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
+    """The lease that a script tells of: from the id on, as `grant` in `lease.lua` lists it."""
+    (
+        job_id, attempt, queue, job_type, body, priority, most, retries, scheduled, created, by,
+        metadata, error, suspect,
+    ) = fields  # fmt: skip
+    return Lease(
+        bytes.fromhex(job_id.decode()),
+        token,
+        attempt,
+        queue.decode(),
+        job_type.decode(),
+        body,
+        int(priority),
+        int(most),
+        int(retries),
+        int(scheduled) if scheduled else None,
+        started_at,
+        int(created),
+        bytes.fromhex(by.decode()) if by else None,
+        metadata,
+        None if error is None else error.decode("utf-8", "replace"),
+        suspect == b"1",
+    )
+
+
+def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> StoredJob:
+    """A row, from its hash as a script returns it and its payload."""
+    row = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+
+    def text(name: str) -> str | None:
+        value = row.get(name)
+        return None if value is None else value.decode("utf-8", "replace")
+
+    def number(name: str) -> int:
+        return int(row.get(name, 0))
+
+    def instant(name: str) -> int | None:
+        return int(row[name]) if name in row else None
+
+    token = text("token")
+    return StoredJob(
+        seq=number("seq"),
+        id=job_id,
+        queue_name=text("queue") or "",
+        job_type=text("type") or "",
+        payload=body or b"",
+        priority=number("priority"),
+        max_retries=number("max"),
+        scheduled_at=instant("scheduled"),
+        created_by=bytes.fromhex(text("by") or "") or None,
+        created_at=number("created"),
+        metadata=row.get("metadata", b"{}"),
+        status=text("status") or "",
+        run_at=number("due"),
+        retry_count=number("retries"),
+        attempt=number("attempt"),
+        nonce=bytes.fromhex(token[8:]) if token else None,
+        settled_as=text("ended_as"),
+        release_count=number("releases"),
+        snooze_count=number("snoozes"),
+        snoozed_since=instant("since"),
+        crash_count=number("crashes"),
+        expiry_count=number("expiries"),
+        suspect=number("suspect"),
+        cancel_requested=number("cancel"),
+        ended_by_attempt=number("ended_by"),
+        started_at=instant("started"),
+        ended_at=instant("ended"),
+        error_type=text("error_type"),
+        error_message=text("error"),
+        traceback=text("traceback"),
+        result=row.get("result"),
+        owner=text("owner"),
+    )

@@ -1,0 +1,62 @@
+"""The scripts, put together from the files in `lua/`, each with what Redis must know of it.
+
+A script begins with the prelude, and with the state table where attempts end. `allow-oom` goes to
+what frees memory or acknowledges: it must get through when the server is full. Leasing and
+inserting make the data grow, and are refused then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from portico.ports.leasing import MAX_CRASHES, MAX_EXPIRIES, MAX_HISTORY
+
+CLOCK = "clock.lua"
+"""Which file says what time it is."""
+
+_FLAGS = {
+    "insert": "",
+    "lease": "",
+    "settle": " flags=allow-oom",
+    "give_back": " flags=allow-oom",
+    "renew": " flags=allow-oom",
+    "recover": " flags=allow-oom",
+    "cancel": " flags=allow-oom",
+    "request_cancel": " flags=allow-oom",
+    "redrive": " flags=allow-oom",
+    "purge": " flags=allow-oom",
+    "told": " flags=no-writes",
+    "page": " flags=no-writes",
+    "counts": " flags=no-writes",
+    "now": " flags=no-writes",
+    "cancel_requests": " flags=no-writes",
+}
+_ENDING = frozenset({"settle", "lease", "give_back", "recover", "cancel", "redrive"})
+_CONSTANTS = {
+    "@MAX_CRASHES@": MAX_CRASHES, "@MAX_EXPIRIES@": MAX_EXPIRIES, "@MAX_HISTORY@": MAX_HISTORY,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script and the digest by which the server knows it."""
+
+    text: str
+    digest: str
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of this name, ready to be sent."""
+    parts = ["prelude.lua", CLOCK, *(["ending.lua"] if name in _ENDING else []), f"{name}.lua"]
+    text = f"#!lua{_FLAGS[name]}\n" + "\n".join(_read(part) for part in parts)
+    for mark, value in _CONSTANTS.items():
+        text = text.replace(mark, str(value))
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _read(name: str) -> str:
+    return (files(__package__) / "lua" / name).read_text(encoding="utf-8")

@@ -1,0 +1,315 @@
+"""One namespace of a Redis server as a store: each method is one round trip."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from uuid import UUID
+
+from portico.adapters.job_queue import _settling
+from portico.adapters.job_queue._admission import full
+from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._liveness import process_name
+from portico.adapters.job_queue._redis import rows
+from portico.adapters.job_queue._redis.client import Call, RedisClient
+from portico.adapters.job_queue._redis.place import RedisPlace
+from portico.adapters.job_queue._redis.wake import Listener
+from portico.adapters.job_queue._rows import (
+    DEAD_LETTER,
+    FAILED,
+    STATUS,
+    StoredJob,
+    inserted,
+)
+from portico.adapters.job_queue._store import Store
+from portico.exceptions import PorticoError, QueueConnectionError
+from portico.ports.document import MAX_STORED
+from portico.ports.draft import Draft
+from portico.ports.job import JobStatus
+from portico.ports.leasing import (
+    CANCELLED,
+    Answer,
+    Exchange,
+    Failure,
+    Inserted,
+    JobFilter,
+    Lease,
+    LeaseKey,
+    Receipt,
+    Recovered,
+    Renewal,
+    Settlement,
+)
+from portico.utils.logging import get_logger
+
+TOO_LARGE = Failure(
+    "PayloadTooLarge", f"the stored job has more than {MAX_STORED:,} bytes, too many to be run"
+)
+_LOOKED_AT = 500
+"""Jobs that one script looks at for a listing or a purge: others wait meanwhile."""
+_SCRIPT_ARGUMENTS = 10_000
+_RENEWALS = {
+    b"ok": Renewal(Answer.OK), b"cancel": Renewal(Answer.OK, cancel=True),
+    b"lost": Renewal(Answer.LOST), b"not_found": Renewal(Answer.NOT_FOUND),
+}  # fmt: skip
+_RECEIPTS = {
+    f"{answer.value}:{status.value}".encode(): Receipt(answer, status)
+    for answer in Answer
+    for status in JobStatus
+} | {b"not_found": Receipt(Answer.NOT_FOUND, None)}
+
+logger = get_logger(__name__)
+
+
+class RedisStore(Store):
+    """Leases are judged by the server's clock; everything of one adapter has one owner's name."""
+
+    def __init__(
+        self,
+        place: RedisPlace,
+        lease_seconds: float,
+        ring: Callable[[str | None], None],
+        ring_cancels: Callable[[], None],
+    ) -> None:
+        self._place = place
+        self._length = int(lease_seconds * 1_000_000)
+        self._client = RedisClient(place)
+        self._listener = Listener(self._client, ring, ring_cancels)
+        self._owner = f"{process_name()}:{secrets.token_hex(3)}"
+        self._doubtful: list[str] = []
+        self._is_full = False
+        self._too_large = rows.packed_ending("quarantine", TOO_LARGE, note=rows.note_of(TOO_LARGE))
+        self._expired = rows.packed_ending(
+            _settling.EXPIRE, _settling.EXPIRED, note=rows.note_of(_settling.EXPIRED)
+        )
+
+    async def connect(self) -> None:
+        await self._client.open()
+
+    async def close(self) -> None:
+        await self._listener.stop()
+        await self._client.close()
+
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        arguments: list[Any] = [self._place.admission.max_pending or 0]
+        for draft in drafts:
+            arguments += rows.draft_arguments(draft)
+        answer = await self._client.one("insert", *arguments)
+        if answer[0] == b"full":
+            _, queue, waiting, more = answer
+            most = self._place.admission.max_pending or 0
+            raise full(queue.decode(), int(waiting), int(more), most)
+        now = int(answer[1])
+        return [inserted(status.decode(), now) if status else None for status in answer[2]]
+
+    def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> asyncio.Future[Exchange]:
+        return asyncio.ensure_future(self._exchange(settlements, queues, limit))
+
+    async def _exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        nonce, doubtful = secrets.token_hex(12), tuple(self._doubtful)
+        calls = []
+        if doubtful:
+            calls.append(Call("give_back", doubtful))
+        if settlements:
+            arguments = [part for one in settlements for part in rows.settlement_arguments(one)]
+            calls.append(Call("settle", arguments))
+        if limit > 0 and queues:
+            leasing = (
+                nonce, self._length, limit, self._owner, MAX_STORED, self._too_large, *queues,
+            )  # fmt: skip
+            calls.append(Call("lease", leasing))
+        try:
+            found = await self._client.run(*calls)
+        except QueueConnectionError:
+            self._doubtful.append(nonce)  # nobody has heard of what may have been granted
+            raise
+        answers = dict(zip((call.script for call in calls), found, strict=True))
+        if not isinstance(answers.get("give_back"), PorticoError):
+            self._doubtful = [one for one in self._doubtful if one not in doubtful]
+        receipts = [_RECEIPTS[word] for word in _unless_refused(answers.get("settle", []))]
+        granted = self._granted(answers.get("lease"))
+        if granted is None:
+            return Exchange(receipts, [])
+        now, next_due, refused, leases = granted
+        self._tell_of(refused)
+        return Exchange(receipts, _leases(leases, nonce, int(now)), _seconds(now, next_due))
+
+    def _granted(self, answer: Any) -> Any:
+        """What was leased; nothing, when the server's memory is full: that ends by settling."""
+        if isinstance(answer, QueueConnectionError) and answer.details.get("reason") == "full":
+            if not self._is_full:
+                self._is_full = True
+                logger.error("store_full", error=str(answer), next="nothing is leased until then")
+            return None
+        if answer is not None:
+            self._is_full = False
+            _unless_refused(answer)
+        return answer
+
+    def _tell_of(self, refused: Sequence[Sequence[Any]]) -> None:
+        for job_id, job_type, queue, attempt in refused:
+            logger.error(
+                "job_dead_lettered",
+                job_id=UUID(job_id.decode()),
+                job_type=job_type.decode(),
+                queue=queue.decode(),
+                attempt=attempt,
+                error_type=TOO_LARGE.type,
+                error=TOO_LARGE.message,
+                next="dead-lettered: it is too large to be sent to a worker",
+            )
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
+        arguments: list[Any] = [self._length]
+        for lease in leases:
+            arguments += (lease.id.hex(), lease.token.hex())
+        return [_RENEWALS[word] for word in await self._client.one("renew", *arguments)]
+
+    async def recover(self, limit: int) -> list[Recovered]:
+        found = await self._client.one("recover", limit, self._expired)
+        return [
+            Recovered(
+                rows.lease_of(fields, bytes.fromhex(token.decode()), int(started)),
+                STATUS[status.decode()],
+            )
+            for status, token, started, *fields in found
+        ]
+
+    async def request_cancel(self, job_id: bytes) -> bool:
+        return bool(await self._client.one("request_cancel", job_id.hex()))
+
+    async def cancel_requests(self) -> list[LeaseKey]:
+        return [
+            (bytes.fromhex(job_id.decode()), bytes.fromhex(token.decode()))
+            for job_id, token in await self._client.one("cancel_requests", self._owner)
+        ]
+
+    async def watch_cancels(self) -> bool:
+        self._listener.start()
+        return self._listener.hears
+
+    def hearing_cancels(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def cancel(self, job_id: bytes) -> bool:
+        words = (CANCELLED.type, CANCELLED.message)
+        return bool(await self._client.one("cancel", job_id.hex(), *words))
+
+    async def redrive(self, job_ids: Sequence[bytes]) -> list[bytes]:
+        changed: list[bytes] = []
+        for first in range(0, len(job_ids), _SCRIPT_ARGUMENTS):
+            part = [job_id.hex() for job_id in job_ids[first : first + _SCRIPT_ARGUMENTS]]
+            found = await self._client.one("redrive", *part)
+            changed += [bytes.fromhex(job_id.decode()) for job_id in found]
+        return changed
+
+    async def find(self, job_id: bytes) -> StoredJob | None:
+        found = await self.told(job_id)
+        return None if found is None else found[0]
+
+    async def told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
+        pairs, body, history = await self._client.one("told", job_id.hex())
+        if not pairs:
+            return None
+        return rows.stored_job(job_id, pairs, body), [rows.attempt_of_note(one) for one in history]
+
+    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+        found: list[StoredJob] = []
+        for index in await self._indexes(jobs):
+            found += [row async for row in self._listed(index, jobs, limit, before)]
+        found.sort(key=lambda row: row.seq, reverse=True)
+        return found[:limit]
+
+    async def _indexes(self, jobs: JobFilter) -> list[str]:
+        """What to look through: of failed jobs alone there are lists of their own."""
+        statuses = {status.value for status in jobs.statuses}
+        if not statuses or statuses - {FAILED, DEAD_LETTER}:
+            return ["all"]
+        names = [jobs.queue_name] if jobs.queue_name else list(await self.counts(None))
+        return [f"queue:{name}:{status}:by" for name in names for status in sorted(statuses)]
+
+    async def _listed(
+        self, index: str, jobs: JobFilter, limit: int, before: int | None
+    ) -> AsyncIterator[StoredJob]:
+        age = "" if jobs.older_than is None else int(jobs.older_than * 1_000_000)
+        conditions = (jobs.queue_name or "", jobs.job_type or "", age)
+        statuses = tuple(status.value for status in jobs.statuses)
+        last: str | int = "" if before is None else before
+        while limit > 0:
+            asked = (index, last, _LOOKED_AT, limit, *conditions, *statuses)
+            found, end = await self._client.one("page", *asked)
+            for job_id, pairs, body in found:
+                limit -= 1
+                yield rows.stored_job(bytes.fromhex(job_id.decode()), pairs, body)
+            if not end:
+                return
+            last = end.decode()
+
+    async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
+        found = await self._client.one("counts", *([queue_name] if queue_name else []))
+        counts = {
+            queue.decode(): {
+                STATUS[status.decode()]: int(number)
+                for status, number in zip(pairs[::2], pairs[1::2], strict=True)
+            }
+            for queue, pairs in found
+        }
+        return {queue: per for queue, per in counts.items() if any(per.values())}
+
+    async def purge(self, jobs: JobFilter, limit: int) -> int:
+        names = [jobs.queue_name] if jobs.queue_name else list(await self.counts(None))
+        gone = 0
+        for name in names:
+            for status in jobs.statuses:
+                gone += await self._purged(name, status.value, jobs, limit - gone)
+        return gone
+
+    async def _purged(self, queue: str, status: str, jobs: JobFilter, limit: int) -> int:
+        gone = passed = 0
+        before: str | int = ""
+        if jobs.older_than is not None:
+            before = await self._now() - int(jobs.older_than * 1_000_000)
+        while gone < limit:
+            went, stayed, looked = await self._client.one(
+                "purge",
+                queue,
+                status,
+                before,
+                jobs.job_type or "",
+                limit - gone,
+                _LOOKED_AT,
+                passed,
+            )
+            gone, passed = gone + went, passed + stayed
+            if looked < _LOOKED_AT:
+                break
+        return gone
+
+    async def _now(self) -> int:
+        return int(await self._client.one("now"))
+
+    def listening(self) -> AbstractContextManager[None]:
+        self._listener.start()
+        return nullcontext()
+
+
+def _unless_refused(answer: Any) -> Any:
+    if isinstance(answer, PorticoError):
+        raise answer
+    return answer
+
+
+def _leases(found: Sequence[Sequence[Any]], nonce: str, now: int) -> list[Lease]:
+    end = bytes.fromhex(nonce)
+    return [rows.lease_of(fields, fields[1].to_bytes(4, "big") + end, now) for fields in found]
+
+
+def _seconds(now: bytes, due: bytes) -> float | None:
+    return max(0, int(due) - int(now)) / 1_000_000 if due else None

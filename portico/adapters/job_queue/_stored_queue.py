@@ -1,0 +1,155 @@
+"""The leasing surface over a `Store`: what all durable adapters have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from portico.adapters.job_queue._admission import Admission
+from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._bell import Bell
+from portico.adapters.job_queue._leasing import LeasingQueueAdapter
+from portico.adapters.job_queue._rows import StoredJob
+from portico.adapters.job_queue._store import Store
+from portico.exceptions import QueueConnectionError
+from portico.ports.draft import Draft, checked_id
+from portico.ports.job import WAITING, JobStatus
+from portico.ports.leasing import (
+    Exchange,
+    Inserted,
+    JobFilter,
+    Lease,
+    LeaseKey,
+    Recovered,
+    Renewal,
+    Settlement,
+    Transition,
+)
+
+_CANCELS = ("cancel requests",)
+_POLL = 1.0
+"""Seconds after which whoever waits looks for himself, should a wake-up have got lost."""
+
+
+StoreT = TypeVar("StoreT", bound=Store)
+
+
+class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
+    """An adapter whose jobs are in a `Store`, which a subclass makes and puts into `_store`.
+
+    The store rings `_bell` for jobs that other processes brought, and `_cancels` for requests to
+    stop running ones.
+    """
+
+    _store: StoreT
+    _admission: Admission
+
+    def __init__(
+        self,
+        lease_seconds: float = 60.0,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(lease_seconds, clock, monotonic)
+        self._bell = Bell()
+        self._cancels = Bell()
+
+    async def initialize(self) -> None:
+        await self._store.connect()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        if not drafts:
+            return []
+        self._admission.check_horizon(drafts, self._clock())
+        stored = await self._store.insert(drafts)
+        self._bell.ring({draft.queue_name for draft in drafts})
+        return stored
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        heard = self._bell.count
+        pending = self._store.exchange(settlements, queues, limit)
+        try:
+            exchanged = await asyncio.shield(pending)
+        except asyncio.CancelledError:
+            pending.add_done_callback(self._give_back)
+            raise
+        if any(receipt.status in WAITING for receipt in exchanged.receipts):
+            own = self._bell.count == heard
+            self._bell.ring()
+            heard += own
+        if len(exchanged.leases) < limit:
+            self._bell.quiet(queues, heard)
+        return exchanged
+
+    def _give_back(self, pending: asyncio.Future[Exchange]) -> None:
+        """Release what was leased for a caller who has stopped to wait for it."""
+        if pending.cancelled() or pending.exception() is not None:
+            return
+        unused = [
+            Settlement(lease.id, lease.token, Transition.RELEASE)
+            for lease in pending.result().leases
+        ]
+        if unused:
+            with suppress(QueueConnectionError):  # closed: the lease runs out, or the process ends
+                self._store.exchange(unused, (), 0).add_done_callback(self._given_back)
+
+    def _given_back(self, released: asyncio.Future[Exchange]) -> None:
+        if not released.cancelled() and released.exception() is None:
+            self._bell.ring()
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> None:
+        with self._store.listening():
+            await self._bell.wait(queues, min(timeout, _POLL))
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
+        return await self._store.renew(leases)
+
+    async def recover(self, limit: int = 1000) -> list[Recovered]:
+        recovered = await self._store.recover(max(0, limit))
+        if recovered:
+            self._bell.ring({found.lease.queue_name for found in recovered})
+        return recovered
+
+    async def request_cancel(self, job_id: UUID) -> bool:
+        return await self._store.request_cancel(checked_id(job_id, "job_id").bytes)
+
+    async def cancel_requests(self) -> list[LeaseKey]:
+        woken = await self._store.watch_cancels()
+        with self._store.hearing_cancels():
+            await self._cancels.wait(_CANCELS, inf if woken else _POLL)
+        self._cancels.quiet(_CANCELS, self._cancels.count)
+        return await self._store.cancel_requests()
+
+    async def cancel_job(self, job_id: UUID) -> bool:
+        return await self._store.cancel(checked_id(job_id, "job_id").bytes)
+
+    async def redrive(self, job_ids: Sequence[UUID]) -> list[UUID]:
+        keys = [checked_id(job_id, "job_id").bytes for job_id in job_ids]
+        changed = await self._store.redrive(keys)
+        self._bell.ring()
+        return [UUID(bytes=key) for key in changed]
+
+    async def _find(self, job_id: bytes) -> StoredJob | None:
+        return await self._store.find(job_id)
+
+    async def _told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
+        return await self._store.told(job_id)
+
+    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+        return await self._store.page(jobs, limit, before)
+
+    async def _counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
+        return await self._store.counts(queue_name)
+
+    async def _purge(self, jobs: JobFilter, limit: int) -> int:
+        return await self._store.purge(jobs, limit)

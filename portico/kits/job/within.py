@@ -1,0 +1,84 @@
+"""Creating jobs within a transaction of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from portico.kits.job.new_job import arguments_of
+from portico.ports import bulk
+from portico.ports.bulk import Created
+from portico.ports.draft import Draft
+from portico.ports.job import Job
+from portico.ports.job_creator import JobCreator
+from portico.ports.leasing import Inserted
+from portico.ports.transaction import SyncTransaction, Transaction
+
+Drafting = Callable[[Mapping[str, Any]], Draft]
+"""From the arguments of `create_job` to a draft; raises ValidationError."""
+
+
+class JobsWithin(JobCreator):
+    """Creates jobs in a transaction of the caller's; `JobService.within` makes it.
+
+    The jobs exist when that transaction commits, and only then: nobody leases one before, and a
+    rollback, to a savepoint too, takes those created since with it. A bad value, a taken id or a
+    full queue leaves the transaction usable. Errors of the connection itself are the driver's own.
+    """
+
+    def __init__(self, transaction: Transaction, draft: Drafting) -> None:
+        self._transaction = transaction
+        self._draft = draft
+
+    async def create_job(
+        self,
+        job_type: str,
+        payload: Mapping[str, Any],
+        queue_name: str = "default",
+        priority: int = 0,
+        **options: Any,
+    ) -> Job:
+        """Create a job and return when the transaction has it; see `JobCreator`."""
+        draft = self._draft(arguments_of(job_type, payload, queue_name, priority, options))
+        return _only(draft, await self._transaction.insert([draft]))
+
+    async def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
+        """Create many jobs in one go, each with its own outcome; see `JobService.create_jobs`."""
+        items = bulk.each(self._draft, jobs)
+        drafts = bulk.made(items)
+        stored = await self._transaction.insert(drafts) if drafts else []
+        return bulk.outcomes(items, bulk.created(drafts, stored))
+
+
+class JobsWithinSync:
+    """`JobsWithin` for connections with plain methods; `JobService.within_sync` makes it."""
+
+    def __init__(self, transaction: SyncTransaction, draft: Drafting) -> None:
+        self._transaction = transaction
+        self._draft = draft
+
+    def create_job(
+        self,
+        job_type: str,
+        payload: Mapping[str, Any],
+        queue_name: str = "default",
+        priority: int = 0,
+        **options: Any,
+    ) -> Job:
+        """Create a job and return when the transaction has it; see `JobCreator`."""
+        draft = self._draft(arguments_of(job_type, payload, queue_name, priority, options))
+        return _only(draft, self._transaction.insert([draft]))
+
+    def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
+        """Create many jobs in one go, each with its own outcome; see `JobService.create_jobs`."""
+        items = bulk.each(self._draft, jobs)
+        drafts = bulk.made(items)
+        stored = self._transaction.insert(drafts) if drafts else []
+        return bulk.outcomes(items, bulk.created(drafts, stored))
+
+
+def _only(draft: Draft, stored: Sequence[Inserted | None]) -> Job:
+    [created] = bulk.created([draft], stored)
+    if created.job is None:
+        raise created.error or bulk.taken(draft.id)
+    return created.job

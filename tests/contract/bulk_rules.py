@@ -1,0 +1,69 @@
+"""The rules of `enqueue_many`, for adapters of every size."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from portico.exceptions import ConflictError, ValidationError
+from portico.ports.job import JobStatus
+from portico.ports.job_queue import JobQueueAdapter
+from tests.support.jobs import make_job
+
+
+class BulkRules:
+    async def test_many_jobs_are_returned_in_order_as_they_are_stored(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        jobs = [make_job(payload={"n": n}, metadata={"m": n}) for n in range(5)]
+        jobs.append(make_job(scheduled_at=later))
+        created = await queue.enqueue_many(jobs)
+        assert [outcome.job and outcome.job.id for outcome in created] == [job.id for job in jobs]
+        assert [await queue.get_job(job.id) for job in jobs] == [one.job for one in created]
+        assert created[-1].job is not None
+        assert created[-1].job.status is JobStatus.SCHEDULED
+
+    async def test_one_job_that_is_not_acceptable_holds_no_other_back(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        created = await queue.enqueue_many(
+            [make_job(), make_job(payload={"x": {1}}), make_job(queue_name="no spaces"), make_job()]
+        )
+        assert [type(outcome.error) for outcome in created] == [
+            type(None), ValidationError, ValidationError, type(None),
+        ]  # fmt: skip
+        assert "payload.x" in str(created[1].error)
+        assert "queue_name" in str(created[2].error)
+        assert (await queue.get_queue_stats("default")).pending_count == 2
+
+    async def test_a_taken_id_is_a_conflict_and_leaves_the_first_as_it_was(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        before, twin = await queue.enqueue(make_job(payload={"n": 1})), uuid4()
+        created = await queue.enqueue_many(
+            [
+                make_job(id=before.id, payload={"n": 2}),
+                make_job(id=twin, payload={"n": 3}),
+                make_job(id=twin, payload={"n": 4}),
+            ]
+        )
+        assert [type(outcome.error) for outcome in created] == [
+            ConflictError, type(None), ConflictError,
+        ]  # fmt: skip
+        assert await queue.get_job(before.id) == before
+        assert await queue.get_job(twin) == created[1].job
+
+    async def test_nothing_is_redriven_in_bulk(self, queue: JobQueueAdapter) -> None:
+        await queue.enqueue(make_job())
+        running = await queue.dequeue("default", timeout=0)
+        assert running is not None
+        await queue.reject(running.id, requeue=False)
+        failed = await queue.get_job(running.id)
+        assert failed is not None
+        [outcome] = await queue.enqueue_many([failed])
+        assert isinstance(outcome.error, ConflictError)
+        assert await queue.get_job(running.id) == failed
+
+    async def test_no_jobs_are_no_trouble(self, queue: JobQueueAdapter) -> None:
+        assert await queue.enqueue_many([]) == []
