@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import JobRecord
@@ -47,6 +48,13 @@ def gated(here: Place, name: str = "gate", **fields: Any) -> Job:
     """A job that ends when `open_gate` is called; it says when it began."""
     payload = {"path": str(gate(here, name))}
     return make_job(job_type="test.until_there", payload=payload, **fields)
+
+
+async def many(queue: JobQueueAdapter, count: int, job_type: str = "test.fine") -> list[UUID]:
+    """Enqueue so many jobs at once."""
+    drafts = [Draft.of(make_job(job_type=job_type)) for _ in range(count)]
+    await queue.insert(drafts)
+    return [draft.id for draft in drafts]
 
 
 def gate(here: Place, name: str = "gate") -> Path:

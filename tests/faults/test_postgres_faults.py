@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from portico.ports.draft import Draft
+from portico.exceptions import QueueConnectionError
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Answer, Settlement, Transition
@@ -24,13 +24,14 @@ from tests.faults.server_faults import (
     APP,
     LEASE,
     gated,
+    many,
     open_gate,
     ran_once,
     server_of_its_own,
 )
 from tests.support.jobs import ended, make_job
 from tests.support.server_sets import PgBouncer
-from tests.support.servers import PostgresServer
+from tests.support.servers import PostgresServer, server_folder
 from tests.support.supervisors import ROOT, Place, place
 from tests.support.waiting import wait_until
 
@@ -111,7 +112,7 @@ async def test_a_commit_whose_answer_was_lost_is_recognised_and_not_repeated(
 async def test_a_crash_of_the_server_under_load_loses_nothing_and_repeats_nothing(
     here: Place, queue: JobQueueAdapter, server: PostgresServer
 ) -> None:
-    jobs = await queue.enqueue_drafts([draft("test.fine") for _ in range(1000)])
+    jobs = await many(queue, 1000)
     running = [await queue.enqueue(gated(here)) for _ in range(2)]
     supervisor = here.supervisor(*LEASE, "--workers", "3", app=APP)
     vulture = here.supervisor(*LEASE, "--workers", "1", app=APP)
@@ -130,8 +131,18 @@ async def test_a_crash_of_the_server_under_load_loses_nothing_and_repeats_nothin
     assert not supervisor.events("job_recovered") + vulture.events("job_recovered")
 
 
-def draft(job_type: str, **fields: Any) -> Draft:
-    return Draft.of(make_job(job_type=job_type, **fields))
+@pytest.mark.fault("D9")
+@own_server
+async def test_a_producer_is_told_of_a_broken_connection_once_and_is_served_on_a_new_one(
+    here: Place, queue: JobQueueAdapter, server: PostgresServer
+) -> None:
+    job = await queue.enqueue(make_job())
+    server.stop("immediate")
+    server.start()
+    with pytest.raises(QueueConnectionError, match="the connection broke") as told:
+        await queue.get_job(job.id)
+    assert "terminate" not in str(told.value)
+    assert await queue.get_job(job.id) == job
 
 
 @pytest.mark.fault("D10")
@@ -142,6 +153,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     jobs = [await queue.enqueue(gated(here, str(number))) for number in range(2)]
     supervisor = here.supervisor(*LEASE, app=APP)
     vulture = here.supervisor(*LEASE, app=APP)
+    await vulture.started()
     await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
     server.stop("fast")
     await supervisor.event("store_unreachable")
@@ -218,13 +230,12 @@ async def test_a_listening_session_that_died_in_silence_delays_a_job_by_a_poll_a
 async def test_behind_a_transaction_pooler_jobs_run_by_polling(
     here: Place, queue: JobQueueAdapter, server: PostgresServer
 ) -> None:
-    pooler = PgBouncer(here.folder.parent / f"{here.folder.name}-pooler", server)
-    here.folder.parent.chmod(0o755)
+    folder = server_folder("pooler")
+    pooler = PgBouncer(folder / "pooler", server)
     pooler.start()
     try:
-        database = here.url.rpartition("/")[2]
-        here.url = pooler.url(database)
-        jobs = await queue.enqueue_drafts([draft("test.fine") for _ in range(50)])
+        here.url = pooler.url(here.url.rpartition("/")[2])
+        jobs = await many(queue, 50)
         supervisor = here.supervisor(*LEASE, app=APP)
         for job_id in jobs:
             await ran_once(here, queue, job_id)
@@ -234,6 +245,7 @@ async def test_behind_a_transaction_pooler_jobs_run_by_polling(
         assert not supervisor.events("store_unreachable")
     finally:
         pooler.stop()
+        shutil.rmtree(folder)
 
 
 @pytest.mark.fault("D14")
@@ -245,7 +257,7 @@ async def test_many_small_enqueues_are_told_in_few_and_small_notifications(
         listening.execute('LISTEN "portico.portico"')
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await queue.enqueue_drafts([draft("test.fine") for _ in range(10_000)])
+        await many(queue, 10_000)
         for _ in range(500):
             await queue.enqueue(make_job(job_type="test.fine"))
         seconds = loop.time() - began
@@ -329,7 +341,7 @@ async def test_text_that_the_server_cannot_hold_is_stored_as_well_as_can_be(
     here: Place, queue: JobQueueAdapter, name: str
 ) -> None:
     nasty = await queue.enqueue(make_job(job_type=f"test.{name}", max_retries=0))
-    fine = await queue.enqueue_drafts([draft("test.fine") for _ in range(20)])
+    fine = await many(queue, 20)
     supervisor = here.supervisor(*LEASE, app=APP)
     found = await ended(queue, nasty.id)
     assert found.status is not JobStatus.RUNNING
