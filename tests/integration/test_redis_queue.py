@@ -21,7 +21,7 @@ from portico.adapters.job_queue._redis import client as speaking
 from portico.exceptions import ConfigurationError, QueueConnectionError
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
-from tests.contract.queue_support import ended, enqueued, leased, record
+from portico.testing.contract.queue_support import ended, enqueued, leased, record
 from tests.support.redis_queues import own_namespace
 from tests.support.server_sets import Authority, Cluster, Sentinels, replica, until
 from tests.support.servers import RedisServer, free_port, server_folder
