@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -268,6 +269,7 @@ async def test_a_database_of_the_same_name_on_another_server_is_refused(
             await connection.close()
     finally:
         other.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_a_database_without_the_tables_is_refused_and_the_transaction_goes_on(
