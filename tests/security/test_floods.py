@@ -207,7 +207,7 @@ def test_names_that_come_and_go_fill_no_memory() -> None:
     gate = Gate(5, lambda store, name, enough: 0)
     for _ in range(5000):
         assert gate.refusal(None, [draft(uuid4().hex)]) is None
-    assert len(gate._rooms) <= 1000
+    assert len(gate._rooms._rooms) <= 1000
 
 
 @pytest.mark.parametrize("address", ["memory://", "sqlite:///jobs.db"])

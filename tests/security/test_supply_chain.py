@@ -49,6 +49,7 @@ ENVIRONMENT = {
     "supervisor/launch.py": {"<passed on, without the stores' addresses>"},
     "supervisor/privileges.py": {"<set for the new user>"},
     "supervisor/notify.py": {"NOTIFY_SOCKET"},
+    "adapters/job_queue/_postgres/place.py": {"PGSSLMODE"},
     "utils/log_output.py": {"NO_COLOR"},
     "examples/__init__.py": {"<one is set for a library>"},
     "examples/smtp_settings.py": {"SMTP_<FIELD> of the bundled examples"},
