@@ -183,9 +183,9 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`PORTICO_<OPTION>`" in readme
     assert (
-        "`NO_COLOR` and `NOTIFY_SOCKET` are read from the environment, and nothing else" in readme
+        "`NO_COLOR`, `NOTIFY_SOCKET` and `PGSSLMODE` are read from the environment, and nothing else" in readme
     )
-    variables = {"NO_COLOR", "NOTIFY_SOCKET"}
+    variables = {"NO_COLOR", "NOTIFY_SOCKET", "PGSSLMODE"}
     for path in MODULES:
         if "examples" not in path.parts:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
