@@ -1,4 +1,7 @@
-"""The most jobs that PostgreSQL takes: one statement to settle a batch, one to lease the next."""
+"""The most jobs that PostgreSQL takes: one statement to settle a batch, one to lease the next.
+
+The rows have an id that is unique, and are settled by it, as whoever was given a job can only do.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,13 @@ CREATE TABLE {name} (
     seq bigserial PRIMARY KEY, id uuid NOT NULL, job_type text NOT NULL, payload bytea NOT NULL,
     status smallint NOT NULL DEFAULT 0, token bytea, result bytea, ended_at bigint
 );
+CREATE UNIQUE INDEX ON {name} (id);
 CREATE INDEX ON {name} (seq) WHERE status = 0;
 """
 SETTLE = """
 UPDATE {name} SET status = 2, result = one.result, ended_at = $4
-FROM unnest($1::bigint[], $2::bytea[], $3::bytea[]) AS one (seq, token, result)
-WHERE {name}.seq = one.seq AND {name}.token = one.token AND status = 1"""
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS one (id, token, result)
+WHERE {name}.id = one.id AND {name}.token = one.token AND status = 1"""
 LEASE = """
 UPDATE {name} SET status = 1, token = $2 WHERE seq = ANY (ARRAY(
     SELECT seq FROM {name} WHERE status = 0 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -48,7 +52,7 @@ async def rate(url: str, jobs: int, batch: int = BATCH) -> float:
             if held:
                 await connection.execute(
                     SETTLE.format(name=name),
-                    [row["seq"] for row in held],
+                    [row["id"] for row in held],
                     [row["token"] for row in held],
                     [b"{}"] * len(held),
                     time.time_ns() // 1000,

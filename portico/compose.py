@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from portico.exceptions import ConfigurationError
@@ -79,6 +79,40 @@ def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:
             f"queue URL is {_masked(url)!r}; give {_FORMS}", {"url": _masked(url)}
         )
     return _QUEUES[scheme](url, lease)
+
+
+class SchemaKeeper(Protocol):
+    """What brings the schema of one store to this release's version."""
+
+    async def up(self) -> list[str]:
+        """Apply what is not applied; the names of that."""
+
+    async def status(self) -> list[tuple[str, bool]]:
+        """Every version by name, oldest first, and whether it is applied."""
+
+    def sql(self) -> str:
+        """All versions as SQL."""
+
+
+def schema_keeper(url: str) -> SchemaKeeper:
+    """Build what keeps the schema of the store that a URL names.
+
+    Raises:
+        ConfigurationError: the URL names no store with a schema, or is not usable.
+    """
+    if sqlite_file(url):
+        from portico.adapters.job_queue._sqlite.keeper import SqliteKeeper
+
+        return SqliteKeeper(url)
+    if url.startswith(("postgresql://", "postgres://")):
+        job_queue(url)  # says what is wrong with the URL, or that the driver is missing
+        from portico.adapters.job_queue._postgres.keeper import PostgresKeeper
+
+        return PostgresKeeper(url)
+    raise ConfigurationError(
+        f"the queue is {_masked(url)}, which has no schema; only sqlite:// and postgresql:// have",
+        {"url": _masked(url)},
+    )
 
 
 def job_service(

@@ -22,6 +22,7 @@ _VERBS = {
     "dead": ("portico.cli.dead", "Look at dead-lettered jobs, run them again, or delete them."),
     "enqueue": ("portico.cli.enqueue", "Create one job, or many from JSON lines."),
     "jobs": ("portico.cli.jobs", "List, show and cancel jobs."),
+    "migrate": ("portico.cli.migrate", "Create or upgrade the tables of a store."),
     "status": ("portico.cli.status", "Count the jobs of each queue."),
     "supervisor": ("portico.cli.supervisor", "Run worker processes that do the jobs."),
 }

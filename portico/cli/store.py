@@ -51,7 +51,7 @@ def opened(queue_url: str | None, *, create: bool = False) -> Iterator[Session]:
     from portico import compose
     from portico.supervisor.config import resolve_queue_url
 
-    url = _usable(resolve_queue_url(queue_url))
+    url = usable(resolve_queue_url(queue_url))
     path = compose.sqlite_file(url)
     if path is not None and not create and not path.exists():
         raise ConfigurationError(
@@ -79,7 +79,12 @@ def with_jobs(
         return done
 
 
-def _usable(url: str) -> str:
+def usable(url: str) -> str:
+    """The URL, of a store that outlives this process.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
     if url.startswith("memory:"):
         raise ConfigurationError(
             f"the queue is {url}, which lives inside of one process; "

@@ -142,7 +142,11 @@ class Herald:
         now = asyncio.get_running_loop().time()
         if len(self._told_at) > _MOST_KNOWN:
             self._told_at = {name: at for name, at in self._told_at.items() if now - at < APART}
-        due = [name for name in queues if now - self._told_at.get(name, 0.0) >= APART]
+        due = [
+            name
+            for name in queues
+            if name not in self._later and now - self._told_at.get(name, 0.0) >= APART
+        ]
         self._told_at.update(dict.fromkeys(due, now))
         if late := set(queues).difference(due, self._later):
             if not self._later:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,8 @@ from portico.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from portico.adapters.job_queue._postgres.connections import AnyConnection
+
+Work = Callable[["AnyConnection"], Awaitable[None]]
 
 _PATIENCE = 300.0
 """Seconds for others to finish the same migrations, and for our own."""

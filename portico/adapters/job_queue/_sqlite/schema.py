@@ -121,10 +121,10 @@ def upgrade(connection: sqlite3.Connection, place: str) -> None:
         ConfigurationError: the file was written by a newer release.
     """
     newest = len(MIGRATIONS)
-    if _version(connection) == newest:
+    if version_of(connection) == newest:
         return
     connection.execute("BEGIN IMMEDIATE")
-    version = _version(connection)
+    version = version_of(connection)
     if version > newest:
         connection.execute("ROLLBACK")
         raise ConfigurationError(
@@ -141,7 +141,8 @@ def upgrade(connection: sqlite3.Connection, place: str) -> None:
     connection.execute("COMMIT")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """Which version a file has; 0 when it has none."""
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'portico_schema'")
     if known.fetchone() is None:
         return 0

@@ -2,7 +2,9 @@
 --
 -- The planner must not guess from old statistics how long a queue is: an index serves every
 -- statement here, and with the settings below none is answered by reading the whole table. Arrays
--- come sorted by id, and the nested loops that remain lock the rows in that order.
+-- come sorted by id, and the nested loops that remain lock the rows in that order. A job found by
+-- its id is asked for its status in words that the index of running jobs does not serve: while the
+-- table is young the planner would take that one, and walk through all of it for each id.
 
 -- The one clock of this store.
 CREATE FUNCTION {schema}.portico_now() RETURNS bigint
@@ -123,7 +125,7 @@ BEGIN
             FROM unnest(ids, attempts, nonces, results) WITH ORDINALITY
                 AS one (id, attempt, nonce, result, place)
             WHERE job.id = one.id AND job.attempt = one.attempt AND job.nonce = one.nonce
-                AND job.status = 'running'
+                AND coalesce(job.status = 'running', false)
             RETURNING one.place
         )
         SELECT array_agg(place) INTO done FROM changed;
@@ -237,7 +239,7 @@ BEGIN
                 traceback, last_word, noted, pid, exit_code, signal, oom, run, cpu, peak, output,
                 place)
         JOIN {schema}.portico_jobs job ON job.id = one.id
-        WHERE job.status = 'running'
+        WHERE coalesce(job.status = 'running', false)
             AND (one.attempt IS NULL OR (job.attempt = one.attempt AND job.nonce = one.nonce))
         ORDER BY job.id FOR UPDATE OF job
     ), changed AS (
@@ -324,7 +326,7 @@ BEGIN
         UPDATE {schema}.portico_jobs job SET expires_at = clock + lease, owner_id = holder
         FROM unnest(ids, attempts, nonces) WITH ORDINALITY AS one (id, attempt, nonce, place)
         WHERE job.id = one.id AND job.attempt = one.attempt AND job.nonce = one.nonce
-            AND job.status = 'running'
+            AND coalesce(job.status = 'running', false)
         RETURNING one.place, job.cancel_requested
     )
     SELECT array_agg(place), array_agg(cancel_requested) INTO done, asked FROM changed;

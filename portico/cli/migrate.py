@@ -1,0 +1,58 @@
+"""`portico migrate`: bring a store's schema to this release's version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from portico.cli import exits
+from portico.cli.store import store_option, usable
+
+if TYPE_CHECKING:
+    from portico.compose import SchemaKeeper
+
+
+@click.group(epilog=exits.EPILOG)
+def migrate() -> None:
+    """Create or upgrade the tables of a store."""
+
+
+@migrate.command("up")
+@store_option
+def up(*, queue_url: str | None) -> None:
+    """Bring the schema to this release's version. Safe while others do the same."""
+    import asyncio
+
+    applied = asyncio.run(_keeper(queue_url).up())
+    for name in applied:
+        click.echo(f"applied {name}")
+    if not applied:
+        click.echo("nothing to do: the schema is up to date")
+
+
+@migrate.command("status")
+@store_option
+def status(*, queue_url: str | None) -> int:
+    """Tell which versions are applied; exit code 1 when some are not."""
+    import asyncio
+
+    pending = False
+    for name, applied in asyncio.run(_keeper(queue_url).status()):
+        click.echo(f"{'applied' if applied else 'pending'}  {name}")
+        pending = pending or not applied
+    return exits.TROUBLE if pending else exits.OK
+
+
+@migrate.command("sql")
+@store_option
+def sql(*, queue_url: str | None) -> None:
+    """Print the SQL of all versions, for someone with more rights to run on an empty schema."""
+    click.echo(_keeper(queue_url).sql(), nl=False)
+
+
+def _keeper(queue_url: str | None) -> SchemaKeeper:
+    from portico import compose
+    from portico.supervisor.config import resolve_queue_url
+
+    return compose.schema_keeper(usable(resolve_queue_url(queue_url)))
