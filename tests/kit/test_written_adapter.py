@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -52,24 +53,30 @@ async def test_a_manager_runs_its_jobs(tmp_path: Path) -> None:
     await queue.close()
 
 
-async def test_two_processes_take_no_job_twice(tmp_path: Path) -> None:
-    one, other = (TableQueue(str(tmp_path / "table.db")) for _ in range(2))
-    for queue in (one, other):
-        await queue.initialize()
-    for _ in range(40):
-        await one.enqueue(make_job())
+async def test_consumers_at_once_take_no_job_twice(tmp_path: Path) -> None:
+    path = str(tmp_path / "table.db")
+    queue = TableQueue(path)
+    await queue.initialize()
+    for _ in range(300):
+        await queue.enqueue(make_job())
+    begin = threading.Barrier(4)
 
-    async def drain(queue: TableQueue) -> list[UUID]:
+    async def drain() -> list[UUID]:
+        mine = TableQueue(path)
+        await mine.initialize()
+        begin.wait(10)
         taken = []
-        while job := await queue.dequeue("default", timeout=0):
+        while job := await mine.dequeue("default", timeout=0):
             taken.append(job.id)
-            await asyncio.sleep(0)
+        await mine.close()
         return taken
 
-    mine, theirs = await asyncio.gather(drain(one), drain(other))
-    assert len({*mine, *theirs}) == len(mine) + len(theirs) == 40
-    for queue in (one, other):
-        await queue.close()
+    each = await asyncio.gather(
+        *(asyncio.to_thread(lambda: asyncio.run(drain())) for _ in range(4))
+    )
+    together = [job_id for taken in each for job_id in taken]
+    assert len(set(together)) == len(together) == 300
+    await queue.close()
 
 
 def offer(folder: Path) -> None:
