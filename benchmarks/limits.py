@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-from benchmarks import pipe_limit, redis_limit, sqlite_limit
+from benchmarks import pipe_limit, postgres_limit, redis_limit, sqlite_limit
 
 
 @dataclass(frozen=True)
@@ -40,4 +40,9 @@ def limit_of(queue_url: str) -> Limit:
     if queue_url.startswith(("redis:", "valkey:")):
         name = f"Redis, two scripts, batches of {redis_limit.BATCH}"
         return Limit(name, 50_000, lambda jobs, _, __: redis_limit.redis_rate(queue_url, jobs))
+    if queue_url.startswith(("postgresql:", "postgres:")):
+        name = f"PostgreSQL, SKIP LOCKED over asyncpg, batches of {postgres_limit.BATCH}"
+        return Limit(
+            name, 20_000, lambda jobs, _, __: uvloop.run(postgres_limit.rate(queue_url, jobs))
+        )
     return SQLITE if queue_url.startswith("sqlite:") else PIPE

@@ -44,6 +44,19 @@ async def _in_a_namespace(url: str, directory: Path) -> AsyncIterator[str]:
             await client.unlink(*batch)
 
 
+@asynccontextmanager
+async def _in_a_schema(url: str, directory: Path) -> AsyncIterator[str]:
+    import asyncpg
+
+    del directory  # it is the server's
+    schema = f"bench_{token_hex(6)}"
+    address, _, options = url.partition("?")
+    yield f"{address}?schema={schema}" + (f"&{options}" if options else "")
+    connection = await asyncpg.connect(address)
+    await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+    await connection.close()
+
+
 async def _batches(keys: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
     batch = []
     async for key in keys:
@@ -58,6 +71,8 @@ async def _batches(keys: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
 PLACES: dict[str, Place] = {
     "memory": _in_memory,
     "sqlite": _in_a_file,
+    "postgresql": _in_a_schema,
+    "postgres": _in_a_schema,
     "redis": _in_a_namespace,
     "valkey": _in_a_namespace,
 }

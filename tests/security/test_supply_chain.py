@@ -49,6 +49,7 @@ ENVIRONMENT = {
     "supervisor/launch.py": {"<passed on, without the stores' addresses>"},
     "supervisor/privileges.py": {"<set for the new user>"},
     "supervisor/notify.py": {"NOTIFY_SOCKET"},
+    "adapters/job_queue/_postgres/place.py": {"PGSSLMODE"},
     "utils/log_output.py": {"NO_COLOR"},
     "examples/__init__.py": {"<one is set for a library>"},
     "examples/smtp_settings.py": {"SMTP_<FIELD> of the bundled examples"},
@@ -182,9 +183,9 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`PORTICO_<OPTION>`" in readme
     assert (
-        "`NO_COLOR` and `NOTIFY_SOCKET` are read from the environment, and nothing else" in readme
+        "`NO_COLOR`, `NOTIFY_SOCKET` and `PGSSLMODE` are read from the environment, and nothing else" in readme
     )
-    variables = {"NO_COLOR", "NOTIFY_SOCKET"}
+    variables = {"NO_COLOR", "NOTIFY_SOCKET", "PGSSLMODE"}
     for path in MODULES:
         if "examples" not in path.parts:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -101,7 +101,7 @@ class ModelSchema:
     NAME = "model"
 
     def __init__(self, server: PostgresServer) -> None:
-        self.url = f"{server.url()}?schema={self.NAME}&pool_size=4"
+        self.url = f"{server.url()}?schema={self.NAME}&pool_size=2"
         self.clock = StoreClock(server.url(), self.NAME, runs=False)
         self._installed = False
 

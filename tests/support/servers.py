@@ -31,7 +31,7 @@ from tests.support.waiting import STEP
 
 _ROOT = Path(__file__).parents[2]
 
-FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+FAST = {"fsync": "off", "full_page_writes": "off"}
 """What spares the disk: nobody pulls this machine's plug, and a killed server loses nothing."""
 
 

@@ -189,7 +189,7 @@ def test_a_line_whose_id_exists_is_reported_and_the_others_are_stored(
     line = json.dumps({"type": "a.b", "payload": {}, "id": str(uuid4())})
     (tmp_path / "jobs.jsonl").write_text(f"{line}\n{line}\n")
     assert run(["enqueue", "jobs.jsonl"]) == 4
-    assert "jobs.jsonl:2: a job with the id" in said()[1]
+    assert "jobs.jsonl:2: a job with id" in said()[1]
     assert len(store.all()) == 1
 
 

@@ -76,13 +76,13 @@ class Owner:
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
         """Extend held leases, and give a sign of life."""
-        order = sorted(range(len(leases)), key=lambda number: leases[number].id)
-        fences = [fence(leases[number].token) for number in order]
+        keys = sorted({lease.key for lease in leases})  # one that comes twice is extended once
+        fences = [fence(token) for _, token in keys]
         owner_id = await self.id()
         rows = await self._connections.run(
             lambda found: found.fetch(
                 f"SELECT * FROM {self._schema}.portico_renew($1, $2, $3, $4, $5, $6)",
-                [UUID(bytes=leases[number].id) for number in order],
+                [UUID(bytes=job_id) for job_id, _ in keys],
                 [attempt for attempt, _ in fences],
                 [nonce for _, nonce in fences],
                 owner_id,
@@ -90,10 +90,10 @@ class Owner:
                 self.lease_micros,
             )
         )
-        renewals = [Renewal(Answer.LOST)] * len(leases)
-        for place, standing, cancel in rows:
-            renewals[order[place - 1]] = Renewal(Answer(standing), cancel)
-        return renewals
+        renewals = {
+            keys[place - 1]: Renewal(Answer(standing), cancel) for place, standing, cancel in rows
+        }
+        return [renewals[lease.key] for lease in leases]
 
     async def cancel_requests(self) -> list[LeaseKey]:
         """The leases of this owner that someone asked to end."""
