@@ -6,6 +6,11 @@ import math
 import time
 from datetime import UTC, datetime, timedelta
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MARGIN = 0.25
+"""Of a microsecond: whether a queue cuts the rest off or rounds it, it sees the same instant."""
+
 
 class FakeClock:
     """The wall clock of a queue under test: it shows the same instant until `advance`.
@@ -28,12 +33,13 @@ class FakeClock:
         """
         if start is not None and start.utcoffset() is None:
             raise ValueError(f"start is {start.isoformat()} without a time zone; add tzinfo=UTC")
-        self._wall = time.time() if start is None else start.timestamp()
+        at = datetime.now(UTC) if start is None else start
+        self._micros = (at - _EPOCH) // _MICROSECOND
         self._advanced = 0.0
 
     def wall(self) -> float:
         """Seconds since 1970 UTC."""
-        return self._wall
+        return (self._micros + _MARGIN) / 1_000_000
 
     def monotonic(self) -> float:
         """Seconds since some instant; never goes back."""
@@ -41,7 +47,7 @@ class FakeClock:
 
     def now(self) -> datetime:
         """The instant that it shows, aware, in UTC."""
-        return datetime.fromtimestamp(self._wall, UTC)
+        return _EPOCH + self._micros * _MICROSECOND
 
     def advance(self, by: float | timedelta) -> None:
         """Let so many seconds pass at once. A manager that waits for a job looks within a second.
@@ -52,5 +58,5 @@ class FakeClock:
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"cannot advance a clock by {by!r}; give seconds, 0 or more")
-        self._wall += seconds
+        self._micros += round(seconds * 1_000_000)
         self._advanced += seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,21 @@ class TestWhole(JobQueueContract):
 """
 
 
-def run(folder: Path, tests: str) -> tuple[int, str]:
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block_with(text: str) -> str:
+    [found] = [
+        block
+        for block in re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+        if text in block
+    ]
+    return found
+
+
+def run(folder: Path, tests: str, conftest: str = PLUGIN) -> tuple[int, str]:
     (folder / "pytest.ini").write_text(SETTINGS)
-    (folder / "conftest.py").write_text(PLUGIN)
+    (folder / "conftest.py").write_text(conftest)
     (folder / "test_it.py").write_text(tests)
     said = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
@@ -83,3 +96,16 @@ def test_a_whole_adapter_takes_all_rules_with_one_class(tmp_path: Path) -> None:
     code, said = run(tmp_path, WHOLE)
     assert code == 0, said
     assert int(said.split(" passed")[0].split()[-1]) > 150
+
+
+def test_the_tests_that_the_readme_shows_pass(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(block_with("class CountPrimes"), encoding="utf-8")
+    code, said = run(tmp_path, block_with("await drain("), block_with("pytest_plugins"))
+    assert code == 0, said
+    assert "2 passed" in said
+
+
+def test_the_adapter_that_the_readme_shows_follows_the_rules(tmp_path: Path) -> None:
+    code, said = run(tmp_path, block_with("(NineMethodRules"), block_with("pytest_plugins"))
+    assert code == 0, said
+    assert int(said.split(" passed")[0].split()[-1]) > 40

