@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from portico.exceptions import QueueConnectionError
 from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
@@ -16,6 +17,7 @@ from portico.ports.leasing import JobRecord
 from tests.support.jobs import ended, make_job
 from tests.support.servers import PostgresServer, RedisServer, server_folder
 from tests.support.supervisors import Place
+from tests.support.waiting import wait_until
 
 APP = "tests.support.store_app:app"
 LEASE = ("--lease", "2s")
@@ -86,3 +88,16 @@ async def ran_twice(here: Place, queue: JobQueueAdapter, job_id: UUID) -> None:
     record = await accounted(queue, job_id)
     assert (record.attempt, record.job.retry_count, record.expiry_count) == (2, 1, 1)
     assert here.ledger.count("BEGIN", job_id) == 2
+
+
+async def reconnected(queue: JobQueueAdapter) -> None:
+    """A producer's connections that the server's end has broken are told as such, once each."""
+
+    async def answers() -> bool:
+        try:
+            await queue.get_queue_stats("default")
+        except QueueConnectionError:
+            return False
+        return True
+
+    await wait_until(answers)

@@ -27,6 +27,7 @@ from tests.faults.server_faults import (
     many,
     open_gate,
     ran_once,
+    reconnected,
     server_of_its_own,
 )
 from tests.support.jobs import ended, make_job
@@ -121,6 +122,7 @@ async def test_a_crash_of_the_server_under_load_loses_nothing_and_repeats_nothin
     server.stop("immediate")
     await supervisor.event("store_unreachable")
     server.start()
+    await reconnected(queue)
     open_gate(here)
     for job in running:
         await ran_once(here, queue, job.id)
@@ -167,6 +169,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     assert "portico:portico" not in status.stderr + supervisor.text()
     await asyncio.sleep(4.2)  # over two lease lengths
     server.start()
+    await reconnected(queue)
     for job in jobs:
         await ran_once(here, queue, job.id)
     told = [event for one in (supervisor, vulture) for event in one.events("store_back")]

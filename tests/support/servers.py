@@ -281,7 +281,7 @@ class RedisServer(Server):
 
     def run(self, *command: str) -> str:
         """Send a command and return the answer, an error too, with a line per element."""
-        reader = hiredis.Reader(encoding="utf-8")
+        reader = hiredis.Reader(encoding="utf-8", errors="backslashreplace")
         try:
             with socket.create_connection((self.host, self.port), 10) as connection:
                 connection.sendall(hiredis.pack_command(command))
