@@ -49,7 +49,7 @@ ENVIRONMENT = {
     "supervisor/launch.py": {"<passed on, without the stores' addresses>"},
     "supervisor/privileges.py": {"<set for the new user>"},
     "supervisor/notify.py": {"NOTIFY_SOCKET"},
-    "adapters/job_queue/_postgres/place.py": {"PGSSLMODE", "PGSSLROOTCERT"},
+    "adapters/job_queue/_postgres/place.py": {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"},
     "utils/log_output.py": {"NO_COLOR"},
     "examples/__init__.py": {"<one is set for a library>"},
     "examples/smtp_settings.py": {"SMTP_<FIELD> of the bundled examples"},
@@ -182,8 +182,8 @@ def test_only_the_modules_that_are_known_for_it_look_at_the_environment() -> Non
 def test_the_readme_names_every_variable_that_is_read() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`PORTICO_<OPTION>`" in readme
-    variables = {"NO_COLOR", "NOTIFY_SOCKET", "PGSSLMODE", "PGSSLROOTCERT"}
-    names = "`NO_COLOR`, `NOTIFY_SOCKET`, `PGSSLMODE` and `PGSSLROOTCERT`"
+    variables = {"NO_COLOR", "NOTIFY_SOCKET", "PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
+    names = "`NO_COLOR`, `NOTIFY_SOCKET` and PostgreSQL's own variables, such as `PGSSLMODE`,"
     assert f"{names} are read from the environment, and nothing else" in readme
     for path in MODULES:
         if "examples" not in path.parts:
