@@ -87,9 +87,13 @@ async def _has_begun(queue: JobQueueAdapter, job_id: UUID) -> bool:
     return job is not None and job.status is not JobStatus.PENDING
 
 
-URLS = [
+ELSEWHERE = [
     f"postgresql://portico:{CANARY}@db.invalid/jobs",
     f"redis://:{CANARY}@db.invalid/0",
+]
+URLS = [
+    f"postgresql://portico:{CANARY}@db.invalid/jobs?frob=1",
+    f"redis://:{CANARY}@db.invalid/0?frob=1",
     f"mysql://u:{CANARY}/x@db.invalid/jobs",
     f"sqlite://u:{CANARY}@db.invalid/jobs.db",
     f"sqlite:///jobs.db?password={CANARY}",
@@ -117,6 +121,21 @@ def test_the_password_of_a_store_is_in_no_message(
     assert CANARY not in said.stdout + said.stderr
 
 
+@pytest.mark.parametrize("url", ELSEWHERE)
+async def test_the_password_of_a_store_that_is_not_there_is_in_no_message(
+    url: str, here: Place
+) -> None:
+    asked = [sys.executable, "-m", "portico.cli", "status", "--queue-url", url]
+    said = subprocess.run(asked, cwd=here.folder, capture_output=True, text=True, check=False)
+    assert said.returncode != 0
+    assert "db.invalid" in said.stderr
+    assert CANARY not in said.stdout + said.stderr
+
+    supervisor = here.supervisor("--queue-url", url)
+    await supervisor.until(lambda: "db.invalid" in supervisor.text(), what="that it waits")
+    assert CANARY not in supervisor.text()
+
+
 def test_a_password_that_was_given_to_the_wrong_option_is_in_no_message(tmp_path: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "portico.supervisor", "--workers", URLS[0]], cwd=tmp_path,
@@ -124,7 +143,7 @@ def test_a_password_that_was_given_to_the_wrong_option_is_in_no_message(tmp_path
         timeout=15,
     )  # fmt: skip
     assert said.returncode == 1
-    assert "--workers is 'postgresql://portico:***@db.invalid/jobs'" in said.stderr
+    assert "--workers is 'postgresql://portico:***@db.invalid/jobs?frob=1'" in said.stderr
     assert CANARY not in said.stderr
 
 

@@ -100,7 +100,7 @@ class RedisClient:
             QueueConnectionError: the connection failed; some or all may have been carried out.
         """
         if self._client is None:
-            raise QueueConnectionError(f"{self.place.shown} is not open; call initialize() first")
+            raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
         # In a task of its own: half an answer, left in a connection, would be the next one's.
         return await asyncio.shield(asyncio.ensure_future(self._run(self._client, calls)))
 
@@ -114,7 +114,7 @@ class RedisClient:
     def pubsub(self) -> Any:
         """A connection for messages alone."""
         if self._client is None:
-            raise QueueConnectionError(f"{self.place.shown} is not open; call initialize() first")
+            raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
         return self._client.pubsub()
 
     async def _run(self, client: Any, calls: Sequence[Call]) -> list[Any]:
@@ -221,7 +221,7 @@ class RedisClient:
         oldest = OLDEST[name]
         if tuple(int(part) for part in re.findall("[0-9]+", version)[:2]) < oldest:
             raise ConfigurationError(
-                f"{self.place.shown} is {name} {version}; Portico needs "
+                f"{self.place} is {name} {version}; Portico needs "
                 f"{'.'.join(map(str, oldest))} or newer"
             )
 
@@ -233,7 +233,7 @@ class RedisClient:
             logger.warning("store_may_evict_jobs", store=self.place.shown, policy=policy)
             return
         raise ConfigurationError(
-            f"{self.place.shown} has the maxmemory-policy {policy}: when its memory is full it "
+            f"{self.place} has the maxmemory-policy {policy}: when its memory is full it "
             "would delete jobs. Set it: CONFIG SET maxmemory-policy noeviction; or accept the "
             "loss with eviction=allowed in the queue's URL"
         )
@@ -253,14 +253,14 @@ def translated(error: BaseException, place: RedisPlace) -> PorticoError:
     cause = error if isinstance(error, Exception) else None
     if code in _PASSING:
         reason = "full" if code == "OOM" else code.lower()
-        text = f"{place.shown} cannot be used right now: {_PASSING[code]}"
+        text = f"{place} cannot be used right now: {_PASSING[code]}"
         return QueueConnectionError(text, {"reason": reason}, cause)
     if isinstance(error, trouble.TimeoutError | TimeoutError):
-        text = f"{place.shown} did not answer within {place.timeout:g} s"
+        text = f"{place} did not answer within {place.timeout:g} s"
         return QueueConnectionError(text, {"reason": "timeout"}, cause)
     if isinstance(error, trouble.ResponseError) and not isinstance(error, trouble.ClusterError):
-        return DatabaseError(f"{place.shown}: {said}", cause=cause)
-    text = f"{place.shown} cannot be reached: {said}"
+        return DatabaseError(f"{place}: {said}", cause=cause)
+    text = f"{place} cannot be reached: {said}"
     return QueueConnectionError(text, {"reason": "unreachable"}, cause)
 
 
@@ -268,19 +268,19 @@ def _refused(error: BaseException, code: str, said: str, place: RedisPlace) -> s
     """What to mend, where waiting would not help."""
     if isinstance(error, trouble.AuthenticationError) or code in ("WRONGPASS", "NOAUTH"):
         return (
-            f"{place.shown} refuses the user or the password ({said}); correct them in the queue's "
+            f"{place} refuses the user or the password ({said}); correct them in the queue's "
             "URL: redis://user:password@host:6379/0, a password alone as redis://:password@host"
         )
     if isinstance(error, trouble.NoPermissionError) or code == "NOPERM":
         return (
-            f"{place.shown}: this user may not do what a queue needs ({said}); with ACLs, allow it "
+            f"{place}: this user may not do what a queue needs ({said}); with ACLs, allow it "
             f"~{place.prefix}* &{place.prefix}* +@all -@admin -@dangerous +info"
         )
     if "DB index" in said:
-        return f"{place.shown} has no database {place.database} ({said})"
+        return f"{place} has no database {place.database} ({said})"
     if "certificate" in said.lower():
         return (
-            f"{place.shown}: its certificate does not verify ({said}); give the authority that "
+            f"{place}: its certificate does not verify ({said}); give the authority that "
             "signed it with tls_ca=FILE, and the host name that it was made for"
         )
     return None

@@ -54,6 +54,9 @@ class RedisPlace:
     eviction_allowed: bool = False
     admission: Admission = Admission()  # noqa: RUF009 - it is immutable
 
+    def __str__(self) -> str:
+        return f"queue URL {self.shown}"
+
     @property
     def prefix(self) -> str:
         """What every key begins with."""
