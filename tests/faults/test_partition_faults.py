@@ -39,9 +39,9 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 def url_of(server: PostgresServer | RedisServer) -> str:
     """The queue's URL there; a test cannot wait ten seconds for each answer."""
     if isinstance(server, PostgresServer):
-        options = "sslmode=disable&connect_timeout=1.5&command_timeout=1.5"
+        options = "sslmode=disable&connect_timeout=2&command_timeout=2"
         return f"{server.url(server.database())}?{options}"
-    return f"{server.url()}?connect_timeout=1.5&timeout=1.5"
+    return f"{server.url()}?connect_timeout=2&timeout=2"
 
 
 @pytest.fixture(params=["postgres", "redis"], scope="module")
@@ -165,7 +165,7 @@ def net() -> Iterator[Network]:
 
 def on(host: Host, here: Place, *arguments: str) -> SupervisorProcess:
     command = (*host.wrap, sys.executable, "-m", "portico.supervisor")
-    return here.supervisor(*LEASE, *arguments, app=APP, command=command)
+    return here.supervisor(*(arguments or LEASE), app=APP, command=command)
 
 
 @pytest.mark.fault("D29")
@@ -214,10 +214,10 @@ async def test_a_server_that_vanishes_without_a_word_is_an_outage_and_comes_back
         here.url = url_of(server)
         async with producer(here) as queue:
             job = await queue.enqueue(gated(here))
-            supervisor = on(net.host("one"), here)
-            vulture = on(net.host("other"), here)
-            await vulture.started()
+            supervisor = on(net.host("one"), here, "--lease", "10s")
             await supervisor.until(lambda: here.ledger.count("BEGIN", job.id))
+            vulture = on(net.host("other"), here, "--lease", "10s")
+            await vulture.started()
             home.cut()
             open_gate(here)
             await supervisor.event("store_unreachable", timeout=15)

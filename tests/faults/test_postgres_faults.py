@@ -115,8 +115,8 @@ async def test_a_crash_of_the_server_under_load_loses_nothing_and_repeats_nothin
 ) -> None:
     jobs = await many(queue, 1000)
     running = [await queue.enqueue(gated(here)) for _ in range(2)]
-    supervisor = here.supervisor(*LEASE, "--workers", "3", app=APP)
-    vulture = here.supervisor(*LEASE, "--workers", "1", app=APP)
+    supervisor = here.supervisor("--lease", "8s", "--workers", "3", app=APP)
+    vulture = here.supervisor("--lease", "8s", "--workers", "1", app=APP)
     await supervisor.until(lambda: here.ledger.count("END") > 50)
     await supervisor.until(lambda: all(here.ledger.count("BEGIN", job.id) for job in running))
     server.stop("immediate")
@@ -153,8 +153,8 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     here: Place, queue: JobQueueAdapter, server: PostgresServer
 ) -> None:
     jobs = [await queue.enqueue(gated(here, str(number))) for number in range(2)]
-    supervisor = here.supervisor(*LEASE, app=APP)
-    vulture = here.supervisor(*LEASE, app=APP)
+    supervisor = here.supervisor("--lease", "3s", app=APP)
+    vulture = here.supervisor("--lease", "3s", app=APP)
     await vulture.started()
     await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
     server.stop("fast")
@@ -167,7 +167,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     assert status.returncode == 1
     assert "cannot be used right now" in status.stderr
     assert "portico:portico" not in status.stderr + supervisor.text()
-    await asyncio.sleep(4.2)  # over two lease lengths
+    await asyncio.sleep(4.5)  # the leases have run out
     server.start()
     await reconnected(queue)
     for job in jobs:
