@@ -144,6 +144,21 @@ async def test_two_schemas_of_one_database_know_nothing_of_each_other(url: str) 
         assert (await one.get_queue_stats("default")).pending_count == 2
 
 
+async def test_two_supervisors_of_one_database_do_every_job_once(url: str, tmp_path: Path) -> None:
+    async with opened(url) as queue:
+        await queue.insert(drafts(300, job_type="bench.noop"))
+        command = [sys.executable, "-m", "portico.supervisor", "--app", "benchmarks.noop:app",
+                   "--workers", "1", "--drain", "--queue-url", url]  # fmt: skip
+        running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+        for process in running:
+            _, said = await asyncio.to_thread(process.communicate)
+            assert process.returncode == 0, said.decode()
+            assert b"portico:portico" not in said
+        assert (await queue.get_queue_stats("default")).completed_count == 300
+        assert ask(url, "SELECT max(attempt) FROM portico.portico_jobs") == [(1,)]
+        assert ask(url, "SELECT count(*) FROM portico.portico_owners") == [(0,)]
+
+
 # What is asked of the planner.
 
 
