@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -67,18 +68,28 @@ def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:
             `postgresql://user:password@host/database`, with the options that
             `DatabaseJobQueueAdapter` names. All take `?max_pending=N`, how many jobs may wait in
             each queue (`QueueFullError` beyond it), and `?max_horizon=30d`, how far ahead they may
-            be scheduled.
+            be scheduled. Any other scheme is looked up among the entry points of the group
+            `portico.job_queues`: functions of the URL and the lease.
         lease: seconds after which an attempt counts as lost when nobody renews it.
 
     Raises:
         ConfigurationError: the URL has no known scheme, or one that its adapter refuses.
     """
     scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme not in _QUEUES:
+    build = _QUEUES.get(scheme) or _installed(scheme)
+    if build is None:
         raise ConfigurationError(
             f"queue URL is {_masked(url)!r}; give {_FORMS}", {"url": _masked(url)}
         )
-    return _QUEUES[scheme](url, lease)
+    return build(url, lease)
+
+
+def _installed(scheme: str) -> Callable[[str, float], JobQueueAdapter] | None:
+    """What an installed package offers for a scheme of its own; ours cannot be replaced."""
+    for found in entry_points(group="portico.job_queues", name=scheme) if scheme else ():
+        build: Callable[[str, float], JobQueueAdapter] = found.load()
+        return build
+    return None
 
 
 class SchemaKeeper(Protocol):

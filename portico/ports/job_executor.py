@@ -106,6 +106,12 @@ class JobExecutor(ABC):
     def submit(self, leases: Sequence[Lease]) -> None:
         """Take leases, in the order in which they should start; never blocks."""
 
+    def pause(self, *, paused: bool) -> None:  # noqa: B027 - many begin all that they are given
+        """Begin nothing more until told otherwise; what runs goes on.
+
+        For executors that hold leases which they have not begun; `submit` is not called meanwhile.
+        """
+
     @abstractmethod
     def finished(self) -> list[Outcome]:
         """The outcomes since the last call; never blocks."""

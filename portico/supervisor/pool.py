@@ -81,6 +81,9 @@ class ProcessPool(JobExecutor):
         if leases:
             self._tell(events.Leased(leases))
 
+    def pause(self, *, paused: bool) -> None:
+        self._tell(events.Paused(paused))
+
     def finished(self) -> list[Outcome]:
         return self._scheduler.take()
 

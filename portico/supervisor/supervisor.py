@@ -41,6 +41,9 @@ EXIT_UNSETTLED = 75
 EXIT_QUIT = 128 + signal.SIGQUIT
 
 _SWEEP = 2.0
+STORE_PATIENCE = 30.0
+"""Seconds that a store has to come when the supervisor starts."""
+_STORE_PAUSE = 0.5
 
 logger = get_logger(__name__)
 
@@ -101,8 +104,7 @@ class Supervisor:
     async def _start_and_work(self) -> None:
         crew = asyncio.get_running_loop().create_task(self._crew.start())
         try:
-            await self._queue.initialize()
-            await self._pipeline.open()
+            await self._open_store()
             await crew
         except BaseException:
             crew.cancel()
@@ -111,6 +113,22 @@ class Supervisor:
         self._announce()
         self._working = True
         await self._pipeline.run()
+
+    async def _open_store(self) -> None:
+        """Make contact with the store, which may be started at the same time as this process."""
+        since, told = monotonic(), ""
+        while True:
+            try:
+                await self._queue.initialize()
+                await self._pipeline.open()
+                return
+            except QueueConnectionError as error:
+                if monotonic() - since > STORE_PATIENCE:
+                    raise
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning("store_awaited", error=told, patience_seconds=STORE_PATIENCE)
+            await asyncio.sleep(_STORE_PAUSE)
 
     def _announce(self) -> None:
         config = self._config

@@ -9,13 +9,13 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
-from tests.contract.bulk_rules import BulkRules
-from tests.contract.history_rules import HistoryRules
-from tests.contract.leasing_rules import LeasingRules
-from tests.contract.nine_method_rules import NineMethodRules
-from tests.contract.queue_support import LEASE_SECONDS, Clocks
-from tests.contract.record_rules import RecordRules
-from tests.contract.state_table_rules import StateTableRules
+from portico.testing.contract.bulk_rules import BulkRules
+from portico.testing.contract.history_rules import HistoryRules
+from portico.testing.contract.leasing_rules import LeasingRules
+from portico.testing.contract.nine_method_rules import NineMethodRules
+from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks
+from portico.testing.contract.record_rules import RecordRules
+from portico.testing.contract.state_table_rules import StateTableRules
 from tests.contract.toy_queue import ToyQueue
 from tests.support.postgres_queues import postgres_queue
 from tests.support.redis_queues import redis_queue

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from portico.ports.job_queue import JobQueueAdapter
-from tests.contract.more_rules import MoreRules
-from tests.contract.queue_support import Clocks
+from portico.testing.contract.more_rules import MoreRules
+from portico.testing.contract.queue_support import Clocks
 from tests.contract.test_job_queues import WHOLE, make_queue, server_of
 
 

@@ -1,7 +1,7 @@
 """The fault matrix: the ids that the tests of this folder's siblings must cover, and the waivers.
 
 A group is the first letter: A death of a worker, B misbehaviour of a handler, C the supervisor's
-process, D the store (here: what SQLite can suffer), E time, F resources, G the wire. A test says
+process, D the store, E time, F resources, G the wire. A test says
 what it covers with `@pytest.mark.fault("A1")`; what the fault is stands in the test's name.
 """
 
@@ -16,15 +16,13 @@ ROWS = [
     *_group("A", 24),
     *_group("B", 41),
     *_group("C", 24),
-    *_group("D", 7),
-    *("D18", "D30", "D31", "D32", "D33"),
+    *_group("D", 33),
     *_group("E", 10),
     *_group("F", 8),
     *_group("G", 9),
 ]
 
 WAIVERS = {
-    "E3": "a store with a clock of its own: SQLite has none, its clock is the machine's (E1, E2)",
     "E6": "cron expressions across daylight saving: there is no cron trigger yet",
     "E7": "two schedulers in the same second: there is no cron trigger yet",
     "E8": "a scheduler that was down: there is no cron trigger yet",
@@ -36,6 +34,6 @@ NEVER_WAIVED = {
     *_group("A", 24),
     *(row for row in _group("B", 28) if row not in {"B9", "B10", "B11"}),
     *_group("C", 16),
-    *("D1", "D2", "D7"),
+    *_group("D", 33),
     *_group("G", 6),
 }

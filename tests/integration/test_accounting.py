@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import JobRecord, Lease, Transition
-from tests.contract.queue_support import LEASE_SECONDS, Clocks, ended, failure, leased, run_out
+from portico.testing.contract.queue_support import (
+    LEASE_SECONDS,
+    Clocks,
+    ended,
+    failure,
+    leased,
+    run_out,
+)
 from tests.support.jobs import make_job
 
 STEPS = [

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +21,7 @@ import pytest
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
+from tests.support.odd_supervisor import odd
 from tests.support.supervisors import ROOT, Place
 from tests.support.waiting import wait_until
 
@@ -266,13 +268,26 @@ async def test_a_process_that_outlived_its_handler_is_collected_when_it_ends(
     await supervisor.until(lambda: not psutil.pid_exists(orphan.pid), what="the end of the orphan")
 
 
+async def test_a_store_that_comes_a_little_later_than_the_supervisor_is_waited_for(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    job = await queue.enqueue(make_job(job_type="test.fine"))
+    with closing(sqlite3.connect(here.folder / "jobs.db", isolation_level=None)) as outsider:
+        outsider.execute("BEGIN EXCLUSIVE")
+        supervisor = here.supervisor("--drain", command=odd("impatient"))
+        await supervisor.event("store_awaited")
+    assert await supervisor.ended() == 0
+    assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
+
+
 async def test_a_store_that_others_keep_locked_ends_the_start_with_code_5(
     here: Place, queue: JobQueueAdapter
 ) -> None:
     outsider = sqlite3.connect(here.folder / "jobs.db", isolation_level=None)
     try:
         outsider.execute("BEGIN EXCLUSIVE")
-        supervisor = here.supervisor("--drain")
+        tuning = "supervisor.supervisor:STORE_PATIENCE=1.0"
+        supervisor = here.supervisor("--drain", TUNING=tuning)
         assert await supervisor.ended(timeout=15) == 5
     finally:
         outsider.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -268,6 +269,7 @@ async def test_a_database_of_the_same_name_on_another_server_is_refused(
             await connection.close()
     finally:
         other.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_a_database_without_the_tables_is_refused_and_the_transaction_goes_on(
@@ -350,3 +352,16 @@ def test_a_connection_to_another_kind_of_database_is_refused(
     ):
         service.within_sync(connection).create_job("a.b", {})
     engine.dispose()
+
+
+async def test_a_connection_that_its_pool_gives_out_again_is_not_asked_again_where_it_leads(
+    url: str, service: JobService, queue: JobQueueAdapter
+) -> None:
+    asked: list[str] = []
+    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool:
+        for _ in range(3):
+            async with pool.acquire() as connection, connection.transaction():
+                with connection.query_logger(lambda record: asked.append(record.query)):
+                    await service.within(connection).create_job("a.b", {})
+    assert len([text for text in asked if "portico_jobs (id" in text]) == 3
+    assert len([text for text in asked if "current_database" in text]) == 1

@@ -248,12 +248,19 @@ def test_a_connection_to_another_kind_of_database_is_refused(service: JobService
         service.within(Connection())
 
 
-def test_a_queue_in_memory_says_which_queues_can(connection: sqlite3.Connection) -> None:
-    service = compose.job_service("memory://")
-    with pytest.raises(NotSupportedError, match=r"sqlite:// or postgresql://") as caught:
-        service.within_sync(connection)
-    assert "MemoryJobQueueAdapter" in str(caught.value)
-    assert "sqlite3.Connection" in str(caught.value)
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [("memory://", "MemoryJobQueueAdapter"), ("redis://localhost", "RedisJobQueueAdapter")],
+)
+async def test_a_queue_that_is_in_no_database_says_which_queues_can(
+    url: str, name: str, connection: sqlite3.Connection
+) -> None:
+    service = compose.job_service(url)
+    for within in (service.within, service.within_sync):
+        with pytest.raises(NotSupportedError, match=r"sqlite:// or postgresql://") as caught:
+            within(connection)
+        assert name in str(caught.value)
+        assert "sqlite3.Connection" in str(caught.value)
 
 
 async def test_a_failure_amid_many_leaves_none_of_them(
@@ -269,6 +276,19 @@ async def test_a_failure_amid_many_leaves_none_of_them(
     connection.commit()
     assert await queue.all_stats() == {}
     assert connection.execute("SELECT id FROM orders").fetchall() == [(1,)]
+
+
+async def test_a_failure_that_ends_the_transaction_is_told_as_it_was(
+    connection: sqlite3.Connection, service: JobService, queue: JobQueueAdapter
+) -> None:
+    """SQLite does so where the disk is full; nothing is left to roll back to then."""
+    connection.execute("CREATE TEMP TRIGGER t BEFORE INSERT ON main.portico_jobs"
+                       " BEGIN SELECT raise(ROLLBACK, 'over'); END")  # fmt: skip
+    connection.execute("INSERT INTO orders (id) VALUES (1)")
+    with pytest.raises(sqlite3.IntegrityError, match="over"):
+        service.within_sync(connection).create_job("a.b", {})
+    assert not connection.in_transaction
+    assert await queue.all_stats() == {}
 
 
 async def test_a_transaction_that_read_before_another_one_wrote_fails_as_its_driver_says(

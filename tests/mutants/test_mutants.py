@@ -1,7 +1,7 @@
 """Every broken store is found out, by each of the tests that `CAUGHT_BY` names for it.
 
 A mutant that nothing catches any more means that a rule was lost: bring it back, or write another
-one in `tests/contract/more_rules.py`.
+one in `portico/testing/contract/more_rules.py`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hypothesis.stateful import run_state_machine_as_test
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, MemoryJobQueueAdapter
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Transition
-from tests.contract.history_rules import HistoryRules
-from tests.contract.leasing_rules import LeasingRules
+from portico.testing.contract.history_rules import HistoryRules
+from portico.testing.contract.leasing_rules import LeasingRules
+from portico.testing.contract.more_rules import MoreRules
+from portico.testing.contract.nine_method_rules import NineMethodRules
+from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks
+from portico.testing.contract.record_rules import RecordRules
+from portico.testing.contract.state_table_rules import StateTableRules
 from tests.contract.model_stores import MemoryStore, SqliteStore
-from tests.contract.more_rules import MoreRules
-from tests.contract.nine_method_rules import NineMethodRules
-from tests.contract.queue_support import LEASE_SECONDS, Clocks
-from tests.contract.record_rules import RecordRules
-from tests.contract.state_table_rules import StateTableRules
 from tests.contract.test_queue_model import machine_on
 from tests.mutants import mutants
 

@@ -146,7 +146,7 @@ async def test_counting_reads_only_the_indexes_of_waiting_jobs_and_no_further_th
     await queue.initialize()
     await queue.insert(drafts(50))
     store: Any = queue
-    for query in reading._WAITING:
+    for query in reading.WAITING:
         plan = await store._store._read(
             lambda found, query=query: found.execute(
                 f"EXPLAIN QUERY PLAN {query}", ("q", 9)
@@ -207,7 +207,7 @@ def test_names_that_come_and_go_fill_no_memory() -> None:
     gate = Gate(5, lambda store, name, enough: 0)
     for _ in range(5000):
         assert gate.refusal(None, [draft(uuid4().hex)]) is None
-    assert len(gate._rooms) <= 1000
+    assert len(gate._rooms._rooms) <= 1000
 
 
 @pytest.mark.parametrize("address", ["memory://", "sqlite:///jobs.db"])

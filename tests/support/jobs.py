@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from portico.ports.job import TERMINAL, Job
 from portico.ports.job_queue import JobQueueAdapter
+from portico.testing.jobs import make_job
 from tests.support.waiting import wait_until
 
-
-def make_job(**overrides: Any) -> Job:
-    """A job that every store accepts, with some fields set otherwise."""
-    fields: dict[str, Any] = {
-        "id": uuid4(),
-        "queue_name": "default",
-        "job_type": "test.job",
-        "payload": {},
-    }
-    return Job(**{**fields, **overrides})
+__all__ = ["ended", "make_job"]
 
 
 async def ended(queue: JobQueueAdapter, job_id: UUID, timeout: float = 10.0) -> Job:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,9 +70,12 @@ class PgBouncer(Server):
         return f"{scheme}://portico:portico@{self.host}:{self.port}/{database}"
 
 
-def replica(folder: Path, primary: RedisServer, **place: Any) -> RedisServer:
+def replica(
+    folder: Path, primary: RedisServer, settings: Mapping[str, Any] | None = None, **place: Any
+) -> RedisServer:
     """A replica of a Redis server, started and in step with it."""
-    found = RedisServer(folder, {"replicaof": f"{primary.host} {primary.port}"}, **place)
+    follow = {"replicaof": f"{primary.host} {primary.port}"}
+    found = RedisServer(folder, {**follow, **(settings or {})}, **place)
     found.start()
     until(lambda: in_step(found), "the replica is in step")
     return found

@@ -31,7 +31,7 @@ from tests.support.waiting import STEP
 
 _ROOT = Path(__file__).parents[2]
 
-FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+FAST = {"fsync": "off", "full_page_writes": "off"}
 """What spares the disk: nobody pulls this machine's plug, and a killed server loses nothing."""
 
 
@@ -281,7 +281,7 @@ class RedisServer(Server):
 
     def run(self, *command: str) -> str:
         """Send a command and return the answer, an error too, with a line per element."""
-        reader = hiredis.Reader(encoding="utf-8")
+        reader = hiredis.Reader(encoding="utf-8", errors="backslashreplace")
         try:
             with socket.create_connection((self.host, self.port), 10) as connection:
                 connection.sendall(hiredis.pack_command(command))

@@ -27,6 +27,8 @@ PATHS = {
     "portico.ports.job_creator": "JobCreator",
     "portico.ports.job_trigger": "JobTrigger",
     "portico.ports.job_executor": "JobExecutor Outcome",
+    "portico.ports.bulk": "Created",
+    "portico.ports.transaction": "Transaction SyncTransaction",
     "portico.ports.audit": "AuditAction AuditEvent AuditQuery AuditSummary AuditAdapter",
     "portico.kits.job": "JobService WorkerManager",
     "portico.kits.job.job_service": "JobService",

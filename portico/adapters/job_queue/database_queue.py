@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection
 
 from portico.adapters.job_queue._admission import Admission
-from portico.adapters.job_queue._callers.kinds import sync_transaction, transaction
+from portico.adapters.job_queue._callers.kinds import Callers
 from portico.adapters.job_queue._store import SqlStore
 from portico.adapters.job_queue._stored_queue import StoredQueueAdapter
 from portico.exceptions import ConfigurationError
@@ -52,6 +52,7 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
         super().__init__(lease_seconds, clock, monotonic)
         open_one = self._postgres if _is_postgres(url) else self._sqlite
         self._store, self._admission = open_one(url)
+        self._callers = Callers(self._store)
 
     def _sqlite(self, url: str) -> tuple[SqlStore, Admission]:
         from portico.adapters.job_queue._sqlite.place import place_of
@@ -94,10 +95,10 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
         return store, admission
 
     def within(self, connection: object) -> Transaction:
-        return transaction(connection, self._store)
+        return self._callers.transaction(connection)
 
     def within_sync(self, connection: object) -> SyncTransaction:
-        return sync_transaction(connection, self._store)
+        return self._callers.sync_transaction(connection)
 
     def wake(self, queues: Collection[str]) -> None:
         self._bell.ring(queues)

@@ -106,7 +106,8 @@ class JobService(JobCreator):
 
         The queue's own database is needed: the same SQLite file, or the same PostgreSQL database.
         All rules of admission hold; `max_pending` counts what that transaction sees. The service
-        itself need not be open, once the database has the tables.
+        itself need not be open, once the database has the tables. On SQLite nobody else writes
+        while that transaction is open, supervisors included.
 
         No supervisor can see the jobs before the commit, and none need be told of it: on PostgreSQL
         they wake at once, on SQLite within a second, or at once by `committed`, which also tells
@@ -129,7 +130,7 @@ class JobService(JobCreator):
 
         As `within`, for connections of sqlite3, psycopg 3, and SQLAlchemy 2 (`Connection`,
         `Session`, `scoped_session`). What it returns has plain methods as well, needs no event
-        loop, and blocks.
+        loop, blocks, and may be used in any thread that the connection may be used in.
         """
         return JobsWithinSync(self._queue.within_sync(connection), self._draft)
 

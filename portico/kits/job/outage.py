@@ -1,4 +1,4 @@
-"""The time in which the store cannot be reached: how long to wait, and what to say, once."""
+"""The time in which the store cannot be reached: how long to wait, and what to say, and when."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from portico.utils.logging import get_logger
 
 _PAUSES = RetryPolicy(base_delay=0.2, max_delay=1.0)
 """Never long beside a lease: whoever rests while another is back already would lose its own."""
+REMIND = 30.0
+"""Seconds after which to say again that the store is away, and how many results wait."""
 _NEXT = "nothing is leased; jobs that run go on, and their results are kept and sent again"
 
 logger = get_logger(__name__)
@@ -21,10 +23,18 @@ logger = get_logger(__name__)
 class Outage:
     """Whether there is one, and since when there is none."""
 
-    def __init__(self, began: Callable[[], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        began: Callable[[], None],
+        clock: Callable[[], float],
+        waiting: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Build it; `waiting` counts the results that the store has to be told of."""
         self.on = False
         self._began = began
         self._clock = clock
+        self._waiting = waiting
+        self._since = self._said_at = -inf
         self._attempts = 0
         self._reason: object = None
         self._ended_at = -inf
@@ -35,15 +45,22 @@ class Outage:
         return 0.0 if self.on else self._clock() - self._ended_at
 
     def begin(self, error: QueueConnectionError) -> None:
-        """The store could not be reached; said in the log once per outage and reason."""
-        reason = error.details.get("reason")
-        if self.on and reason == self._reason:
+        """The store could not be reached; said once per outage and reason, and now and then."""
+        reason, now = error.details.get("reason"), self._clock()
+        if self.on and reason == self._reason and now - self._said_at < REMIND:
             return
-        self._reason = reason
-        event = "store_full" if reason == "full" else "store_unreachable"
-        logger.error(event, error=str(error), next=_NEXT)
-        if not self.on:
-            self.on, self._attempts = True, 0
+        new, self.on = not self.on, True
+        if new:
+            self._since, self._attempts = now, 0
+        self._reason, self._said_at = reason, now
+        logger.error(
+            "store_full" if reason == "full" else "store_unreachable",
+            error=str(error),
+            seconds=round(now - self._since),
+            results_waiting=self._waiting(),
+            next=_NEXT,
+        )
+        if new:
             self._began()
 
     async def rest(self, stopping: asyncio.Event, longest_when_stopping: float) -> None:

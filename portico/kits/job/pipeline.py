@@ -14,16 +14,18 @@ turn without something to do. While it is under way the executor goes on with wh
 outcomes gather for the next turn: that is the group commit, and no batch size has to be set.
 
 Settlements stay in the outbox, in order, until the store has answered. After a lost connection
-they are sent again; the tokens in them make that harmless.
+they are sent again; the tokens in them make that harmless. An outbox that has no more room, after
+a long outage, stops the executor from beginning anything; what runs by then goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
+from math import inf
 from typing import Any
 
-from portico.exceptions import QueueConnectionError
+from portico.exceptions import DatabaseError, QueueConnectionError
 from portico.kits.job.audit_feed import Audit
 from portico.kits.job.drain import Drain
 from portico.kits.job.journal import Journal
@@ -40,6 +42,10 @@ from portico.utils.logging import get_logger
 LEASE_SECONDS = 60.0
 FLUSH_SECONDS = 5.0
 """Seconds that the last settlements have after the executor has drained."""
+_SLOW = 1.0
+"""Seconds of one exchange after which to look how much gathers meanwhile."""
+_ITS_STATE = ("full", "locked")
+"""Reasons of a `QueueConnectionError` that have nothing to do with what was sent."""
 
 logger = get_logger(__name__)
 
@@ -101,12 +107,16 @@ class Pipeline:
         self._lookout = Lookout(queue, self._queues, self._wake.set)
         self._journal = Journal(audit)
         self.progress = self._journal.progress
-        self._outage = Outage(self._wake.set, clock)
+        self._outage = Outage(self._wake.set, clock, lambda: len(self._outbox))
+        self._clock = clock
+        self._asked_at = inf
+        """Since when the store has owed an answer."""
+        self._paused = self._renewed = False
         self._keeper = LeaseKeeper(
             queue, executor, self._journal, self._outage, lease_seconds=lease_seconds, clock=clock
         )
         self._opened = self._ended = False
-        executor.on_change(self._wake.set)
+        executor.on_change(self._changed)
 
     @property
     def unsettled(self) -> int:
@@ -181,8 +191,8 @@ class Pipeline:
     async def _step(self) -> None:
         try:
             self._lookout.listen()
-            self._outbox.add(self._executor.finished())
-            waiting, free = len(self._outbox), self._executor.free()
+            self._gather(weigh=self._outage.on or self._paused)
+            waiting, free = len(self._outbox), 0 if self._paused else self._executor.free()
             stopping = self._drain.begun.is_set()
             limit = plan_turn(waiting, free, dry=self._lookout.dry, stopping=stopping)
             if limit is not None:
@@ -192,12 +202,39 @@ class Pipeline:
             else:
                 await self._idle()
         except QueueConnectionError as error:
+            if self._renewed and self._outbox and error.details.get("reason") not in _ITS_STATE:
+                self._outbox.put_off()
+            self._renewed = False
             self._outage.begin(error)
             await self._outage.rest(self._drain.begun, self._flush_seconds / 8)
 
+    def _changed(self) -> None:
+        self._wake.set()
+        if self._clock() - self._asked_at > _SLOW:
+            self._gather(weigh=True)
+
+    def _gather(self, *, weigh: bool) -> None:
+        """Collect what has ended; let nothing more begin while there is no room for it."""
+        self._outbox.add(self._executor.finished())
+        if not weigh:
+            return
+        if not self._paused and self._outbox.over(1.0):
+            self._paused = True
+            self._executor.pause(paused=True)
+            logger.error("outbox_full", results=len(self._outbox), bytes=self._outbox.bytes,
+                         next="nothing more is begun until the store has taken most of it; jobs "
+                         "that run go on")  # fmt: skip
+        elif self._paused and not self._outbox.over(0.5):
+            self._paused = False
+            self._executor.pause(paused=False)
+            logger.warning("outbox_has_room", results=len(self._outbox))
+
     async def _turn(self, limit: int) -> None:
-        if self._outage.on or self._keeper.overdue:
+        self._renewed = self._outage.on or self._keeper.overdue
+        if self._renewed:
+            self._renewed = False
             await self._keeper.renew()  # before anything is dispatched
+            self._renewed = True
         exchange = await self._exchange(self._queues, limit)
         self._lookout.looked(exchange, limit)
         self._accept(exchange.leases)
@@ -205,7 +242,16 @@ class Pipeline:
 
     async def _exchange(self, queues: Sequence[str], limit: int) -> Exchange:
         outcomes, settlements = self._outbox.batch()
-        exchange = await self._queue.exchange(settlements, queues, limit)
+        self._asked_at = self._clock()
+        try:
+            exchange = await self._queue.exchange(settlements, queues, limit)
+        except DatabaseError as error:
+            if not settlements:
+                raise
+            self._outbox.refused(error)
+            return Exchange([], [])
+        finally:
+            self._asked_at = inf
         self._outage.end(len(settlements))
         self._outbox.told(len(settlements))
         self._journal.settled(outcomes, settlements, exchange.receipts)

@@ -35,6 +35,8 @@ class Backlog:
         self.mourning: deque[Assignment] = deque()
         self.moved_at = 0.0
         """When a job was given away last, or the first came in."""
+        self.paused = False
+        """Nothing is given away but mourning: there is no room for what would come back."""
         self._serials = count(1)
         self.turns = Turns()
 
@@ -110,7 +112,7 @@ class Backlog:
             key=lambda seat: (seat.load.blocked, seat.load.seconds),
         )
         frames = self._assign_mourning(takers, now) if self.mourning else []
-        if not self.waiting or not takers:
+        if self.paused or not self.waiting or not takers:
             return frames
         given: dict[Seat, list[Assignment]] = {}
         if self._suspects:

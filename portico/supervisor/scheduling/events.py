@@ -77,6 +77,12 @@ class Bereaved(NamedTuple):
     failure: Failure
 
 
+class Paused(NamedTuple):
+    """Whether nothing more may begin for now."""
+
+    paused: bool
+
+
 class Draining(NamedTuple):
     """Start nothing more; what runs has this many seconds. A shorter grace replaces a longer."""
 
@@ -112,6 +118,7 @@ Event = (
     | Leased
     | Stopped
     | Bereaved
+    | Paused
     | Draining
     | Looked
     | Weighed

@@ -13,7 +13,6 @@ worker at once, uncharged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from math import inf
 from typing import Any
 
@@ -35,19 +34,10 @@ from portico.supervisor.scheduling.events import (
 )
 from portico.supervisor.scheduling.inquest import Death, Ruling
 from portico.supervisor.scheduling.memory import Bounds, Memory
+from portico.supervisor.scheduling.phase import Phase
 from portico.supervisor.scheduling.reports import Reports
 from portico.supervisor.scheduling.seat import Seat
 from portico.supervisor.scheduling.watch import KILL_AFTER, Limits, Watch
-
-
-class _Phase(IntEnum):
-    """How far a shutdown has come."""
-
-    WORKING = 0
-    DRAINING = 1
-    CANCELLED = 2
-    """The grace is over: what runs was told to stop, and nothing is begun, not even mourning."""
-    KILLED = 3
 
 
 class Scheduler:
@@ -60,7 +50,7 @@ class Scheduler:
         self._reports = Reports()
         self._backlog = Backlog(self._reports.add)
         self._mourners: frozenset[str] = frozenset()
-        self._phase = _Phase.WORKING
+        self._phase = Phase.WORKING
         self._phase_ends = inf
         self._now = 0.0
         self._commands: list[Command] = []
@@ -72,6 +62,7 @@ class Scheduler:
             events.Leased: self._leased,
             events.Stopped: self._stopped,
             events.Bereaved: self._bereaved,
+            events.Paused: self._pause,
             events.Draining: self._drain,
             events.Looked: self._looked,
             events.Weighed: self._weighed,
@@ -264,7 +255,7 @@ class Scheduler:
 
     def _give_back(self, assignment: Assignment) -> None:
         """Find a new place for something that has not been started."""
-        if assignment.failure is not None and self._phase < _Phase.CANCELLED:
+        if assignment.failure is not None and self._phase < Phase.CANCELLED:
             self._backlog.mourning.appendleft(assignment)
         elif assignment.failure is not None:
             self._reports.add(assignment.outcome, assignment.fate)
@@ -278,7 +269,7 @@ class Scheduler:
 
     def _mourn(self, lease: Lease, failure: Failure, outcome: Outcome | None) -> None:
         """Have `on_failure` run in a healthy worker, then report; at once where nobody listens."""
-        if lease.job_type in self._mourners and self._phase < _Phase.CANCELLED:
+        if lease.job_type in self._mourners and self._phase < Phase.CANCELLED:
             mourning = Assignment.of_mourning(lease, failure, outcome, self._now)
             self._backlog.mourning.append(mourning)
         else:
@@ -313,30 +304,39 @@ class Scheduler:
 
     def _drain(self, event: events.Draining) -> None:
         """Let go of what has not started now, and of what runs when the grace is over."""
-        if self._phase < _Phase.CANCELLED:
+        if self._phase < Phase.CANCELLED:
             self._phase_ends = min(self._phase_ends, self._now + event.grace)
-        if self._phase is _Phase.WORKING:
-            self._phase = _Phase.DRAINING
+        if self._phase is Phase.WORKING:
+            self._phase = Phase.DRAINING
             self._release_backlog()
-            for seat in self._seats.values():
-                if seat.inflight and not seat.recalling:
-                    seat.recalling = True
-                    self._commands.append(Send(seat, wire.Recall()))
+            self._recall()
         self._let_go()
+
+    def _pause(self, event: events.Paused) -> None:
+        self._backlog.paused = event.paused
+        if event.paused:
+            self._recall()
+
+    def _recall(self) -> None:
+        """Ask the workers for what they have not started."""
+        for seat in self._seats.values():
+            if seat.inflight and not seat.recalling:
+                seat.recalling = True
+                self._commands.append(Send(seat, wire.Recall()))
 
     def _let_go(self) -> None:
         """The grace over, cancel what runs; two seconds later, kill its workers."""
         if self._now < self._phase_ends:
             return
-        if self._phase is _Phase.DRAINING:
-            self._phase, self._phase_ends = _Phase.CANCELLED, self._now + KILL_AFTER
+        if self._phase is Phase.DRAINING:
+            self._phase, self._phase_ends = Phase.CANCELLED, self._now + KILL_AFTER
             for mourning in self._backlog.take_mourning():
                 self._reports.add(mourning.outcome, mourning.fate)
             for seat in self._seats.values():
                 for serial in seat.inflight:
                     self._commands.append(Send(seat, wire.Cancel(serial, requested=False)))
         else:
-            self._phase, self._phase_ends = _Phase.KILLED, inf
+            self._phase, self._phase_ends = Phase.KILLED, inf
             for seat in self._seats.values():
                 if seat.inflight:
                     self._commands += condemn(seat, "the shutdown's grace is over")

@@ -13,13 +13,18 @@ from portico.kits.job.outage import Outage
 
 
 class Recorder:
-    """Stands in for the logger, and keeps the names of the events."""
+    """Stands in for the logger, and keeps the names of the events, and what they say."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.facts: list[dict[str, Any]] = []
 
     def __getattr__(self, _level: str) -> Any:
-        return lambda event, **_: self.events.append(event)
+        def note(event: str, **facts: Any) -> None:
+            self.events.append(event)
+            self.facts.append(facts)
+
+        return note
 
 
 @pytest.fixture
@@ -60,3 +65,16 @@ def test_an_outage_is_told_once_and_again_when_its_reason_changes(log: Recorder)
     outage.end(0)
     outage.begin(error("full"))
     assert log.events == ["store_unreachable", "store_full", "store_back", "store_full"]
+
+
+def test_a_long_outage_is_told_again_at_a_slow_pace_with_how_many_results_wait(
+    log: Recorder,
+) -> None:
+    now, waiting = 1000.0, 3
+    outage = Outage(lambda: None, lambda: now, lambda: waiting)
+    for second in range(90):
+        now, waiting = 1000.0 + second, 3 + second
+        outage.begin(error("unreachable"))
+    assert log.events == ["store_unreachable"] * 3
+    assert [facts["results_waiting"] for facts in log.facts] == [3, 33, 63]
+    assert [facts["seconds"] for facts in log.facts] == [0, 30, 60]

@@ -306,6 +306,25 @@ def test_on_failure_that_kills_its_worker_does_not_run_again():
     assert pool.outcomes() == [Outcome(job, boom)]
 
 
+def test_a_pause_takes_back_what_has_not_started_and_begins_nothing_until_it_is_over():
+    pool = Pool()
+    pool.learn("short", 0.0001)
+    jobs = [lease() for _ in range(2)]
+    pool.lease(*jobs)
+    seat = pool.seats[0]
+    running, waiting = seat.inflight
+    pool.start(seat, running)
+    assert sent(pool.tell(events.Paused(True))) == {seat: [wire.Recall()]}
+    pool.say(seat, wire.Recalled([waiting]))
+    pool.say(seat, wire.Done(running, DONE, 0.1))
+    assert pool.turn() == {}
+    assert [outcome.lease for outcome in pool.outcomes()] == [jobs[0]]
+    pool.tell(events.Paused(False))
+    assert pool.scheduler.held() == [jobs[1]]
+    [[run]] = pool.turn().values()
+    assert run.leases == [jobs[1]]
+
+
 def test_a_drain_releases_what_has_not_started_and_interrupts_what_does_not_end():
     pool = Pool()
     pool.learn("short", 0.0001)

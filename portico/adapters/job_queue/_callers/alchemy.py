@@ -17,6 +17,11 @@ class AlchemyCaller:
         self._connection = connection
         self.dialect: str = connection.dialect.name
 
+    @property
+    def driver(self) -> object:
+        """The connection that the driver has opened."""
+        return self._connection.connection.driver_connection
+
     def opening(self) -> Statement | None:
         """What opens a transaction in the driver, where SQLAlchemy leaves that to it."""
         if self._connection.closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from portico.adapters.job_queue._callers import alchemy, postgres, refusals, sqlite
 from portico.adapters.job_queue._callers.steps import Rows, Statement, Steps, run, run_async
@@ -25,6 +26,10 @@ class Enlisting(Protocol):
 class _Caller(Protocol):
     dialect: str
 
+    @property
+    def driver(self) -> object:
+        """The connection that the driver has opened."""
+
     def opening(self) -> Statement | None: ...
 
     def execute(self, statement: Statement) -> Rows: ...
@@ -32,6 +37,10 @@ class _Caller(Protocol):
 
 class _AsyncCaller(Protocol):
     dialect: str
+
+    @property
+    def driver(self) -> object:
+        """The connection that the driver has opened."""
 
     def opening(self) -> Statement | None: ...
 
@@ -59,76 +68,97 @@ _SCOPED = {("sqlalchemy", "scoped_session"): True, ("sqlalchemy", "async_scoped_
 """Those that stand for the session of this thread, task or request, and give it when called."""
 
 
-def transaction(connection: Any, store: Enlisting) -> Transaction:
-    """The transaction of a connection that is awaited.
+class Callers:
+    """The applications' connections to one database."""
 
-    Raises:
-        ValidationError: the connection is of another kind.
-    """
-    connection = _current(connection)
-    if (caller := _found(_ASYNC, connection)) is not None:
-        return _Awaited(caller(connection), connection, store)
-    if (plain := _found(_OVER_SYNC, connection)) is not None:
-        return _OverSync(plain, connection, store)
-    if _found(_SYNC, connection) is not None:
-        raise refusals.refused(connection, "is not awaited; use within_sync for it")
-    raise refusals.unknown(connection)
+    def __init__(self, store: Enlisting) -> None:
+        self.store = store
+        self._vouched: WeakSet[Any] = WeakSet()
 
+    def transaction(self, connection: Any) -> Transaction:
+        """The transaction of a connection that is awaited.
 
-def sync_transaction(connection: Any, store: Enlisting) -> SyncTransaction:
-    """The transaction of a connection with plain methods.
+        Raises:
+            ValidationError: the connection is of another kind.
+        """
+        connection = _current(connection)
+        if (caller := _found(_ASYNC, connection)) is not None:
+            return _Awaited(caller(connection), connection, self)
+        if (plain := _found(_OVER_SYNC, connection)) is not None:
+            return _OverSync(plain, connection, self)
+        if _found(_SYNC, connection) is not None:
+            raise refusals.refused(connection, "is not awaited; use within_sync for it")
+        raise refusals.unknown(connection)
 
-    Raises:
-        ValidationError: the connection is of another kind.
-    """
-    connection = _current(connection)
-    if (caller := _found(_SYNC, connection)) is not None:
-        return _Plain(caller, connection, store)
-    if _found(_ASYNC, connection) or _found(_OVER_SYNC, connection):
-        raise refusals.refused(connection, "is awaited; use within for it")
-    raise refusals.unknown(connection)
+    def sync_transaction(self, connection: Any) -> SyncTransaction:
+        """The transaction of a connection with plain methods.
+
+        Raises:
+            ValidationError: the connection is of another kind.
+        """
+        connection = _current(connection)
+        if (caller := _found(_SYNC, connection)) is not None:
+            return _Plain(caller, connection, self)
+        if _found(_ASYNC, connection) or _found(_OVER_SYNC, connection):
+            raise refusals.refused(connection, "is awaited; use within for it")
+        raise refusals.unknown(connection)
+
+    def check_dialect(self, dialect: str, connection: object) -> None:
+        """Refuse a connection to another kind of database."""
+        if dialect != self.store.dialect:
+            raise refusals.other_dialect(connection, dialect, self.store.dialect)
+
+    def to_vouch(self, driver: object) -> Steps[None] | None:
+        """How to make sure of a connection, unless that was done; a pool gives it out again."""
+        return None if _is_weak(driver) and driver in self._vouched else self.store.vouch()
+
+    def vouched(self, driver: object) -> None:
+        """The connection is the right one. Those of sqlite3 cannot be remembered, and are fast."""
+        if _is_weak(driver):
+            self._vouched.add(driver)
 
 
 class _Awaited(Transaction):
-    def __init__(self, caller: _AsyncCaller, connection: object, store: Enlisting) -> None:
-        _check_dialect(caller.dialect, connection, store)
-        self._caller, self._store = caller, store
-        self._vouched = False
+    def __init__(self, caller: _AsyncCaller, connection: object, callers: Callers) -> None:
+        callers.check_dialect(caller.dialect, connection)
+        self._caller, self._callers = caller, callers
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
-        opening = self._caller.opening()
-        if not self._vouched:  # before it begins: one that has read may not be allowed to write
-            await run_async(self._store.vouch(), self._caller.execute)
-            self._vouched = True
+        caller, callers = self._caller, self._callers
+        opening = caller.opening()
+        # Before it begins: one that has read may not be allowed to write.
+        if (steps := callers.to_vouch(caller.driver)) is not None:
+            await run_async(steps, caller.execute)
+            callers.vouched(caller.driver)
         if opening is not None:
-            await self._caller.execute(opening)
-        return await run_async(self._store.enlist(drafts), self._caller.execute)
+            await caller.execute(opening)
+        return await run_async(callers.store.enlist(drafts), caller.execute)
 
 
 class _Plain(SyncTransaction):
-    def __init__(self, caller: Callable[[Any], _Caller], connection: Any, store: Enlisting) -> None:
-        self._caller, self._connection, self._store = caller, connection, store
-        self._vouched = False
+    def __init__(self, caller: Callable[[Any], _Caller], connection: Any, callers: Callers) -> None:
+        self._caller, self._connection, self._callers = caller, connection, callers
 
     def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
         return self.insert_on(self._connection, drafts)
 
     def insert_on(self, connection: Any, drafts: Sequence[Draft]) -> list[Inserted | None]:
-        caller = self._caller(connection)
-        _check_dialect(caller.dialect, connection, self._store)
+        caller, callers = self._caller(connection), self._callers
+        callers.check_dialect(caller.dialect, connection)
         opening = caller.opening()
-        if not self._vouched:  # before it begins: one that has read may not be allowed to write
-            run(self._store.vouch(), caller.execute)
-            self._vouched = True
+        # Before it begins: one that has read may not be allowed to write.
+        if (steps := callers.to_vouch(caller.driver)) is not None:
+            run(steps, caller.execute)
+            callers.vouched(caller.driver)
         if opening is not None:
             caller.execute(opening)
-        return run(self._store.enlist(drafts), caller.execute)
+        return run(callers.store.enlist(drafts), caller.execute)
 
 
 class _OverSync(Transaction):
-    def __init__(self, caller: Callable[[Any], _Caller], connection: Any, store: Enlisting) -> None:
+    def __init__(self, caller: Callable[[Any], _Caller], connection: Any, callers: Callers) -> None:
         self._connection = connection
-        self._plain = _Plain(caller, connection, store)
+        self._plain = _Plain(caller, connection, callers)
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
         run_sync = self._connection.run_sync
@@ -136,9 +166,8 @@ class _OverSync(Transaction):
         return stored
 
 
-def _check_dialect(dialect: str, connection: object, store: Enlisting) -> None:
-    if dialect != store.dialect:
-        raise refusals.other_dialect(connection, dialect, store.dialect)
+def _is_weak(driver: object) -> bool:
+    return type(driver).__weakrefoffset__ > 0
 
 
 def _current(connection: Any) -> Any:

@@ -14,6 +14,12 @@ _IDLE, _IN_ERROR = 0, 3
 """Of libpq's PGTransactionStatusType."""
 
 
+def _as_tuples(cursor: object) -> type[tuple[Any, ...]]:
+    """What psycopg calls a row factory."""
+    del cursor
+    return tuple
+
+
 def in_percent_style(statement: Statement) -> Statement:
     """The statement with `%s` for `$1`, an argument for each place."""
     numbers = [int(number) - 1 for number in _PLACE.findall(statement.text)]
@@ -22,12 +28,13 @@ def in_percent_style(statement: Statement) -> Statement:
 
 
 class AsyncpgCaller:
-    """An `asyncpg.Connection`, or what its pool gives out for one."""
+    """An `asyncpg.Connection`, or what its pool gives out for one, which is new each time."""
 
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.driver = getattr(connection, "_con", connection)
 
     def opening(self) -> None:
         """Nothing: make sure that a transaction is open; this driver begins none by itself."""
@@ -65,7 +72,7 @@ class PsycopgCaller:
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.driver = self._connection = connection
 
     def opening(self) -> None:
         """Nothing: make sure that a transaction is open, or begins with the next statement."""
@@ -73,9 +80,7 @@ class PsycopgCaller:
 
     def execute(self, statement: Statement) -> Rows:
         """Run it; the caller's own row factory is not for these rows."""
-        from psycopg.rows import tuple_row
-
-        with self._connection.cursor(row_factory=tuple_row) as cursor:
+        with self._connection.cursor(row_factory=_as_tuples) as cursor:
             cursor.execute(*in_percent_style(statement))
             rows: Rows = cursor.fetchall() if cursor.description else ()
             return rows
@@ -87,7 +92,7 @@ class AsyncPsycopgCaller:
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.driver = self._connection = connection
 
     def opening(self) -> None:
         """Nothing: make sure that a transaction is open, or begins with the next statement."""
@@ -95,9 +100,7 @@ class AsyncPsycopgCaller:
 
     async def execute(self, statement: Statement) -> Rows:
         """Run it; the caller's own row factory is not for these rows."""
-        from psycopg.rows import tuple_row
-
-        async with self._connection.cursor(row_factory=tuple_row) as cursor:
+        async with self._connection.cursor(row_factory=_as_tuples) as cursor:
             await cursor.execute(*in_percent_style(statement))
             rows: Rows = await cursor.fetchall() if cursor.description else ()
             return rows

@@ -36,7 +36,7 @@ class Sqlite3Caller:
     dialect = DIALECT
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.driver = self._connection = connection
 
     def opening(self) -> Statement | None:
         """What opens a transaction, where none is open."""
@@ -55,7 +55,7 @@ class AiosqliteCaller:
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.driver = self._connection = connection
 
     def opening(self) -> Statement | None:
         """What opens a transaction, where none is open."""

@@ -127,7 +127,8 @@ class Connections:
             async with connection.transaction():
                 return await work(connection)
         except (*LOST, *UNUSABLE, asyncio.CancelledError):
-            connection.terminate()  # its state is unknown, and asking might take for ever
+            with suppress(asyncpg.InterfaceError):  # the pool may have seen it break already
+                connection.terminate()  # its state is unknown, and asking might take for ever
             raise
         finally:
             await pool.release(connection)

@@ -35,6 +35,25 @@ _COMPLETE = Transition.COMPLETE
 _KNOWN_BY_ROW = 5
 """Fields of an attempt that the script adds: its number, end, times and owner."""
 
+_NUMBERS = {
+    "seq": "seq", "priority": "priority", "max_retries": "max", "created_at": "created",
+    "run_at": "due", "retry_count": "retries", "attempt": "attempt", "release_count": "releases",
+    "snooze_count": "snoozes", "crash_count": "crashes", "expiry_count": "expiries",
+    "suspect": "suspect", "cancel_requested": "cancel", "ended_by_attempt": "ended_by",
+}  # fmt: skip
+"""Fields of a row by the names that its hash has for them; one left out is 0, ..."""
+_INSTANTS: dict[str, str] = {
+    "scheduled_at": "scheduled", "snoozed_since": "since", "started_at": "started",
+    "ended_at": "ended",
+}  # fmt: skip
+"""... or `None`, ..."""
+_TEXTS: dict[str, tuple[str, Any]] = {
+    "queue_name": ("queue", ""), "job_type": ("type", ""), "status": ("status", ""),
+    "settled_as": ("ended_as", None), "error_type": ("error_type", None),
+    "error_message": ("error", None), "traceback": ("traceback", None), "owner": ("owner", None),
+}  # fmt: skip
+"""... or what stands beside its name."""
+
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_attempt = msgspec.msgpack.Decoder(tuple[int, str, str, str, str, str]).decode
 _note = msgspec.json.Encoder().encode
@@ -128,49 +147,23 @@ def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
 def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> StoredJob:
     """A row, from its hash as a script returns it and its payload."""
     row = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
-
-    def text(name: str) -> str | None:
-        value = row.get(name)
-        return None if value is None else value.decode("utf-8", "replace")
-
-    def number(name: str) -> int:
-        return int(row.get(name, 0))
-
-    def instant(name: str) -> int | None:
-        return int(row[name]) if name in row else None
-
-    token = text("token")
+    numbers: dict[str, Any] = {field: int(row.get(name, 0)) for field, name in _NUMBERS.items()}
+    instants: dict[str, Any] = {
+        field: int(row[name]) if name in row else None for field, name in _INSTANTS.items()
+    }
+    texts: dict[str, Any] = {
+        field: row[name].decode("utf-8", "replace") if name in row else default
+        for field, (name, default) in _TEXTS.items()
+    }
+    token = row.get("token", b"").decode()
     return StoredJob(
-        seq=number("seq"),
         id=job_id,
-        queue_name=text("queue") or "",
-        job_type=text("type") or "",
         payload=body or b"",
-        priority=number("priority"),
-        max_retries=number("max"),
-        scheduled_at=instant("scheduled"),
-        created_by=bytes.fromhex(text("by") or "") or None,
-        created_at=number("created"),
         metadata=row.get("metadata", b"{}"),
-        status=text("status") or "",
-        run_at=number("due"),
-        retry_count=number("retries"),
-        attempt=number("attempt"),
-        nonce=bytes.fromhex(token[8:]) if token else None,
-        settled_as=text("ended_as"),
-        release_count=number("releases"),
-        snooze_count=number("snoozes"),
-        snoozed_since=instant("since"),
-        crash_count=number("crashes"),
-        expiry_count=number("expiries"),
-        suspect=number("suspect"),
-        cancel_requested=number("cancel"),
-        ended_by_attempt=number("ended_by"),
-        started_at=instant("started"),
-        ended_at=instant("ended"),
-        error_type=text("error_type"),
-        error_message=text("error"),
-        traceback=text("traceback"),
         result=row.get("result"),
-        owner=text("owner"),
+        created_by=bytes.fromhex(row.get("by", b"").decode()) or None,
+        nonce=bytes.fromhex(token[8:]) if token else None,
+        **numbers,
+        **instants,
+        **texts,
     )

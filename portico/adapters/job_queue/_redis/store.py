@@ -113,10 +113,8 @@ class RedisStore(Store):
     async def _exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
     ) -> Exchange:
-        nonce, doubtful = secrets.token_hex(12), tuple(self._doubtful)
-        calls = []
-        if doubtful:
-            calls.append(Call("give_back", doubtful))
+        await self._give_back()
+        nonce, calls = secrets.token_hex(12), []
         if settlements:
             arguments = [part for one in settlements for part in rows.settlement_arguments(one)]
             calls.append(Call("settle", arguments))
@@ -131,8 +129,6 @@ class RedisStore(Store):
             self._doubtful.append(nonce)  # nobody has heard of what may have been granted
             raise
         answers = dict(zip((call.script for call in calls), found, strict=True))
-        if not isinstance(answers.get("give_back"), PorticoError):
-            self._doubtful = [one for one in self._doubtful if one not in doubtful]
         receipts = [_RECEIPTS[word] for word in _unless_refused(answers.get("settle", []))]
         granted = self._granted(answers.get("lease"))
         if granted is None:
@@ -140,6 +136,16 @@ class RedisStore(Store):
         now, next_due, refused, leases = granted
         self._tell_of(refused)
         return Exchange(receipts, _leases(leases, nonce, int(now)), _seconds(now, next_due))
+
+    async def _give_back(self) -> None:
+        """Release what was granted by an exchange whose answer got lost.
+
+        Nobody knows of these leases, so nobody would run the jobs before the leases ran out, and
+        that would be charged to jobs that never started.
+        """
+        if doubtful := tuple(self._doubtful):
+            await self._client.one("give_back", *doubtful)
+            self._doubtful = [nonce for nonce in self._doubtful if nonce not in doubtful]
 
     def _granted(self, answer: Any) -> Any:
         """What was leased; nothing, when the server's memory is full: that ends by settling."""

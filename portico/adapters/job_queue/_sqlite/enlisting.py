@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,9 @@ def enlist(
     try:
         stored = yield from _insert(drafts, now)
     except BaseException:
-        yield Statement("ROLLBACK TO portico")
-        yield Statement("RELEASE portico")
+        with suppress(Exception):  # SQLite may have rolled back all of it by itself
+            yield Statement("ROLLBACK TO portico")
+            yield Statement("RELEASE portico")
         raise
     yield Statement("RELEASE portico")
     return stored

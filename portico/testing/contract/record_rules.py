@@ -11,7 +11,7 @@ from portico.ports.draft import Draft
 from portico.ports.job import TERMINAL, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import JobFilter, Transition
-from tests.contract.queue_support import (
+from portico.testing.contract.queue_support import (
     Clocks,
     ended,
     ending,
@@ -20,7 +20,7 @@ from tests.contract.queue_support import (
     leased_job,
     settled,
 )
-from tests.support.jobs import make_job
+from portico.testing.jobs import make_job
 
 
 async def listed(queue: JobQueueAdapter, limit: int = 1000, **conditions: object) -> list[UUID]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 from portico.exceptions import ConflictError, ValidationError
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
-from tests.support.jobs import make_job
+from portico.testing.jobs import make_job
 
 
 class BulkRules:

@@ -10,7 +10,7 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Answer, JobFilter, Transition
-from tests.contract.queue_support import (
+from portico.testing.contract.queue_support import (
     LEASE_SECONDS,
     Clocks,
     ended,
@@ -21,7 +21,7 @@ from tests.contract.queue_support import (
     run_out,
     status,
 )
-from tests.support.jobs import make_job
+from portico.testing.jobs import make_job
 
 
 class MoreRules:

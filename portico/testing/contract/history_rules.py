@@ -16,7 +16,7 @@ from portico.ports.leasing import (
     Lease,
     Transition,
 )
-from tests.contract.queue_support import (
+from portico.testing.contract.queue_support import (
     Clocks,
     ended,
     ending,

@@ -16,7 +16,7 @@ from portico.ports.leasing import (
     Lease,
     Transition,
 )
-from tests.contract.queue_support import (
+from portico.testing.contract.queue_support import (
     Clocks,
     ended,
     enqueued,
@@ -191,9 +191,8 @@ class StateTableRules:
             lease = await again(queue, clocks)
             receipt = await ended(queue, lease, Transition.CRASH, failure=failure())
             assert (receipt.status is JobStatus.DEAD_LETTER) is (crash == MAX_CRASHES)
-            found = await record(queue, job.id)
-            assert found.crash_count == crash
-        assert found.job.retry_count == MAX_CRASHES - 1
+            assert (await record(queue, job.id)).crash_count == crash
+        assert (await record(queue, job.id)).job.retry_count == MAX_CRASHES - 1
 
     async def test_too_many_expiries_dead_letter_a_job_with_retries_left(
         self, queue: JobQueueAdapter, clocks: Clocks
@@ -203,9 +202,8 @@ class StateTableRules:
             await leased(queue)
             [recovered] = await run_out(queue, clocks)
             assert (recovered.status is JobStatus.DEAD_LETTER) is (expiry == MAX_EXPIRIES)
-            found = await record(queue, job.id)
-            assert found.expiry_count == expiry
-        assert found.job.retry_count == MAX_EXPIRIES - 1
+            assert (await record(queue, job.id)).expiry_count == expiry
+        assert (await record(queue, job.id)).job.retry_count == MAX_EXPIRIES - 1
 
     async def test_snooze_puts_off_without_charging(
         self, queue: JobQueueAdapter, clocks: Clocks

@@ -19,7 +19,7 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
-from tests.support.jobs import make_job
+from portico.testing.jobs import make_job
 
 LEASE_SECONDS = 60.0
 

@@ -17,8 +17,8 @@ import pytest
 from portico.exceptions import ConflictError, ValidationError
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.job_queue import JobQueueAdapter
-from tests.contract.queue_support import Clocks, enqueued
-from tests.support.jobs import make_job
+from portico.testing.contract.queue_support import Clocks, enqueued
+from portico.testing.jobs import make_job
 
 
 def at(clocks: Clocks, seconds: float) -> datetime:

@@ -1,0 +1,103 @@
+"""What the tests of faults on servers have in common."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from portico.exceptions import QueueConnectionError
+from portico.ports.draft import Draft
+from portico.ports.job import Job, JobStatus
+from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import JobRecord
+from tests.support.jobs import ended, make_job
+from tests.support.servers import PostgresServer, RedisServer, server_folder
+from tests.support.supervisors import Place
+from tests.support.waiting import wait_until
+
+APP = "tests.support.store_app:app"
+LEASE = ("--lease", "2s")
+IMPATIENT = {"connect_timeout": "2", "command_timeout": "2"}
+"""Options of a PostgreSQL queue for a test that cannot wait ten seconds for each answer."""
+
+
+@contextmanager
+def server_of_its_own(kind: str, **options: Any) -> Iterator[PostgresServer | RedisServer]:
+    """A started server that the test may break; it keeps what it has told to be written."""
+    folder = server_folder(kind)
+    made: PostgresServer | RedisServer
+    try:
+        if kind == "postgres":
+            made = PostgresServer(folder / "server", **options)
+        else:
+            kept = {"appendonly": "yes", "appendfsync": "everysec"}
+            options["settings"] = {**kept, **options.get("settings", {})}
+            made = RedisServer(folder / "server", **options)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.kill()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def gated(here: Place, name: str = "gate", **fields: Any) -> Job:
+    """A job that ends when `open_gate` is called; it says when it began."""
+    payload = {"path": str(gate(here, name))}
+    return make_job(job_type="test.until_there", payload=payload, **fields)
+
+
+async def many(queue: JobQueueAdapter, count: int, job_type: str = "test.fine") -> list[UUID]:
+    """Enqueue so many jobs at once."""
+    drafts = [Draft.of(make_job(job_type=job_type)) for _ in range(count)]
+    await queue.insert(drafts)
+    return [draft.id for draft in drafts]
+
+
+def gate(here: Place, name: str = "gate") -> Path:
+    return here.folder / name
+
+
+def open_gate(here: Place, name: str = "gate") -> None:
+    gate(here, name).touch()
+
+
+async def accounted(queue: JobQueueAdapter, job_id: UUID, timeout: float = 15) -> JobRecord:
+    """The record of a job that ended COMPLETED, every attempt of it accounted for."""
+    assert (await ended(queue, job_id, timeout)).status is JobStatus.COMPLETED
+    record = await queue.inspect(job_id)
+    assert record is not None
+    assert record.accounted
+    return record
+
+
+async def ran_once(here: Place, queue: JobQueueAdapter, job_id: UUID) -> None:
+    """The job ends COMPLETED, was started once, and was charged with nothing."""
+    record = await accounted(queue, job_id)
+    assert (record.attempt, record.job.retry_count, record.expiry_count) == (1, 0, 0)
+    assert here.ledger.count("BEGIN", job_id) == here.ledger.count("END", job_id) == 1
+
+
+async def ran_twice(here: Place, queue: JobQueueAdapter, job_id: UUID) -> None:
+    """The job ends COMPLETED by its second attempt, the first having lost its lease."""
+    record = await accounted(queue, job_id)
+    assert (record.attempt, record.job.retry_count, record.expiry_count) == (2, 1, 1)
+    assert here.ledger.count("BEGIN", job_id) == 2
+
+
+async def reconnected(queue: JobQueueAdapter) -> None:
+    """A producer's connections that the server's end has broken are told as such, once each."""
+
+    async def answers() -> bool:
+        try:
+            await queue.get_queue_stats("default")
+        except QueueConnectionError:
+            return False
+        return True
+
+    await wait_until(answers)
