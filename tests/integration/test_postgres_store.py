@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 import pytest
 
@@ -142,6 +143,21 @@ async def test_two_schemas_of_one_database_know_nothing_of_each_other(url: str) 
         await one.insert(drafts(2))
         assert await other.all_stats() == {}
         assert (await one.get_queue_stats("default")).pending_count == 2
+
+
+async def test_two_supervisors_of_one_database_do_every_job_once(url: str, tmp_path: Path) -> None:
+    async with opened(url) as queue:
+        await queue.insert(drafts(300, job_type="bench.noop"))
+        command = [sys.executable, "-m", "portico.supervisor", "--app", "benchmarks.noop:app",
+                   "--workers", "1", "--drain", "--queue-url", url]  # fmt: skip
+        running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+        for process in running:
+            _, said = await asyncio.to_thread(process.communicate)
+            assert process.returncode == 0, said.decode()
+            assert b"portico:portico" not in said
+        assert (await queue.get_queue_stats("default")).completed_count == 300
+        assert ask(url, "SELECT max(attempt) FROM portico.portico_jobs") == [(1,)]
+        assert ask(url, "SELECT count(*) FROM portico.portico_owners") == [(0,)]
 
 
 # What is asked of the planner.
@@ -450,6 +466,50 @@ async def test_what_cannot_be_opened_is_said_with_the_way_out(
     with pytest.raises(ConfigurationError, match=said) as refused:
         await DatabaseJobQueueAdapter(url).initialize()
     assert "wrong@" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["u:hu/sh@localhost/d", "u:hush@localhost:port/d"])
+async def test_a_url_that_cannot_be_read_shows_no_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read") as refused:
+        await DatabaseJobQueueAdapter(f"postgresql://{url}").initialize()
+    said = f"{refused.value!r} {refused.value.__cause__!r}"
+    assert "hu" not in said
+    assert "sh@" not in said
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["the sessions", "the whole server"])
+async def test_a_server_that_hangs_keeps_nobody_for_long(whole: bool) -> None:
+    folder = server_folder("hung")
+    server = PostgresServer(folder / "server")
+    server.start()
+    url = f"{server.url()}?command_timeout=0.5&connect_timeout=0.5"
+    async with opened(url) as queue:
+        await queue.insert(drafts(2))
+        [first] = (await queue.exchange((), ("default",), 1)).leases
+        assert server.process is not None
+        hung = [one for one in psutil.Process(server.process.pid).children() if _serves(one)]
+        if whole:
+            hung.insert(0, psutil.Process(server.process.pid))
+        for process in hung:
+            process.suspend()
+        start = time.monotonic()
+        if whole:
+            with pytest.raises(QueueConnectionError, match="did not answer in time"):
+                await queue.renew([first])
+        else:
+            with pytest.raises(QueueConnectionError):
+                await queue.renew([first])
+            assert [r.answer for r in await queue.renew([first])] == [Answer.OK]
+        assert time.monotonic() - start < 3
+        for process in hung:
+            process.resume()
+        assert [r.answer for r in await queue.renew([first])] == [Answer.OK]
+    server.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serves(process: psutil.Process) -> bool:
+    return "portico postgres" in " ".join(process.cmdline())
 
 
 async def test_a_server_that_is_not_there_may_come_yet() -> None:

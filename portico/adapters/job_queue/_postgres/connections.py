@@ -75,8 +75,9 @@ class Connections:
                 reset=_nothing,
                 **self._arguments(bare=self.pooled),
             )
-        except Exception as error:
-            raise translated(error, self.place) from error
+        except Exception as error:  # noqa: BLE001 - translated, whatever it is
+            told = translated(error, self.place)
+            raise told from told.cause  # one without a cause has something to hide
 
     async def stop(self) -> None:
         """Close what there is; work that is under way has a moment to end."""

@@ -92,6 +92,12 @@ def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
             return ConfigurationError(
                 f"{place} cannot be used: {reason} ({_said(error)})", cause=cause
             )
+    if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
+        # Not what it says: it may quote a password that was taken for something else.
+        return ConfigurationError(
+            f"{place} cannot be read; write / ? # @ : and % in names and passwords as %2F %3F %23 "
+            "%40 %3A and %25, and ports as numbers"
+        )
     if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
         return ConfigurationError(
             f"{place} cannot be used: the server offers no encryption; set it up, or give "
