@@ -37,6 +37,7 @@ class Cause(Enum):
     WORKER_KILLED = "worker killed", CRASH
     SUPERVISOR_KILLED = "supervisor killed", EXPIRY
     SUPERVISOR_PAUSED = "supervisor paused", EXPIRY
+    STORE_HELD = "store held for longer than a lease", EXPIRY
 
     @property
     def text(self) -> str:
@@ -69,6 +70,8 @@ class Limits(NamedTuple):
 
     lease: float
     job_timeout: float
+    expires_alone: bool = False
+    """Leases run out while the store is kept from answering, whoever lives."""
 
 
 def repeats(
@@ -134,6 +137,9 @@ def _reaches(action: Action, attempt: Attempt, next_at: float, limits: Limits) -
     """Whether a fault can have ended this attempt: it met its process, and in time."""
     begin = attempt.begin
     latest = max(next_at, begin.at)
+    if action.fault is Fault.LOCK:
+        long = limits.expires_alone and action.end - action.start > limits.lease / 2
+        return long and action.start <= latest and begin.at <= action.end
     if action.fault is Fault.KILL_WORKER:
         return action.pid == begin.pid and begin.at - _SLACK <= action.start <= latest
     if action.supervisor != begin.supervisor:
@@ -152,4 +158,5 @@ _OF_FAULT: Mapping[Fault, Cause] = {
     Fault.KILL_WORKER: Cause.WORKER_KILLED,
     Fault.KILL_SUPERVISOR: Cause.SUPERVISOR_KILLED,
     Fault.PAUSE_SUPERVISOR: Cause.SUPERVISOR_PAUSED,
+    Fault.LOCK: Cause.STORE_HELD,
 }

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.soak import ledger
-from benchmarks.soak.archive import Change
 from benchmarks.soak.causes import Hit, Limits, Repeat, explain, repeats, supply
 from benchmarks.soak.ledger import Attempt, Mark
 from benchmarks.soak.nemesis import Action
+from benchmarks.soak.witness import Change
 from portico.ports.job import TERMINAL, JobStatus
 from portico.ports.leasing import MAX_CRASHES, MAX_EXPIRIES, JobRecord
 

@@ -15,10 +15,11 @@ import click
 from rich.console import Console
 
 from benchmarks import report
+from benchmarks.places import place_of
 from benchmarks.soak import dossier, ledger, outcome
 from benchmarks.soak.fleet import Setup
 from benchmarks.soak.run import Plan, run
-from benchmarks.soak.verdict import judge
+from benchmarks.soak.verdict import Observed, judge
 
 console = Console()
 
@@ -47,24 +48,30 @@ console = Console()
     help="Where the files of the run go; they are kept when something is wrong.",
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write here.")
+@click.option(
+    "--queue",
+    "queue_url",
+    default="sqlite://",
+    show_default="a file in the directory",
+    help="postgresql://… or redis://…: a schema or a namespace of its own, removed afterwards.",
+)
 def soak(
-    seed: int | None, directory: Path | None, json_path: Path | None, **options: float
+    seed: int | None,
+    directory: Path | None,
+    json_path: Path | None,
+    queue_url: str,
+    **options: float,
 ) -> None:
-    """Two supervisors on one SQLite file under kills, pauses and locks: every execution is
-    accounted for. Exits with 1 when one is not."""
+    """Two supervisors on one store under kills, pauses and locks: every execution is accounted
+    for. Exits with 1 when one is not."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     folder = Path(mkdtemp(prefix="soak-", dir=directory)).absolute()
-    setup = Setup(
-        folder,
-        f"sqlite:///{folder}/jobs.db",
-        workers=int(options["workers"]),
-        lease=options["lease"],
-    )
+    setup = Setup(folder, "", workers=int(options["workers"]), lease=options["lease"])
     plan = Plan(options["seconds"], seed, options["rate"], setup)
     _say(f"seed {seed}, {plan.seconds:g} s, in {folder}")
     start = ledger.now()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the supervisors go with us
-    observed = asyncio.run(run(plan, _say))
+    observed = asyncio.run(_observed(plan, queue_url))
     verdict = judge(observed)
     figures = outcome.figures(verdict, observed, seed, ledger.now() - start)
     console.print(outcome.table(figures))
@@ -77,6 +84,14 @@ def soak(
         _say(f"the files are kept in {folder}")
         sys.exit(1)
     shutil.rmtree(folder)
+
+
+async def _observed(plan: Plan, queue_url: str) -> Observed:
+    folder = plan.setup.folder
+    if queue_url == "sqlite://":  # its file is kept with the others when something is wrong
+        return await run(plan.at(f"sqlite:///{folder}/jobs.db"), _say)
+    async with place_of(queue_url)(queue_url, folder) as url:
+        return await run(plan.at(url), _say)
 
 
 def _say(line: str) -> None:

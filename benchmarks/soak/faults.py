@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +14,10 @@ import psutil
 from benchmarks.soak import ledger
 from benchmarks.soak.fleet import Fleet
 from benchmarks.soak.nemesis import Action, Fault, Planned
+from benchmarks.soak.witness import Witness
 
 T = TypeVar("T")
 
-_PATIENCE = 10.0
-"""Seconds that the lock is waited for, behind everybody else."""
 _TRIES, _AGAIN = 20, 0.1
 """A victim is looked for so often, so many seconds apart: right now all may be dead."""
 
@@ -27,10 +25,10 @@ _TRIES, _AGAIN = 20, 0.1
 class Nemesis:
     """Does harm by a plan, and writes down what it did."""
 
-    def __init__(self, fleet: Fleet, database: Path) -> None:
+    def __init__(self, fleet: Fleet, witness: Witness, folder: Path) -> None:
         self._fleet = fleet
-        self._database = database
-        self._log = database.with_name("nemesis.log")
+        self._witness = witness
+        self._log = folder / "nemesis.log"
         self._calm = threading.Event()
         self.actions: list[Action] = []
         self.skipped: list[Planned] = []
@@ -92,23 +90,11 @@ class Nemesis:
         return True
 
     async def _lock(self, planned: Planned) -> bool:
-        start = await asyncio.to_thread(self._hold, planned.seconds)
+        start = await asyncio.to_thread(self._witness.hold, planned.seconds, self._calm)
         if start is None:
             return False
         self._note(Fault.LOCK, start, 0, 0)
         return True
-
-    def _hold(self, seconds: float) -> float | None:
-        """Keep every writer out for so long; returns since when."""
-        with closing(sqlite3.connect(self._database, _PATIENCE, isolation_level=None)) as holder:
-            try:
-                holder.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                return None
-            start = ledger.now()
-            self._calm.wait(seconds)
-            holder.execute("ROLLBACK")
-        return start
 
     def _note(self, fault: Fault, start: float, pid: int, supervisor: int) -> None:
         action = Action(fault, start, ledger.now(), pid, supervisor)

@@ -14,6 +14,7 @@ from benchmarks.soak.causes import Limits
 from benchmarks.soak.faults import Nemesis
 from benchmarks.soak.fleet import Fleet, Setup
 from benchmarks.soak.verdict import Observed
+from benchmarks.soak.witness import witness_of
 from portico import compose
 from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor import birth
@@ -39,27 +40,33 @@ class Plan(NamedTuple):
     rate: float
     setup: Setup
 
+    def at(self, url: str) -> Plan:
+        """The same with this queue."""
+        return self._replace(setup=self.setup._replace(url=url))
+
 
 async def run(plan: Plan, tell: Tell) -> Observed:
     """Run a soak in an empty folder."""
-    database = plan.setup.folder / "jobs.db"
+    witness = witness_of(plan.setup.url)
     birth.adopt_orphans()  # what a killed supervisor leaves is ours to see, and to collect
     queue = compose.job_queue(plan.setup.url, lease=plan.setup.lease)
     await queue.initialize()
-    archive.watch(database)
+    await asyncio.to_thread(witness.watch)
     found = Fleet(plan.setup)
     tending = asyncio.create_task(found.tend())
     try:
-        harm, residue = Nemesis(found, database), list[str]()
+        harm, residue = Nemesis(found, witness, plan.setup.folder), list[str]()
         residue += await _work(plan, found, harm, queue, tell)
         residue += await _rest(found, tending, plan.setup)
-        residue += archive.flaws(database)
+        residue += witness.flaws()
         return Observed(
             marks=ledger.read(plan.setup.folder / "ledger"),
             records=await archive.records(queue),
-            changes=archive.changes(database),
+            changes=await asyncio.to_thread(witness.changes),
             actions=sorted(harm.actions, key=lambda action: action.start),
-            limits=Limits(plan.setup.lease, plan.setup.job_timeout),
+            limits=Limits(
+                plan.setup.lease, plan.setup.job_timeout, expires_alone=witness.expires_alone
+            ),
             seconds=plan.seconds,
             events=fleet.log_events(plan.setup.folder),
             residue=residue,

@@ -9,11 +9,11 @@ from math import inf
 from typing import NamedTuple
 
 from benchmarks.soak import ledger
-from benchmarks.soak.archive import Change
 from benchmarks.soak.causes import Cause, Limits
 from benchmarks.soak.checks import CHECKS, Case, case_of
 from benchmarks.soak.ledger import Mark
 from benchmarks.soak.nemesis import Action, Fault
+from benchmarks.soak.witness import Change
 from portico.ports.leasing import JobRecord
 
 LONG = 90.0
