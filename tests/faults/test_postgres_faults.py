@@ -114,7 +114,7 @@ async def test_a_crash_of_the_server_under_load_loses_nothing_and_repeats_nothin
     here: Place, queue: JobQueueAdapter, server: PostgresServer
 ) -> None:
     jobs = await many(queue, 1000)
-    running = [await queue.enqueue(gated(here)) for _ in range(2)]
+    running = [await queue.enqueue(gated(here, priority=1)) for _ in range(2)]
     supervisor = here.supervisor("--lease", "8s", "--workers", "3", app=APP)
     vulture = here.supervisor("--lease", "8s", "--workers", "1", app=APP)
     await supervisor.until(lambda: here.ledger.count("END") > 50)

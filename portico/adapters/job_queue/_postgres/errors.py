@@ -21,7 +21,13 @@ AGAIN = (
     asyncpg.InvalidCachedStatementError,
 )
 """After these the same transaction is tried once more."""
-LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver makes of a connection that ends in mid-operation
+    OSError,
+    asyncio.TimeoutError,
+)
 """After these nobody knows whether a commit took place, and the connection is of no use."""
 UNUSABLE = (
     asyncpg.AdminShutdownError,
@@ -42,6 +48,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.TransactionRollbackError, "others kept it from going through"),
     (asyncpg.PostgresConnectionError, "the connection broke"),
     (asyncpg.InterfaceError, "the connection broke"),
+    (asyncpg.InternalClientError, "the connection broke"),
     (asyncpg.TargetServerAttributeNotMatched, "no server that takes writes was found"),
     (asyncio.TimeoutError, "it did not answer in time"),
     (OSError, "it cannot be connected to"),
