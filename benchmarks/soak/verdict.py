@@ -141,12 +141,21 @@ def _uncaused(observed: Observed) -> Iterator[Violation]:
 
 
 def _lapsed(expiry: Change, observed: Observed) -> bool:
-    """Whether the owner of an expired lease had been killed before, or stopped."""
-    return any(
+    """Whether the owner of an expired lease had been killed before, or stopped, or the store was
+    kept from answering for longer than a lease holds."""
+    return _held_up(expiry, observed) or any(
         action.start <= expiry.at <= until
         for action in observed.actions
         if action.pid == expiry.owner or not expiry.owner
         for until in [_until(action, observed.limits)]
+    )
+
+
+def _held_up(expiry: Change, observed: Observed) -> bool:
+    lease = observed.limits.lease
+    return observed.limits.expires_alone and any(
+        action.fault is Fault.LOCK and action.start <= expiry.at <= action.end + lease
+        for action in observed.actions
     )
 
 

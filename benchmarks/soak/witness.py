@@ -212,7 +212,7 @@ class RedisWitness(Witness):
         parts = urlsplit(url)
         self._namespace = parse_qs(parts.query).get("namespace", ["default"])[0]
         address = parts._replace(query="").geturl().replace("valkey", "redis", 1)
-        self._client = redis.Redis.from_url(address, protocol=2)
+        self._client = redis.Redis.from_url(address, protocol=2, socket_timeout=None)
         self._told: list[str] = []
 
     def watch(self) -> None:

@@ -44,7 +44,9 @@ class RedisJobQueueAdapter(StoredQueueAdapter[RedisStore]):
         super().__init__(lease_seconds, clock, monotonic)
         place = redis_place(url)
         self._admission = place.admission
-        self._store = RedisStore(place, lease_seconds, self._ring_one, self._cancels.ring)
+        self._store = RedisStore(
+            place, lease_seconds, monotonic, self._ring_one, self._cancels.ring
+        )
 
     def _ring_one(self, queue_name: str | None) -> None:
         self._bell.ring(None if queue_name is None else (queue_name,))

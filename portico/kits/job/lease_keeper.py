@@ -152,8 +152,8 @@ class LeaseKeeper:
     async def keep_recovering(self) -> None:
         """Recover for ever, a sixth of a lease apart, more or less: others do so too.
 
-        Not for one lease length after this process was stopped: it may have been stopped with the
-        store's lock in its hands, and has seen nothing of the others' signs of life meanwhile.
+        Not for one lease length after this process was stopped, or the store kept it waiting: it
+        may have been stopped with the store's lock in its hands, and nobody could renew meanwhile.
         """
         stopped_until = -inf
         while True:
@@ -168,6 +168,8 @@ class LeaseKeeper:
                     await self.recover()
                 except QueueConnectionError as error:
                     self._outage.begin(error)
+                if self._clock() - now > self._lease_seconds / 4:
+                    stopped_until = self._clock()  # the store kept everybody waiting
 
     def _tell_of_stall(self, seconds: float) -> None:
         """Say that this process ran nothing for so long, if that brought the leases into danger."""

@@ -27,6 +27,8 @@ _TIDY_EVERY = 60.0
 _FORGOTTEN = 3 * 86_400 * 1_000_000
 """Microseconds after which an owner that was not heard of is nobody's any more."""
 _MOST = 2**31 - 1
+_WAITED = 4
+"""Of a lease length, so much: who waited longer for the store than that recovers nothing."""
 
 
 class Owner:
@@ -107,11 +109,19 @@ class Owner:
         return [(row[0].bytes, token_of(row[1], row[2])) for row in rows]
 
     async def recover(self, limit: int) -> list[Recovered]:
-        """Settle attempts whose lease ran out, by the store's clock and the jobs' own rows."""
-        what = told(EXPIRE, EXPIRED)
+        """Settle attempts whose lease ran out, by the store's clock and the jobs' own rows.
+
+        Nothing is settled where this had to wait: what kept it waiting kept others from renewing.
+        """
+        began, what = self._monotonic(), told(EXPIRE, EXPIRED)
+        now = await self._connections.run(
+            lambda found: found.fetchval(f"SELECT {self._schema}.portico_now()")
+        )
+        if self._monotonic() - began > self.lease_seconds / _WAITED:
+            return []
         rows = await self._connections.run(
             lambda found: found.fetch(
-                f"SELECT * FROM {self._schema}.portico_recover($1, $2, $3, $4, $5, $6, $7)",
+                f"SELECT * FROM {self._schema}.portico_recover($1, $2, $3, $4, $5, $6, $7, $8)",
                 min(limit, _MOST),
                 what.type,
                 what.message,
@@ -119,6 +129,7 @@ class Owner:
                 MAX_EXPIRIES,
                 MAX_HISTORY,
                 self._connections.place.channel,
+                now + self.lease_micros // _WAITED,
             )
         )
         if self._monotonic() - self._tidied_at > _TIDY_EVERY:

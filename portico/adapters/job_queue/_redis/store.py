@@ -51,6 +51,8 @@ TOO_LARGE = Failure(
 _LOOKED_AT = 500
 """Jobs that one script looks at for a listing or a purge: others wait meanwhile."""
 _SCRIPT_ARGUMENTS = 10_000
+_WAITED = 4
+"""Of a lease length, so much: who waited longer for the store than that recovers nothing."""
 _RENEWALS = {
     b"ok": Renewal(Answer.OK), b"cancel": Renewal(Answer.OK, cancel=True),
     b"lost": Renewal(Answer.LOST), b"not_found": Renewal(Answer.NOT_FOUND),
@@ -71,11 +73,13 @@ class RedisStore(Store):
         self,
         place: RedisPlace,
         lease_seconds: float,
+        monotonic: Callable[[], float],
         ring: Callable[[str | None], None],
         ring_cancels: Callable[[], None],
     ) -> None:
         self._place = place
         self._length = int(lease_seconds * 1_000_000)
+        self._monotonic = monotonic
         self._client = RedisClient(place)
         self._listener = Listener(self._client, ring, ring_cancels)
         self._owner = f"{process_name()}:{secrets.token_hex(3)}"
@@ -179,7 +183,11 @@ class RedisStore(Store):
         return [_RENEWALS[word] for word in await self._client.one("renew", *arguments)]
 
     async def recover(self, limit: int) -> list[Recovered]:
-        found = await self._client.one("recover", limit, self._expired)
+        began, now = self._monotonic(), await self._now()
+        if self._monotonic() - began > self._length / _WAITED / 1_000_000:
+            return []  # what kept this waiting kept others from renewing
+        not_after = now + self._length // _WAITED
+        found = await self._client.one("recover", limit, self._expired, not_after)
         return [
             Recovered(
                 rows.lease_of(fields, bytes.fromhex(token.decode()), int(started)),

@@ -346,7 +346,7 @@ $$;
 -- the status that the job has now.
 CREATE FUNCTION {schema}.portico_recover(
     most integer, type text, message text, last_word text, max_expiries integer,
-    history integer, channel text
+    history integer, channel text, not_after bigint
 ) RETURNS TABLE (
     id uuid, nonce bytea, attempt integer, queue_name text, job_type text, payload bytea,
     priority integer, max_retries integer, retry_count integer, scheduled_at bigint,
@@ -366,7 +366,8 @@ BEGIN
         WHERE status = 'running' AND coalesce(expires_at, 0) <= clock
         ORDER BY expires_at, seq LIMIT most FOR UPDATE SKIP LOCKED
     );
-    IF cardinality(taken) = 0 THEN
+    -- What kept this waiting (a lock, a server that was stopped) kept others from renewing.
+    IF cardinality(taken) = 0 OR {schema}.portico_now() > not_after THEN
         RETURN;
     END IF;
     RETURN QUERY

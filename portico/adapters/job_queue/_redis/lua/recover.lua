@@ -1,5 +1,7 @@
--- ARGV: limit, the packed failure of an expired lease. Answers with the leases as they were.
+-- ARGV: limit, the packed failure of an expired lease, and the time after which nothing is settled
+-- any more: what kept this waiting kept others from renewing. Answers with the leases as they were.
 local now = clock()
+if now > tonumber(ARGV[3]) then return {} end
 local told = cmsgpack.unpack(ARGV[2])
 local recovered = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, ARGV[1])) do
