@@ -78,7 +78,7 @@ async def test_two_processes_share_a_file_and_each_job_runs_once(
 async def test_a_producer_wakes_an_idle_consumer_of_another_process(
     queue: DatabaseJobQueueAdapter, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_queue, "_POLL", 60.0)
+    monkeypatch.setattr(_stored_queue, "_POLL", 60.0)
     producer = await start("produce", 3)
     assert producer.stdin is not None
     assert await said(producer) == "ready"
@@ -95,7 +95,7 @@ async def test_a_producer_wakes_an_idle_consumer_of_another_process(
 def test_a_producer_wakes_an_idle_consumer_that_runs_on_uvloop(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_queue, "_POLL", 60.0)
+    monkeypatch.setattr(_stored_queue, "_POLL", 60.0)
 
     async def main() -> None:
         consumer, producer = DatabaseJobQueueAdapter(url), DatabaseJobQueueAdapter(url)
@@ -119,7 +119,7 @@ async def test_a_wake_file_that_was_removed_is_made_anew_and_wakes_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database_queue, "_POLL", 60.0)
+    monkeypatch.setattr(_stored_queue, "_POLL", 60.0)
     producer = DatabaseJobQueueAdapter(url)
     await producer.initialize()
     await producer.enqueue(make_job(queue_name="other"))
@@ -137,7 +137,7 @@ async def test_without_a_watch_the_consumer_polls(
 ) -> None:
     notifier = "portico.adapters.job_queue._sqlite.wake_file._notifier"
     monkeypatch.setattr(notifier, lambda *_: None)
-    monkeypatch.setattr(database_queue, "_POLL", 0.05)
+    monkeypatch.setattr(_stored_queue, "_POLL", 0.05)
     consumer, producer = DatabaseJobQueueAdapter(url), DatabaseJobQueueAdapter(url)
     await consumer.initialize()
     await producer.initialize()
