@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from portico.adapters.job_queue import DatabaseJobQueueAdapter, database_queue
+from portico.adapters.job_queue import DatabaseJobQueueAdapter, _stored_queue
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Settlement, Transition
