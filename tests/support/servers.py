@@ -7,6 +7,7 @@ Where a server's programs are not installed the tests are skipped with the reaso
 from __future__ import annotations
 
 import grp
+import atexit
 import os
 import pwd
 import re
@@ -307,4 +308,5 @@ def server_folder(name: str) -> Path:
     """A folder that a server's own user may use, also when pytest's belongs to root."""
     folder = Path(tempfile.mkdtemp(prefix=f"portico-{name}-"))
     folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
