@@ -6,8 +6,8 @@ Where a server's programs are not installed the tests are skipped with the reaso
 
 from __future__ import annotations
 
-import grp
 import atexit
+import grp
 import os
 import pwd
 import re
