@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from benchmarks.soak.archive import Change
 from benchmarks.soak.causes import Limits
 from benchmarks.soak.ledger import Mark
 from benchmarks.soak.nemesis import Action, Fault
 from benchmarks.soak.verdict import Observed, Verdict, judge
+from benchmarks.soak.witness import Change
 from portico.ports.job import JobStatus
 from portico.ports.leasing import JobRecord
 from tests.support.jobs import make_job
