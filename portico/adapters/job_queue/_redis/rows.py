@@ -14,7 +14,8 @@ All keys begin with `portico:{namespace}:`, where the braces keep them in one sl
 | `queue:NAME:counts` | hash: jobs per status |
 | `leases` | sorted set of the ids that run, by when the lease ends |
 | `all` | sorted set of ids by age |
-| `grant:NONCE` | list of ids that one exchange leased; gone after a lease length |
+| `grant:NONCE` | list of ids that one exchange leased, or the mark that none may be leased any |
+| | more; gone after a lease length, or an hour |
 | `queues`, `cancels`, `seq`, `wake` | names; ids asked to stop; the last number; the channel |
 """
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from portico.adapters.job_queue._rows import (
     inserted,
 )
 from portico.adapters.job_queue._store import Store
-from portico.exceptions import PorticoError, QueueConnectionError
+from portico.exceptions import DatabaseError, PorticoError, QueueConnectionError
 from portico.ports.document import MAX_STORED
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -51,6 +51,8 @@ TOO_LARGE = Failure(
 _LOOKED_AT = 500
 """Jobs that one script looks at for a listing or a purge: others wait meanwhile."""
 _SCRIPT_ARGUMENTS = 10_000
+_FAREWELL = 2.0
+"""Seconds that exchanges under way, and what they granted to nobody, have when this closes."""
 _WAITED = 4
 """Of a lease length, so much: who waited longer for the store than that recovers nothing."""
 _RENEWALS = {
@@ -84,6 +86,7 @@ class RedisStore(Store):
         self._listener = Listener(self._client, ring, ring_cancels)
         self._owner = f"{process_name()}:{secrets.token_hex(3)}"
         self._doubtful: list[str] = []
+        self._exchanges: set[asyncio.Future[Exchange]] = set()
         self._is_full = False
         self._too_large = rows.packed_ending("quarantine", TOO_LARGE, note=rows.note_of(TOO_LARGE))
         self._expired = rows.packed_ending(
@@ -95,6 +98,11 @@ class RedisStore(Store):
 
     async def close(self) -> None:
         await self._listener.stop()
+        with suppress(PorticoError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                while self._exchanges:  # one whose caller has gone is followed by a release
+                    await asyncio.wait(self._exchanges)
+                await self._give_back()
         await self._client.close()
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
@@ -112,7 +120,10 @@ class RedisStore(Store):
     def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
     ) -> asyncio.Future[Exchange]:
-        return asyncio.ensure_future(self._exchange(settlements, queues, limit))
+        exchange = asyncio.ensure_future(self._exchange(settlements, queues, limit))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanges.discard)
+        return exchange
 
     async def _exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
@@ -129,10 +140,14 @@ class RedisStore(Store):
             calls.append(Call("lease", leasing))
         try:
             found = await self._client.run(*calls)
-        except QueueConnectionError:
-            self._doubtful.append(nonce)  # nobody has heard of what may have been granted
+            answers = dict(zip((call.script for call in calls), found, strict=True))
+            return self._exchanged(answers, nonce)
+        except Exception:  # of whatever kind: a settlement may be refused and a lease granted
+            if limit > 0 and queues:
+                self._doubtful.append(nonce)  # nobody will hear of what may have been granted
             raise
-        answers = dict(zip((call.script for call in calls), found, strict=True))
+
+    def _exchanged(self, answers: Mapping[str, Any], nonce: str) -> Exchange:
         receipts = [_RECEIPTS[word] for word in _unless_refused(answers.get("settle", []))]
         granted = self._granted(answers.get("lease"))
         if granted is None:
@@ -148,7 +163,10 @@ class RedisStore(Store):
         that would be charged to jobs that never started.
         """
         if doubtful := tuple(self._doubtful):
-            await self._client.one("give_back", *doubtful)
+            try:
+                await self._client.one("give_back", *doubtful)
+            except DatabaseError as error:  # it will say so again: let these leases run out
+                logger.error("grants_not_given_back", count=len(doubtful), error=str(error))  # noqa: TRY400
             self._doubtful = [nonce for nonce in self._doubtful if nonce not in doubtful]
 
     def _granted(self, answer: Any) -> Any:

@@ -1,5 +1,6 @@
 -- ARGV: nonces of grants that nobody has heard of. What was granted and still runs is released:
--- it never started.
+-- it never started. A request that is still on its way finds a mark, and is granted nothing.
+local REMEMBERED = 3600000 -- milliseconds; a network that was cut repeats for minutes at most
 local now = clock()
 local told = { false, false, false, false, 0, -1, false }
 local released = 0
@@ -13,6 +14,8 @@ for _, nonce in ipairs(ARGV) do
         end
     end
     redis.call('DEL', grant)
+    redis.call('RPUSH', grant, '')
+    redis.call('PEXPIRE', grant, REMEMBERED)
 end
 finish()
 return released

@@ -10,7 +10,12 @@ local nonce, length, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local owner, largest, too_large = ARGV[4], tonumber(ARGV[5]), cmsgpack.unpack(ARGV[6])
 local now = clock()
 local now_place = string.format('%018.0f', now)
+local grant_key = PREFIX .. 'grant:' .. nonce
 local leases, refused, alert = {}, {}, false
+
+if redis.call('EXISTS', grant_key) == 1 then -- whoever asked has given up, see give_back.lua
+    return { text(now), '', refused, leases }
+end
 
 local function promote(queue)
     local later = queue_key(queue, 'later')
@@ -98,7 +103,7 @@ for number = 7, #ARGV do
 end
 
 if #leases > 0 then
-    local grant_key, ids = PREFIX .. 'grant:' .. nonce, {}
+    local ids = {}
     for number, lease in ipairs(leases) do ids[number] = lease[1] end
     for first = 1, #ids, 1000 do
         redis.call('RPUSH', grant_key, unpack(ids, first, math.min(first + 999, #ids)))

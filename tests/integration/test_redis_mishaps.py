@@ -1,0 +1,191 @@
+"""What must not be lost, run unasked or given up when a Redis server answers late, in part, or as
+another one than before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import redis as driver
+
+from portico import compose
+from portico.adapters.job_queue import RedisJobQueueAdapter
+from portico.adapters.job_queue._redis.client import Call
+from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectionError
+from portico.ports.job import JobStatus
+from portico.ports.leasing import Settlement, Transition
+from portico.testing.contract.queue_support import enqueued, leased, record
+from tests.support.redis_queues import own_namespace
+from tests.support.server_sets import Cluster, replica, until
+from tests.support.servers import RedisServer, free_port, server_folder
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.servers
+
+
+@asynccontextmanager
+async def opened(url: str, **options: float) -> AsyncIterator[RedisJobQueueAdapter]:
+    queue = compose.job_queue(url, **options)
+    assert isinstance(queue, RedisJobQueueAdapter)
+    await queue.initialize()
+    try:
+        yield queue
+    finally:
+        await queue.close()
+
+
+class TestGrants:
+    async def test_what_was_granted_beside_a_refused_settlement_is_given_back_uncharged(
+        self, redis: RedisServer
+    ) -> None:
+        async with opened(own_namespace(redis.url())) as queue:
+            damaged = await enqueued(queue)
+            [held] = await leased(queue)
+            job = await enqueued(queue, max_retries=0)
+            with driver.Redis(port=redis.port) as client:
+                key = f"{queue._store._place.prefix}job:{damaged.id.hex}"
+                client.hset(key, "retries", "many")
+            retry = Settlement(held.id, held.token, Transition.RETRY)
+            with pytest.raises(DatabaseError):
+                await queue.exchange([retry], ("default",), 10)
+            [lease] = await leased(queue)
+            assert lease.job_id == job.id
+            found = await record(queue, job.id)
+            assert (found.release_count, found.expiry_count) == (1, 0)
+
+    async def test_a_request_that_arrives_after_it_was_given_up_grants_nothing(
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with opened(own_namespace(redis.url())) as queue:
+            job = await enqueued(queue)
+            client = queue._store._client
+            run, late = client.run, list[Call]()
+
+            async def held_up(*calls: Call) -> None:
+                late.extend(calls)
+                raise QueueConnectionError("no answer in time")
+
+            monkeypatch.setattr(client, "run", held_up)
+            with pytest.raises(QueueConnectionError):
+                await leased(queue)
+            monkeypatch.setattr(client, "run", run)
+            await queue.exchange((), ("another",), 1)
+            await run(*late)
+            assert (await record(queue, job.id)).job.status is JobStatus.PENDING
+            [lease] = await leased(queue)
+            assert lease.attempt == 1
+
+    async def test_what_is_granted_while_the_queue_closes_is_given_back(
+        self, redis: RedisServer
+    ) -> None:
+        url = own_namespace(redis.url())
+        async with opened(url) as other:
+            job = await enqueued(other, max_retries=0)
+            for steps in range(100):
+                queue = compose.job_queue(url)
+                await queue.initialize()
+                asking = asyncio.create_task(queue.exchange((), ("default",), 1))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                answered = asking.done()
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                await queue.close()
+                if answered:
+                    assert steps > 1
+                    return  # each moment before that has been tried
+                found = await record(other, job.id)
+                assert (steps, found.job.status) == (steps, JobStatus.PENDING)
+            pytest.fail("it was never answered")
+
+
+class TestConnections:
+    async def test_a_thousand_who_enqueue_at_once_all_get_through_a_few_connections(
+        self, redis: RedisServer
+    ) -> None:
+        async with opened(own_namespace(redis.url())) as queue:
+            await asyncio.gather(*(enqueued(queue) for _ in range(1000)))
+            assert (await queue.get_queue_stats("default")).pending_count == 1000
+            with driver.Redis(port=redis.port) as client:
+                mine = [one for one in client.client_list() if one["name"] == "portico"]
+            assert len(mine) <= 100
+
+    async def test_a_primary_that_became_a_replica_is_left_for_where_its_name_leads_now(
+        self, tmp_path: Path
+    ) -> None:
+        first = RedisServer(tmp_path / "first")
+        first.start()
+        second = replica(tmp_path / "second", first)
+        leads_to = first.port
+
+        async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                while data := await source.read(65536):
+                    sink.write(data)
+                sink.close()
+
+            there = await asyncio.open_connection("127.0.0.1", leads_to)
+            await asyncio.gather(
+                copy(reader, there[1]), copy(there[0], writer), return_exceptions=True
+            )
+
+        door = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+        port = door.sockets[0].getsockname()[1]
+        try:
+            async with opened(f"redis://127.0.0.1:{port}/0") as queue:
+                job = await enqueued(queue)
+                until(lambda: second.run("DBSIZE") == first.run("DBSIZE"), "all is replicated")
+                second.run("REPLICAOF", "NO", "ONE")
+                first.run("REPLICAOF", "127.0.0.1", str(second.port))
+                leads_to = second.port
+
+                async def again() -> object:
+                    try:
+                        return await leased(queue)
+                    except QueueConnectionError:
+                        return None
+
+                [lease] = await wait_until(again, 5)
+                assert lease.job_id == job.id
+        finally:
+            door.close()
+            second.kill()
+            first.kill()
+
+    async def test_a_cluster_that_is_not_there_is_a_matter_of_waiting(self) -> None:
+        queue = compose.job_queue(f"redis+cluster://127.0.0.1:{free_port()}")
+        with pytest.raises(QueueConnectionError, match="cannot be reached"):
+            await queue.initialize()
+
+    async def test_a_cluster_that_goes_away_is_waited_for(self) -> None:
+        cluster = Cluster(server_folder("mishaps"))
+        cluster.start()
+        hosts = ",".join(f"{node.host}:{node.port}" for node in cluster.nodes)
+        try:
+            async with opened(own_namespace(f"redis+cluster://{hosts}")) as queue:
+                await enqueued(queue)
+                cluster.kill()
+                for _ in range(4):
+                    with pytest.raises(QueueConnectionError):
+                        await leased(queue)
+        finally:
+            cluster.kill()
+
+    async def test_a_node_of_a_cluster_is_not_spoken_to_as_one_server(self) -> None:
+        cluster = Cluster(server_folder("mishaps"))
+        cluster.start()
+        try:
+            for node in cluster.nodes[:2]:  # the namespace lies on one of them at most
+                async with opened(node.url()) as queue:
+                    with suppress(ConfigurationError):
+                        await enqueued(queue)
+                        continue
+                    with pytest.raises(ConfigurationError, match=r"give redis\+cluster://"):
+                        await enqueued(queue)
+                    return
+            pytest.fail("no node has refused")
+        finally:
+            cluster.kill()
