@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from math import inf
+from time import monotonic
 from typing import Any, NamedTuple
 
 try:
@@ -45,6 +47,9 @@ _PASSING = {
     "MAXCLIENTS": "it takes no more clients",
 }
 _CODE = re.compile("-?([A-Z]+)")
+_AT_ONCE = 32
+"""Round trips under way; more wait for their turn, as each takes a connection."""
+_TROUBLE = (trouble.RedisError, trouble.RedisClusterException, OSError, TimeoutError)
 
 logger = get_logger(__name__)
 
@@ -63,6 +68,8 @@ class RedisClient:
         self.place = place
         self._client: Any = None
         self._sentinel: Sentinel | None = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._answered_at = -inf
 
     async def open(self) -> None:
         """Connect, and hold the server against what is needed of it.
@@ -73,7 +80,7 @@ class RedisClient:
         """
         if self._client is not None:
             return
-        self._client = self._made()
+        self._client, self._turns = self._made(), asyncio.Semaphore(_AT_ONCE)
         try:
             await self._check()
         except BaseException:
@@ -102,7 +109,7 @@ class RedisClient:
         if self._client is None:
             raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
         # In a task of its own: half an answer, left in a connection, would be the next one's.
-        return await asyncio.shield(asyncio.ensure_future(self._run(self._client, calls)))
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(self._client, calls)))
 
     async def one(self, name: str, *arguments: Any) -> Any:
         """Run one script, and raise what went wrong."""
@@ -117,6 +124,24 @@ class RedisClient:
             raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
         return self._client.pubsub()
 
+    async def _in_turn(self, client: Any, calls: Sequence[Call]) -> list[Any]:
+        turns, waiting = self._turns, True
+        while waiting:
+            began = monotonic()
+            try:
+                async with asyncio.timeout(self.place.timeout):
+                    await turns.acquire()
+                waiting = False
+            except TimeoutError as error:
+                if self._answered_at < began:  # nobody before us had an answer either
+                    raise translated(error, self.place) from error
+        try:
+            answers = await self._run(client, calls)
+            self._answered_at = monotonic()
+            return answers
+        finally:
+            turns.release()
+
     async def _run(self, client: Any, calls: Sequence[Call]) -> list[Any]:
         try:
             answers = await self._sent(client, calls)
@@ -124,7 +149,10 @@ class RedisClient:
             if unknown:  # the server was restarted, or its scripts were flushed
                 for number in unknown:
                     answers[number] = await self._loaded(client, calls[number])
-        except (trouble.RedisError, OSError, TimeoutError) as error:
+            if self.place.kind == "one" and any(map(_is_replica, answers)):
+                # It was the primary once. Connected anew, its name may lead to the one that is.
+                await client.connection_pool.disconnect(inuse_connections=False)
+        except _TROUBLE as error:
             raise translated(error, self.place) from error
         return [
             translated(answer, self.place) if isinstance(answer, Exception) else answer
@@ -193,7 +221,7 @@ class RedisClient:
         """Hold the server against what is needed of it."""
         try:
             facts = await self._info()
-        except (trouble.RedisError, OSError, TimeoutError) as error:
+        except _TROUBLE as error:
             raise translated(error, self.place) from error
         self._check_version(facts)
         self._check_memory(facts)
@@ -239,8 +267,14 @@ class RedisClient:
         )
 
 
+def _is_replica(answer: object) -> bool:
+    return isinstance(answer, trouble.ReadOnlyError)
+
+
 def translated(error: BaseException, place: RedisPlace) -> PorticoError:
     """A driver's error in the words of the port."""
+    if isinstance(error, trouble.RedisClusterException) and error.__cause__ is not None:
+        error = error.__cause__  # what the last node that was asked had to say
     said = str(error) or type(error).__name__
     code = match[1] if (match := _CODE.match(said)) else ""
     if isinstance(error, trouble.OutOfMemoryError):
@@ -275,6 +309,11 @@ def _refused(error: BaseException, code: str, said: str, place: RedisPlace) -> s
         return (
             f"{place}: this user may not do what a queue needs ({said}); with ACLs, allow it "
             f"~{place.prefix}* &{place.prefix}* +@all -@admin -@dangerous +info"
+        )
+    if isinstance(error, trouble.MovedError) and place.kind != "cluster":
+        return (
+            f"{place} is one node of a cluster, and the jobs belong on another ({said}); give "
+            "redis+cluster://host:6379"
         )
     if "DB index" in said:
         return f"{place} has no database {place.database} ({said})"
