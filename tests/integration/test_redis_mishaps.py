@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from portico.adapters.job_queue import RedisJobQueueAdapter
 from portico.adapters.job_queue._redis.client import Call
 from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectionError
 from portico.ports.job import JobStatus
-from portico.ports.leasing import Settlement, Transition
+from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
 from portico.testing.contract.queue_support import enqueued, leased, record
 from tests.support.redis_queues import own_namespace
 from tests.support.server_sets import Cluster, replica, until
@@ -47,7 +48,7 @@ class TestGrants:
             job = await enqueued(queue, max_retries=0)
             with driver.Redis(port=redis.port) as client:
                 key = f"{queue._store._place.prefix}job:{damaged.id.hex}"
-                client.hset(key, "retries", "many")
+                client.set(key, "no longer a hash")
             retry = Settlement(held.id, held.token, Transition.RETRY)
             with pytest.raises(DatabaseError):
                 await queue.exchange([retry], ("default",), 10)
@@ -100,6 +101,43 @@ class TestGrants:
                 found = await record(other, job.id)
                 assert (steps, found.job.status) == (steps, JobStatus.PENDING)
             pytest.fail("it was never answered")
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "field",
+        ["attempt", "by", "created", "crashes", "due", "expiries", "max", "priority", "retries",
+         "scheduled", "seq", "since", "started"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("transition", [Transition.RETRY, Transition.SNOOZE, Transition.CRASH])
+    async def test_a_row_with_a_damaged_field_is_run_to_its_end_and_harms_no_other(
+        self, redis: RedisServer, field: str, transition: Transition
+    ) -> None:
+        async with opened(own_namespace(redis.url()), lease=0.2) as queue:
+            later = datetime.now(UTC) + timedelta(seconds=0.1)
+            jobs = [await enqueued(queue, scheduled_at=later, max_retries=9) for _ in range(3)]
+            with driver.Redis(port=redis.port) as client:
+                key = f"{queue._store._place.prefix}job:{jobs[1].id.hex}"
+                client.hset(key, field, "damaged")
+                await asyncio.sleep(0.1)
+                leases = await leased(queue, limit=10)
+                assert {lease.job_id for lease in leases} == {job.id for job in jobs}
+                client.hset(key, field, "damaged")
+                exchanged = await queue.exchange(
+                    [Settlement(one.id, one.token, transition, patience=60) for one in leases],
+                    (), 0,
+                )  # fmt: skip
+                assert {receipt.answer for receipt in exchanged.receipts} == {Answer.OK}
+                client.hset(key, field, "damaged")
+                again = await wait_until(lambda: leased(queue, limit=10))
+                client.hset(key, field, "damaged")
+                await asyncio.sleep(0.25)
+                await queue.recover()
+            await queue.renew(again)
+            await queue.list_jobs(JobFilter())
+            stats = await queue.get_queue_stats("default")
+            assert (stats.running_count, stats.pending_count, stats.scheduled_count) == (0, 0, 0)
+            assert stats.retrying_count + stats.dead_letter_count == len(jobs)
 
 
 class TestConnections:

@@ -21,6 +21,7 @@ All keys begin with `portico:{namespace}:`, where the braces keep them in one sl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,8 @@ _TEXTS: dict[str, tuple[str, Any]] = {
     "error_message": ("error", None), "traceback": ("traceback", None), "owner": ("owner", None),
 }  # fmt: skip
 """... or what stands beside its name."""
+
+_ID = re.compile(b"[0-9a-f]{32}")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_attempt = msgspec.msgpack.Decoder(tuple[int, str, str, str, str, str]).decode
@@ -132,25 +135,39 @@ def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
         queue.decode(),
         job_type.decode(),
         body,
-        int(priority),
-        int(most),
-        int(retries),
-        int(scheduled) if scheduled else None,
+        number(priority),
+        number(most),
+        number(retries),
+        number(scheduled) if scheduled else None,
         started_at,
-        int(created),
-        bytes.fromhex(by.decode()) if by else None,
+        number(created),
+        _id(by),
         metadata,
         None if error is None else error.decode("utf-8", "replace"),
         suspect == b"1",
     )
 
 
+def number(value: bytes | None) -> int:
+    """A damaged number counts as 0, as it does in the scripts: one row must not stop the others."""
+    try:
+        return int(value or 0)
+    except ValueError:
+        return 0
+
+
+def _id(value: bytes | None) -> bytes | None:
+    if value is None or not _ID.fullmatch(value):
+        return None
+    return bytes.fromhex(value.decode())
+
+
 def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> StoredJob:
     """A row, from its hash as a script returns it and its payload."""
     row = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
-    numbers: dict[str, Any] = {field: int(row.get(name, 0)) for field, name in _NUMBERS.items()}
+    numbers: dict[str, Any] = {field: number(row.get(name)) for field, name in _NUMBERS.items()}
     instants: dict[str, Any] = {
-        field: int(row[name]) if name in row else None for field, name in _INSTANTS.items()
+        field: number(row[name]) if name in row else None for field, name in _INSTANTS.items()
     }
     texts: dict[str, Any] = {
         field: row[name].decode("utf-8", "replace") if name in row else default
@@ -162,7 +179,7 @@ def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> Sto
         payload=body or b"",
         metadata=row.get("metadata", b"{}"),
         result=row.get("result"),
-        created_by=bytes.fromhex(row.get("by", b"").decode()) or None,
+        created_by=_id(row.get("by")),
         nonce=bytes.fromhex(token[8:]) if token else None,
         **numbers,
         **instants,

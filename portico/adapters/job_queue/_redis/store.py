@@ -208,7 +208,7 @@ class RedisStore(Store):
         found = await self._client.one("recover", limit, self._expired, not_after)
         return [
             Recovered(
-                rows.lease_of(fields, bytes.fromhex(token.decode()), int(started)),
+                rows.lease_of(fields, bytes.fromhex(token.decode()), rows.number(started)),
                 STATUS[status.decode()],
             )
             for status, token, started, *fields in found

@@ -27,7 +27,7 @@ local function read_little(id)
     }
 end
 
-local function number_of(row, name) return tonumber(row[name] or 0) end
+local function number_of(row, name) return whole(row[name]) end
 
 local function next_status(row, word, patience, now)
     local spent = number_of(row, 'retries') >= number_of(row, 'max')
@@ -38,7 +38,7 @@ local function next_status(row, word, patience, now)
         return number_of(row, 'max') == 0 and 'dead_letter' or 'pending'
     end
     if word == 'snooze' then
-        local tired = patience >= 0 and row.since and now - tonumber(row.since) > patience
+        local tired = patience >= 0 and row.since and now - whole(row.since) > patience
         return tired and 'dead_letter' or 'scheduled'
     end
     if word == 'crash' then spent = spent or number_of(row, 'crashes') + 1 >= MAX_CRASHES end
@@ -67,7 +67,7 @@ end
 local function remember(id, row, word, note, now)
     local key = history_key(id)
     redis.call('RPUSH', key, cmsgpack.pack({
-        tonumber(row.attempt), word, row.started or '', text(now), row.owner or '', note,
+        whole(row.attempt), word, row.started or '', text(now), row.owner or '', note,
     }))
     redis.call('LTRIM', key, -MAX_HISTORY, -1)
 end

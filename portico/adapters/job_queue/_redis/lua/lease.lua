@@ -29,14 +29,14 @@ local function promote(queue)
     end
     for number, place in ipairs(due) do
         if priorities[number] then
-            redis.call('ZADD', queue_key(queue, 'ready'), -tonumber(priorities[number]), place)
+            redis.call('ZADD', queue_key(queue, 'ready'), -whole(priorities[number]), place)
         end
     end
     redis.call('ZREMRANGEBYRANK', later, 0, #due - 1)
 end
 
 local function grant(queue, id, row, body)
-    local attempt = tonumber(row[12] or 0) + 1
+    local attempt = whole(row[12]) + 1
     redis.call(
         'HSET', job_key(id), 'status', 'running', 'attempt', text(attempt),
         'token', string.format('%08x', attempt) .. nonce, 'started', text(now), 'owner', owner
@@ -56,7 +56,7 @@ end
 
 local function refuse(queue, id, row)
     -- Its attempt is counted as started, and ended by its size.
-    local attempt = tonumber(row[12] or 0) + 1
+    local attempt = whole(row[12]) + 1
     redis.call(
         'HSET', job_key(id), 'status', 'running', 'attempt', text(attempt),
         'token', string.format('%08x', attempt) .. nonce, 'started', text(now), 'owner', owner

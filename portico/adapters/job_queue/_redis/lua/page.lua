@@ -15,7 +15,7 @@ for at = 1, #looked, 2 do
     local row = redis.call('HMGET', job_key(id), 'status', 'queue', 'type', 'ended', 'created')
     if row[1] and (any or wanted[row[1]]) and (ARGV[5] == '' or ARGV[5] == row[2])
         and (ARGV[6] == '' or ARGV[6] == row[3])
-        and (ARGV[7] == '' or tonumber(row[4] or row[5]) <= now - tonumber(ARGV[7])) then
+        and (ARGV[7] == '' or whole(row[4] or row[5]) <= now - tonumber(ARGV[7])) then
         rows[#rows + 1] = { id, redis.call('HGETALL', job_key(id)), redis.call('GET', body_key(id)) }
         if #rows == tonumber(ARGV[4]) then return { rows, last } end
     end

@@ -16,9 +16,12 @@ local QUEUES, SEQ, WAKE = PREFIX .. 'queues', PREFIX .. 'seq', PREFIX .. 'wake'
 
 local function text(number) return string.format('%.0f', number) end
 
+-- A number of a row. A damaged one counts as 0: an error half-way would lose the jobs beside it.
+local function whole(value) return tonumber(value) or 0 end
+
 -- A waiting job's place sorts by when it is due, then by age; the score before it is the priority.
 local function place_of(due, seq, id)
-    return string.format('%018.0f:%016.0f:%s', tonumber(due), tonumber(seq), id)
+    return string.format('%018.0f:%016.0f:%s', whole(due), whole(seq), id)
 end
 
 -- Jobs per queue and status: changes are gathered, and written once.
@@ -45,9 +48,9 @@ local news = {}
 local function wait_in(queue, id, seq, priority, due, now, fresh)
     local place = place_of(due, seq, id)
     local ready, later = queue_key(queue, 'ready'), queue_key(queue, 'later')
-    if fresh or tonumber(due) <= now then
+    if fresh or whole(due) <= now then
         if not news[queue] and redis.call('ZCARD', ready) == 0 then news[queue] = true end
-        redis.call('ZADD', ready, -tonumber(priority), place)
+        redis.call('ZADD', ready, -whole(priority), place)
         return
     end
     redis.call('ZADD', later, 0, place)
@@ -59,7 +62,7 @@ end
 
 local function ends(queue, id, seq, status, now)
     redis.call('ZADD', queue_key(queue, status), now, id)
-    if status ~= 'completed' then redis.call('ZADD', queue_key(queue, status .. ':by'), seq, id) end
+    if status ~= 'completed' then redis.call('ZADD', queue_key(queue, status .. ':by'), whole(seq), id) end
 end
 local function ends_no_more(queue, id, status)
     redis.call('ZREM', queue_key(queue, status), id)

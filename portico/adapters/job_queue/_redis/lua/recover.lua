@@ -14,7 +14,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0,
         local body = redis.call('GET', body_key(id)) or ''
         local status = end_attempt(id, row, 'expire', told, now)
         recovered[#recovered + 1] = {
-            status, row.token, row.started, id, tonumber(row.attempt), row.queue, more[1], body,
+            status, row.token, row.started, id, whole(row.attempt), row.queue, more[1], body,
             row.priority, row.max, row.retries or '0', more[2] or '', more[3], more[4] or '',
             more[5] or '{}', more[6], more[7] or '0',
         }
