@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from benchmarks import noop
 from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
-from portico.supervisor import birth
+from portico.supervisor import birth, garbage
 from portico.supervisor.assembly import crew_of, pool_of
 from portico.supervisor.config import SupervisorConfig
 
@@ -26,6 +26,7 @@ async def composed(queue: JobQueueAdapter, workers: int) -> AsyncIterator[Pipeli
     pool = pool_of(config, crew)
     birth.adopt_orphans()  # workers are forked by the zygote, and are to be our children
     await crew.start()
+    garbage.calm()
     try:
         yield Pipeline(queue, pool, config.queues)
     finally:

@@ -102,6 +102,19 @@ class JobResult:
     result_data: dict[str, Any] = field(default_factory=dict)
     retryable: bool = False
 
+    def __init__(
+        self,
+        success: bool,  # noqa: FBT001 - documented as it is
+        error: Exception | None = None,
+        result_data: dict[str, Any] | None = None,
+        retryable: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        fields = self.__dict__  # past the frozen __setattr__: one is made for every job
+        fields["success"] = success
+        fields["error"] = error
+        fields["result_data"] = {} if result_data is None else result_data
+        fields["retryable"] = retryable
+
 
 @dataclass(frozen=True)
 class QueueStats:

@@ -17,10 +17,11 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
+from portico.supervisor.tray import Tray
 
 _READ = 256 * 1024
 _LONGEST_DUMP = 1024 * 1024
@@ -40,33 +41,69 @@ class Errand(NamedTuple):
 
 
 class Outbox:
-    """The result pipe. Whole frames, from the loop and from the control thread."""
+    """The result pipe. Whole frames, from the loop and from the control thread.
 
-    def __init__(self, fd: int) -> None:
+    Results gather in the tray until `flush`, or until anything else is sent: the supervisor hears
+    of everything in the order in which it happened.
+    """
+
+    def __init__(self, fd: int, tray: Tray) -> None:
         self._fd = fd
+        self._tray = tray
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._disown)
+
+    def done(self, serial: int, result: bytes, elapsed: float) -> None:
+        """A handler has succeeded: from here on its worker's death does not undo it."""
+        item = wire.end_item(serial, result, elapsed)
+        with self._lock:
+            if self._fd == _DISOWNED:
+                _end_stray()
+            if self._tray.put(item):
+                return
+            self._flush()
+            if not self._tray.put(item):
+                self._write(wire.frame(wire.Done(serial, result, elapsed)))
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        if self._tray.count:
+            with self._lock:
+                self._flush()
 
     def send(self, message: wire.FromWorker) -> None:
         """Write one frame; returns when the pipe has it. Ends the process when nobody reads."""
         data = wire.frame(message)
+        with self._lock:
+            self._flush()
+            self._write(data)
+
+    def _flush(self) -> None:
+        if self._tray.count:
+            self._write(wire.batch_frame(self._tray.gathered()))
+            self._tray.clear()
+
+    def _write(self, data: bytes) -> None:
         try:
-            with self._lock:
-                sent = os.write(self._fd, data)
-                while sent < len(data):
-                    sent += os.write(self._fd, data[sent:])
+            sent = os.write(self._fd, data)
+            while sent < len(data):
+                sent += os.write(self._fd, data[sent:])
         except BrokenPipeError:
             os._exit(0)
         except OSError:
             if self._fd != _DISOWNED:
                 raise
-            os.write(2, b"portico worker: a forked child came back from a handler; it is ended\n")
-            os._exit(1)
+            _end_stray()
 
     def _disown(self) -> None:
         """A handler has forked: what its child reports is no outcome of ours."""
         self._fd = _DISOWNED
         self._lock = threading.Lock()  # it may have been held
+
+
+def _end_stray() -> NoReturn:
+    os.write(2, b"portico worker: a forked child came back from a handler; it is ended\n")
+    os._exit(1)
 
 
 class Inbox:
@@ -97,6 +134,11 @@ class Inbox:
             return self._waiting.popleft()
         except IndexError:
             return None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
 
     async def arrival(self) -> None:
         """Return when an errand may wait, or the inbox is closing."""

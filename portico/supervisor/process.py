@@ -1,8 +1,8 @@
 """One worker process, seen from its supervisor: pipes, shared page, output, death.
 
 A death is seen on the process handle alone (pidfd), never by end-of-file, which any process that
-inherited the pipe can hide, and never by asking. After it the result pipe is read to its end
-before anything is concluded: an outcome that was written counts.
+inherited the pipe can hide, and never by asking. After it the result pipe is read to its end, and
+then the tray, before anything is concluded: an outcome that was written to either counts.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class WorkerProcess:
         self._unsent: list[bytes] = []
         self.output = OutputLog(number)
         self.page = RunningPage.create(slots)
+        self._tray = self.page.tray()
+        self._batches = 0
+        """How many frames of results have arrived."""
         self._watch: Callable[[], None] = lambda: None
 
     async def start(self, launcher: Launcher, hello: wire.Hello) -> None:
@@ -63,7 +66,7 @@ class WorkerProcess:
             SpawnError, OSError: it could not be started; nothing is left open.
         """
         with ExitStack() as ours:
-            ours.callback(self.page.close)
+            ours.callback(self._close_memory)
             with ExitStack() as theirs:
                 jobs_out, self._jobs = _pipe(theirs, ours)
                 self._results, results_in = _pipe(ours, theirs)
@@ -124,21 +127,31 @@ class WorkerProcess:
         if not data:
             self._loop.remove_reader(self._results)
             return False
+        return self._receive(self._reader, data)
+
+    def _receive(self, reader: wire.MessageReader, data: bytes) -> bool:
         messages: list[wire.FromWorker] = []
         intact = True
         try:
-            messages.extend(self._reader.feed(data))  # also what stood before a bad frame
+            for message in reader.feed(data):  # what stands before a bad frame counts
+                self._look_at(message)
+                messages.append(message)
         except wire.FrameError as error:
             self._loop.remove_reader(self._results)
             self.output.note("frame_invalid", error=str(error), pid=self.pid)
             self.kill()
             intact = False
-        for message in messages:
-            if type(message) is wire.Ended:
-                self._witness(message)
         if messages:
             self._listener.received(self, messages)
         return intact
+
+    def _look_at(self, message: wire.FromWorker) -> None:
+        if type(message) is wire.Batch:
+            self._batches += 1
+            if message.number != self._batches:
+                raise wire.FrameError(f"results number {message.number}, not {self._batches}")
+        elif type(message) is wire.Ended:
+            self._witness(message)
 
     def _witness(self, ended: wire.Ended) -> None:
         """Add what this side knows of an attempt to what the worker says of it."""
@@ -168,6 +181,8 @@ class WorkerProcess:
                 break
         if self._reader.truncated:
             self.output.note("frame_truncated", pid=self.pid)
+        if left := self._tray.left(self._batches):
+            self._receive(wire.reader_of_worker(), wire.batch_frame(left))
         self._print()
         self.output.flush()
 
@@ -178,6 +193,10 @@ class WorkerProcess:
         self._loop.remove_writer(self._jobs)
         for fd in (self._jobs, self._results, self._output):
             os.close(fd)
+        self._close_memory()
+
+    def _close_memory(self) -> None:
+        self._tray.close()
         self.page.close()
 
 

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from time import monotonic_ns
 
 from portico.ports.time_limits import TimeLimits
+from portico.supervisor import tray
+from portico.supervisor.tray import Tray
 
 _WORDS = 4
 """Of 8 bytes, per slot: serial; start in nanoseconds; the attempt's own time limits, each in
@@ -38,13 +40,14 @@ class RunningPage:
 
     @classmethod
     def create(cls, slots: int = MAX_SLOTS) -> RunningPage:
-        """A new page, all zero: anonymous memory on Linux, an unlinked file elsewhere."""
+        """A new page, all zero: anonymous memory on Linux, an unlinked file elsewhere. A tray lies
+        behind it."""
         if sys.platform == "linux":
             fd = os.memfd_create("portico-running", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         else:
             fd, path = tempfile.mkstemp(prefix="portico-")
             os.unlink(path)
-        os.ftruncate(fd, _SIZE)
+        os.ftruncate(fd, _SIZE + tray.SIZE)
         if sys.platform == "linux":  # whoever reads a page that was cut off is killed by SIGBUS
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         try:
@@ -52,6 +55,13 @@ class RunningPage:
         except OSError:
             os.close(fd)
             raise
+
+    tray_offset = _SIZE
+    """Where the tray begins in the shared memory."""
+
+    def tray(self) -> Tray:
+        """The tray behind this page; to be closed by whoever asked."""
+        return Tray(self.fd, self.tray_offset)
 
     def begin(self, slot: int, serial: int) -> None:
         """Worker: say that `slot` starts this job now.

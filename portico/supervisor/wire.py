@@ -1,7 +1,7 @@
 """What travels over a worker's two pipes: length-prefixed msgspec frames.
 
     supervisor ── Hello, Run, Mourn, Recall, Cancel, Stop, Dump, Answer ────────────────────► worker
-    supervisor ◄── Ready, Unready, Done, Ended, Mourned, Recalled, Dumped, Leaving, Request ─ worker
+    supervisor ◄── Ready, Unready, Batch, Done, Ended, Mourned, Recalled, Dumped, Leaving, Request ─
 
 A frame is four bytes of length, little endian, and a MessagePack array led by its type's tag. A
 lease's payload is a byte string inside of it, and stays one until the worker decodes the job.
@@ -12,6 +12,7 @@ a frame of the wrong shape raises `FrameError`, upon which the worker is killed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import Annotated, Any
 
 import msgspec
@@ -27,8 +28,9 @@ from portico.ports.job_executor import (
     Verdict,
 )
 from portico.ports.leasing import Evidence, Failure, Lease
+from portico.supervisor.tray import Gathered
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of a frame; a supervisor refuses a worker of another version."""
 
 MAX_FRAME = 16 * 1024 * 1024
@@ -43,6 +45,8 @@ MAX_TYPES = 10_000
 """Job types that an application may serve."""
 
 _HEADER = 4
+_BATCH = Struct(">7sBQBI")
+"""The head of a `Batch`: an array of three and its tag, a number of 64 bits, an array's length."""
 
 _NAME, _MESSAGE, _TRACEBACK = 128, 8 * 1024, 16 * 1024
 _NO_FAILURE = Failure("", "")
@@ -144,12 +148,23 @@ class Unready(_Frame, tag="unready"):
     traceback: Annotated[str, Meta(max_length=MAX_REASON)]
 
 
+End = tuple[int, bytes, float]
+"""A handler that succeeded: serial, result, run time in seconds."""
+
+
 class Done(_Frame, tag="done"):
-    """The handler succeeded. `elapsed` is its run time in seconds."""
+    """The handler succeeded; its result does not fit into a tray."""
 
     serial: int
     result: bytes
     elapsed: float
+
+
+class Batch(_Frame, tag="batch"):
+    """Handlers that succeeded, one after the other. Batches are numbered from 1 without a gap."""
+
+    number: int
+    ends: list[End]
 
 
 class Ended(_Frame, tag="ended"):
@@ -231,7 +246,9 @@ def _cut(failure: Failure) -> Failure:
 
 
 ToWorker = Hello | Run | Mourn | Recall | Cancel | Stop | Dump | Answer
-FromWorker = Ready | Unready | Done | Ended | Mourned | Recalled | Leaving | Dumped | Request
+FromWorker = (
+    Ready | Unready | Batch | Done | Ended | Mourned | Recalled | Leaving | Dumped | Request
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -240,6 +257,18 @@ def frame(message: ToWorker | FromWorker) -> bytes:
     """The bytes of one message."""
     body = _encode(message)
     return len(body).to_bytes(_HEADER, "little") + body
+
+
+def end_item(serial: int, result: bytes, elapsed: float) -> bytes:
+    """One element of a batch, on its own: what a tray holds."""
+    return _encode((serial, result, elapsed))
+
+
+def batch_frame(gathered: Gathered) -> bytes:
+    """The bytes of a `Batch` whose elements are encoded already."""
+    head = _BATCH.pack(b"\x93\xa5batch", 0xCF, gathered.number, 0xDD, gathered.results)
+    size = len(head) + len(gathered.items)
+    return size.to_bytes(_HEADER, "little") + head + gathered.items
 
 
 def reader_of_worker() -> MessageReader:

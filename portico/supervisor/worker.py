@@ -2,11 +2,13 @@
 
     control thread ── waiting ──► slot ─► page.begin ─► execution.run ─► handler.handle
                                    ▲                                  └► handler.on_failure
-                                   ├──────────── Done | Ended (Mourned) ──► result pipe
+                                   ├─────────────── done ──► tray ──flush──► result pipe
+                                   ├──────────── Ended (Mourned) ──────────► result pipe
                                    └ scope.clear: end the tasks that the handler left
 
-A slot writes a job's outcome before it takes the next one, so that after a death every job whose
-handler had returned has been reported. This module never loads a store's driver.
+A slot puts a job's outcome where it survives this process before it takes the next job: into the
+tray, or with all that is in there into the pipe. So after a death every job whose handler had
+returned is known. This module never loads a store's driver.
 """
 
 from __future__ import annotations
@@ -18,16 +20,20 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from contextlib import AsyncExitStack, suppress
+from contextvars import Context, copy_context
+from functools import partial
 from math import inf
+from sys import getrefcount
 from time import perf_counter
+from types import coroutine
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from portico.exceptions import ConfigurationError
-from portico.kits.job.execution import Execution, listens
+from portico.kits.job.execution import Execution, broken, listens, this_task
 from portico.kits.job.failures import failure_of
 from portico.kits.job.handlers import Handlers, most_running
 from portico.kits.job.job_service import JobService
@@ -48,6 +54,9 @@ EXIT_ESCAPED = 71
 """Something that a handler left behind ended the loop."""
 EXIT_APP = 4
 
+_TURN = 0.001
+"""Seconds for which jobs that never wait may run in a row before the loop gets a turn, and what has
+gathered is sent."""
 _UNWIND = 2.0
 """Seconds that tasks have to end which are left when the worker goes."""
 
@@ -66,7 +75,7 @@ class Worker:
         self._outbox = outbox
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._running: dict[int, tuple[Lease, asyncio.Task[Verdict], float, int]] = {}
+        self._running: dict[int, tuple[Lease, asyncio.Task[Any], float, int]] = {}
         self._execution: Execution
         self._most = inf if hello.max_jobs is None else hello.max_jobs
         self._begun = 0
@@ -114,41 +123,70 @@ class Worker:
 
     async def _slot(self, slot: int) -> None:
         """Run one errand after another."""
-        inbox, page, execution = self._inbox, self._page, self._execution
         scope = Scope()
         scope.enter()
-        while not inbox.closing:
+        while not self._inbox.closing:
+            await self._task(self._serve(slot, scope))
+
+    async def _serve(self, slot: int, scope: Scope) -> None:
+        """Run errands in this task until one of them has had it for itself.
+
+        A task per job would cost more than all else that is done for a small one. Most of those
+        never wait for anything: they may share a task, for nobody has seen it by the time they are
+        over. A job that waits keeps the task, and it ends with that job; so it does when a job
+        that did not wait has kept a reference to it.
+        """
+        inbox, outbox, task = self._inbox, self._outbox, this_task(self._loop)
+        references = getrefcount(task)
+        turn_ends = perf_counter() + _TURN
+        own = False
+        while not (own or inbox.closing):
             errand = inbox.take()
             if errand is None:
+                outbox.flush()
                 await inbox.arrival()
+                turn_ends = perf_counter() + _TURN
                 continue
-            page.begin(slot, errand.serial)
+            if inbox.empty:
+                outbox.flush()  # this one may take long, and nobody waits behind it to be recalled
+            self._page.begin(slot, errand.serial)
             if errand.failure is None:
-                self._begun += 1
-                await self._attempt(slot, errand)
+                own = await self._attempt(slot, errand, task) or getrefcount(task) > references
             else:
-                await self._task(execution.mourn(errand.lease, errand.failure))
-                self._outbox.send(wire.Mourned(errand.serial))
-            if scope.tasks or execution.exhausted or self._begun >= self._most:
+                await self._task(self._execution.mourn(errand.lease, errand.failure))
+                outbox.send(wire.Mourned(errand.serial))
+            if scope.tasks or self._execution.exhausted or self._begun >= self._most:
                 await self._tidy_up(scope, errand.lease)
+            if perf_counter() >= turn_ends:
+                outbox.flush()
+                await asyncio.sleep(0)
+                turn_ends = perf_counter() + _TURN
+        outbox.flush()
 
-    async def _attempt(self, slot: int, errand: Errand) -> None:
+    async def _attempt(self, slot: int, errand: Errand, task: asyncio.Task[Any]) -> bool:
+        """Run a job and report its end; whether it has ever waited for something."""
         serial, lease, _ = errand
+        self._begun += 1
         started = perf_counter()
-        task = self._task(self._execution.run(lease, self._hello.job_timeout))
         self._running[serial] = (lease, task, started, slot)
+        attempt = self._execution.run(lease, self._hello.job_timeout)
+        context, waited = copy_context(), False
         try:
-            await task
-        except BaseException:
-            if not task.done():  # it is this slot that ends, not its job
-                raise
-        verdict = self._execution.verdict(task)
+            waits_for = context.run(attempt.send, None)
+            waited = True
+            verdict = await _rest_of(attempt, context, waits_for)
+            self._execution.forget(task)
+        except StopIteration as end:
+            verdict = end.value
+        except Exception as defect:  # noqa: BLE001 - ours: no handler's gets out of there
+            verdict = broken(defect)
         if self._running.pop(serial, None) is None:
             self._outbox.send(wire.Mourned(serial))  # its end was reported before on_failure
         elif type(verdict) is Completed:
-            self._outbox.send(wire.Done(serial, verdict.result, perf_counter() - started))
+            self._outbox.done(serial, verdict.result, perf_counter() - started)
         else:
             self._send_end(serial, verdict, started, mourning=False)
+        return waited
 
     def _task(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task past the factory: it is none that a handler has started."""
@@ -204,6 +242,23 @@ class Worker:
             stop(running[1])
 
 
+@coroutine
+def _rest_of(
+    attempt: Coroutine[Any, Any, Verdict], context: Context, waits_for: Any
+) -> Generator[Any, Any, Verdict]:
+    """Go on with an attempt that waits for something, each step in its own context."""
+    while True:
+        try:
+            step = partial(attempt.send, (yield waits_for))
+        except BaseException as thrown:  # noqa: BLE001 - it is the attempt's to deal with
+            step = partial(attempt.throw, thrown)
+        try:
+            waits_for = context.run(step)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
+
+
 def _mourners(handlers: Handlers) -> list[str]:
     """The types whose handler has an `on_failure` of its own."""
     return sorted(job_type for job_type, handler in handlers.items() if listens(handler))
@@ -253,15 +308,15 @@ def _serve(app: Any, fds: birth.Descriptors) -> int:
     bind_context(worker=hello.worker)
     low = birth.occupy_low_descriptors()
     page = RunningPage(fds.page)
+    outbox = Outbox(fds.results, page.tray())
     if isinstance(app, str):
-        app = _load(app, fds)
+        app = _load(app, outbox)
     import uvloop
 
     worker: Worker | None = None
 
     async def main() -> bool:
         nonlocal worker
-        outbox = Outbox(fds.results)
         inbox = Inbox(fds.jobs, reader, asyncio.get_running_loop(), outbox)
         worker = Worker(hello, page, inbox, outbox, Link(outbox))
         worker.attend()
@@ -319,13 +374,13 @@ def _greeting(fd: int, reader: wire.MessageReader) -> wire.Hello:
     return hello
 
 
-def _load(target: str, fds: birth.Descriptors) -> Any:
+def _load(target: str, outbox: Outbox) -> Any:
     """Spawned, not forked: import the application here."""
     try:
         return registry.load(target)
     except ConfigurationError as error:
         cause = "".join(traceback.format_exception(error.cause)) if error.cause else ""
-        Outbox(fds.results).send(_unready(error.message, cause))
+        outbox.send(_unready(error.message, cause))
         raise SystemExit(EXIT_APP) from None
 
 

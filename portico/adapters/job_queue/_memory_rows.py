@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import insort
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -17,10 +19,11 @@ _LATER = frozenset({SCHEDULED, RETRYING})
 
 @dataclass(slots=True)
 class MemoryRow(StoredJob):
-    """A row, its place among the waiting ones (0: it does not wait), its lease's end, and how its
-    attempts ended but for a successful one."""
+    """A row, its place among the waiting ones (0: it does not wait), its newest attempt's token and
+    lease's end, and how its attempts ended but for a successful one."""
 
     place: int = 0
+    token: bytes | None = None
     expires: float = 0.0
     history: tuple[StoredAttempt, ...] = ()
 
@@ -30,65 +33,121 @@ class MemoryRow(StoredJob):
         self.history = (*self.history, attempt)[-MAX_HISTORY:]
 
 
+Entry = tuple[int, int, int, MemoryRow]
+"""A row that waits: due since or from, its number, its place, and the row itself."""
+
+
+class Lane:
+    """Rows of one priority, the oldest first. Nearly all come in that order, and cost no heap."""
+
+    __slots__ = ("_in_order", "_others")
+
+    def __init__(self) -> None:
+        self._in_order: deque[Entry] = deque()
+        self._others: list[Entry] = []
+
+    def __len__(self) -> int:
+        return len(self._in_order) + len(self._others)
+
+    def push(self, entry: Entry) -> None:
+        """Let a row wait."""
+        if not self._in_order or entry > self._in_order[-1]:
+            self._in_order.append(entry)
+        else:
+            heappush(self._others, entry)
+
+    def pop(self) -> Entry:
+        """The row that has waited longest; there must be one."""
+        others, in_order = self._others, self._in_order
+        if others and not (in_order and in_order[0] < others[0]):
+            return heappop(others)
+        return in_order.popleft()
+
+    def forget_stale(self) -> None:
+        """Drop the entries of rows that do not wait any more."""
+        self._in_order = deque(filter(_waits, self._in_order))
+        self._others = list(filter(_waits, self._others))
+        heapify(self._others)
+
+
 class MemoryQueue:
     """The rows of one queue that wait, and how many rows are in each status.
 
-    A row that stops waiting leaves its heap entry behind; an entry counts only while its row has
-    the very place that the entry was made for.
+    A row that stops waiting leaves its entry behind; an entry counts only while its row has the
+    very place that the entry was made for.
     """
 
-    __slots__ = ("_due", "_later", "_stale", "counts")
+    __slots__ = ("_lanes", "_later", "_priorities", "_stale", "counts")
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(STATUS, 0)
-        self._due: list[tuple[int, int, int, int, MemoryRow]] = []
-        self._later: list[tuple[int, int, int, MemoryRow]] = []
+        self._lanes: dict[int, Lane] = {}
+        self._priorities: list[int] = []
+        """Negative, of the lanes that are not empty: the first is to be served first."""
+        self._later: list[Entry] = []
         self._stale = 0
 
     def push(self, row: MemoryRow) -> None:
         """Let a row wait for its turn."""
         row.place = place = next(_places)
+        entry = (row.run_at, row.seq, place, row)
         if row.status in _LATER:
-            heappush(self._later, (row.run_at, row.seq, place, row))
+            heappush(self._later, entry)
         else:
-            heappush(self._due, (-row.priority, row.run_at, row.seq, place, row))
+            self._let_wait(entry)
 
     def take(self, limit: int, now: int) -> Iterator[MemoryRow]:
         """The rows to start next, at most `limit`; they wait no longer."""
         self._promote(now)
-        due = self._due
-        while limit and due:
-            _, _, _, place, row = heappop(due)
-            if row.place != place:
-                continue
-            if row.status in _LATER and row.run_at > now:  # the clock was set back
-                heappush(self._later, (row.run_at, row.seq, place, row))
-                continue
-            row.place = 0
-            limit -= 1
-            yield row
+        while limit and self._priorities:
+            lane = self._lanes[self._priorities[0]]
+            while limit and lane:
+                entry = lane.pop()
+                row = entry[3]
+                if row.place != entry[2]:
+                    continue
+                if row.run_at > now and row.status in _LATER:  # the clock was set back
+                    heappush(self._later, entry)
+                    continue
+                row.place = 0
+                limit -= 1
+                yield row
+            if not lane:
+                del self._lanes[self._priorities.pop(0)]
 
     def drop(self, row: MemoryRow) -> None:
         """A row waits no longer."""
         row.place = 0
         self._stale += 1
-        if self._stale * 2 > len(self._due) + len(self._later):
-            self._due = [entry for entry in self._due if entry[4].place == entry[3]]
-            self._later = [entry for entry in self._later if entry[3].place == entry[2]]
-            heapify(self._due)
+        if self._stale * 2 > len(self._later) + sum(map(len, self._lanes.values())):
+            for lane in self._lanes.values():
+                lane.forget_stale()
+            self._later = list(filter(_waits, self._later))
             heapify(self._later)
             self._stale = 0
 
     def next_due(self) -> int | None:
         """When the next row will be due that is not yet."""
         later = self._later
-        while later and later[0][3].place != later[0][2]:
+        while later and not _waits(later[0]):
             heappop(later)
         return later[0][0] if later else None
 
     def _promote(self, now: int) -> None:
         later = self._later
         while later and later[0][0] <= now:
-            run_at, seq, place, row = heappop(later)
-            if row.place == place:
-                heappush(self._due, (-row.priority, run_at, seq, place, row))
+            entry = heappop(later)
+            if _waits(entry):
+                self._let_wait(entry)
+
+    def _let_wait(self, entry: Entry) -> None:
+        level = -entry[3].priority
+        lane = self._lanes.get(level)
+        if lane is None:
+            lane = self._lanes[level] = Lane()
+            insort(self._priorities, level)
+        lane.push(entry)
+
+
+def _waits(entry: Entry) -> bool:
+    return entry[3].place == entry[2]

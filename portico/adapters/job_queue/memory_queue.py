@@ -33,7 +33,6 @@ from portico.adapters.job_queue._rows import (
     inserted,
     lease_of,
     new_row,
-    token_of,
 )
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import JobStatus
@@ -140,9 +139,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         if row is None:
             return _NOT_FOUND
         token, transition = settlement.token, settlement.transition
-        current = token is None or (
-            row.nonce is not None and token == token_of(row.attempt, row.nonce)
-        )
+        current = token is None or token == row.token
         if row.status != RUNNING or not current:
             again = current and token is not None and row.settled_as == transition.value
             return Receipt(Answer.ALREADY if again else Answer.LOST, STATUS[row.status])
@@ -182,7 +179,9 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
                 row.attempt += 1
                 row.expires, row.owner = expires, _OWNER
                 self._running[row.id] = row
-                leases.append(lease_of(row))
+                lease = lease_of(row)
+                row.token = lease.token
+                leases.append(lease)
                 if row.cancel_requested:
                     self._cancels.ring()
                 queue.counts[RUNNING] += 1
@@ -209,7 +208,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         row = self._rows.get(lease.id)
         if row is None:
             return Renewal(Answer.NOT_FOUND)
-        if row.status != RUNNING or token_of(row.attempt, row.nonce or b"") != lease.token:
+        if row.status != RUNNING or row.token != lease.token:
             return Renewal(Answer.LOST)
         row.expires = expires
         return Renewal(Answer.OK, bool(row.cancel_requested))
@@ -242,9 +241,9 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         await self._cancels.wait(_CANCELS, inf)
         self._cancels.quiet(_CANCELS, self._cancels.count)
         return [
-            (row.id, token_of(row.attempt, row.nonce or b""))
+            (row.id, row.token)
             for row in self._running.values()
-            if row.cancel_requested
+            if row.cancel_requested and row.token
         ]
 
     async def cancel_job(self, job_id: UUID) -> bool:
@@ -268,6 +267,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
             return False
         self._queues[row.queue_name].counts[row.status] -= 1
         _settling.redrive(row, now)
+        row.token = None
         self._placed(row)
         return True
 

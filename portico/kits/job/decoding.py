@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, SafeUUID
 
@@ -72,6 +73,7 @@ def _uuid(body: bytes) -> UUID:
     return uuid
 
 
+@lru_cache(maxsize=64)  # jobs are created and leased many at a time
 def _instant(micros: int) -> datetime:
     if micros < _EXACT:
         return datetime.fromtimestamp(micros / _MICRO, UTC)

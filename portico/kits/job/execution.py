@@ -109,7 +109,7 @@ class Execution:
         if handler is None:
             return Unroutable(unroutable(lease.job_type, self._handlers))
         _bind(lease, job)
-        task = _this_task(self._loop)
+        task = this_task(self._loop)
         if job.metadata or lease.job_type in self._limits:
             timeout = self._narrowed(lease, job, timeout)
         if timeout is not None:
@@ -137,11 +137,15 @@ class Execution:
         """The verdict of a task of `run` that is done, however it ended. Ask once per task."""
         stopped = self._stopped.pop(task, None)
         if not task.cancelled():
-            broken = task.exception()
-            return task.result() if broken is None else _broken(broken)
+            defect = task.exception()
+            return task.result() if defect is None else broken(defect)
         if not task.cancelling():  # taken back, so it did start: the handler's own doing
             return Failed(failure_of(asyncio.CancelledError()), retryable=True)
         return judge_stopped(stopped)[0] if stopped is Stop.CANCEL else Released()
+
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        """The attempt that ran in this task has ended: nobody will ask for its verdict."""
+        self._stopped.pop(task, None)
 
     def interrupt(self, task: asyncio.Task[Verdict]) -> None:
         """Stop an attempt for a shutdown: Interrupted, unless it manages to end by itself."""
@@ -190,7 +194,7 @@ class Execution:
         hook = getattr(handler, "on_failure", None)
         if hook is None:
             return
-        task = _this_task(self._loop)
+        task = this_task(self._loop)
         limit = asyncio.timeout(self._on_failure_timeout)
         try:
             async with limit:
@@ -215,7 +219,8 @@ def _bind(lease: Lease, job: Job) -> None:
     bind_context(job_id=job.id, job_type=job.job_type, queue=job.queue_name, attempt=lease.attempt)
 
 
-def _this_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+def this_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    """The task that runs now on this loop."""
     task = asyncio.current_task(loop)  # naming the loop spares looking it up
     assert task is not None
     return task
@@ -256,8 +261,8 @@ def _log_hook(expired: bool, raised: BaseException) -> None:  # noqa: FBT001
     )
 
 
-def _broken(error: BaseException) -> Verdict:
-    """Our own code raised: a defect, which must not lose the job."""
+def broken(error: BaseException) -> Verdict:
+    """The verdict when our own code raised: a defect, which must not lose the job."""
     reason = failure_of(error)
     logger.error("attempt_broke", error_type=reason.type, traceback=reason.traceback)
     return Failed(reason, retryable=True)

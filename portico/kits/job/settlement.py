@@ -39,7 +39,8 @@ def settle(
     """The settlement of one attempt; `random` is drawn from for retries only."""
     lease, verdict = outcome
     if type(verdict) is Completed:  # nearly all of them, and cheaper than a match
-        return Settlement(lease.id, lease.token, _complete, verdict.result)
+        values = (lease.id, lease.token, _complete, verdict.result, None, 0.0, None)
+        return tuple.__new__(Settlement, values)  # past the named tuple's own, slower __new__
     transition, failure = _transition(verdict)
     delay, patience = 0.0, None
     if transition is Transition.RETRY:

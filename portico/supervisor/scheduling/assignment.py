@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from msgspec import Struct
+
 from portico.ports.job_executor import Outcome
 from portico.ports.leasing import Failure, Lease
 
@@ -17,26 +19,22 @@ class Fate(Enum):
     OVERSIZED = "its worker grew past the memory ceiling"
 
 
-class Assignment:
+class Assignment(Struct, eq=False):
     """What a worker was given under one serial."""
 
-    __slots__ = (
-        "estimate", "failure", "fate", "lease", "outcome", "reason", "since", "told_to_stop",
-    )  # fmt: skip
-
-    def __init__(self, lease: Lease, estimate: float | None, since: float) -> None:
-        self.lease = lease
-        self.estimate = estimate
-        self.fate: Fate | None = None
-        self.outcome: Outcome | None = None
-        """Known already, and held back until `on_failure` has ended."""
-        self.failure: Failure | None = None
-        """Set: this is no job but an `on_failure` for an attempt that ended elsewhere."""
-        self.since = since
-        """When it was sent; from when on `on_failure` runs, once it does."""
-        self.told_to_stop: float | None = None
-        self.reason = ""
-        """What its error will say, once it is to be killed for its own doing."""
+    lease: Lease
+    estimate: float | None
+    """Seconds that it was to take; `None`: nobody knew."""
+    since: float
+    """When it was sent; from when on `on_failure` runs, once it does."""
+    fate: Fate | None = None
+    outcome: Outcome | None = None
+    """Known already, and held back until `on_failure` has ended."""
+    failure: Failure | None = None
+    """Set: this is no job but an `on_failure` for an attempt that ended elsewhere."""
+    told_to_stop: float | None = None
+    reason: str = ""
+    """What its error will say, once it is to be killed for its own doing."""
 
     @classmethod
     def of_mourning(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import count
 
 from portico.kits.job.turns import Turns
 from portico.ports.job_executor import Deferred, Outcome, Quarantined
@@ -37,7 +36,8 @@ class Backlog:
         """When a job was given away last, or the first came in."""
         self.paused = False
         """Nothing is given away but mourning: there is no room for what would come back."""
-        self._serials = count(1)
+        self._serial = 0
+        """What was given away last."""
         self.turns = Turns()
 
     def __len__(self) -> int:
@@ -55,18 +55,25 @@ class Backlog:
 
     def add(self, leases: Sequence[Lease], now: float) -> None:
         """Take new leases in."""
-        too_large = [outcome for lease in leases if (outcome := _unless_it_fits(lease))]
-        if too_large:
-            for outcome in too_large:
-                self._report(outcome)
-            refused = {outcome.lease.key for outcome in too_large}
-            leases = [lease for lease in leases if lease.key not in refused]
-        if leases:
-            self.times.weigh([len(lease.payload) for lease in leases])
+        sizes = [len(lease.payload) + len(lease.metadata) for lease in leases]
+        if max(sizes, default=0) > wire.MAX_BODY:
+            leases = self._refuse(leases, sizes)
+            sizes = [size for size in sizes if size <= wire.MAX_BODY]
+        if sizes:
+            self.times.weigh(sizes)
         if not self.waiting:
             self.moved_at = now
-        for lease in leases:
-            (self._suspects if lease.suspect else self._jobs).append(lease)
+        suspects = [lease for lease in leases if lease.suspect]
+        self._suspects += suspects
+        self._jobs += [lease for lease in leases if not lease.suspect] if suspects else leases
+
+    def _refuse(self, leases: Sequence[Lease], sizes: Sequence[int]) -> list[Lease]:
+        """Report what no frame holds: each worker that was sent it would die of it."""
+        for lease, size in zip(leases, sizes, strict=True):
+            if size > wire.MAX_BODY:
+                said = f"the stored job has {size:,} bytes, too many to be run"
+                self._report(Outcome(lease, Quarantined(Failure("PayloadTooLarge", said))))
+        return [lease for lease, size in zip(leases, sizes, strict=True) if size <= wire.MAX_BODY]
 
     def put_back(self, lease: Lease) -> None:
         """Take in a job that a worker was given and has not started: it is next again."""
@@ -104,6 +111,18 @@ class Backlog:
         """A worker holds this no more."""
         if assignment.failure is None:
             self.turns.end(assignment.lease.job_type)
+
+    def ended(self, seat: Seat, ended: Sequence[Assignment], elapsed: Sequence[float]) -> None:
+        """A worker has run these, each in so many seconds, and holds them no more."""
+        sizes = [len(one.lease.payload) for one in ended]
+        seat.load.remove([one.estimate for one in ended], sum(sizes))
+        kinds = [one.lease.job_type for one in ended]
+        for kind in set(kinds):
+            own = [seconds for seconds, its in zip(elapsed, kinds, strict=True) if its == kind]
+            self.times.learn(kind, own)
+        if self.turns.limits:
+            for kind in kinds:
+                self.turns.end(kind)
 
     def assign(self, seats: Iterable[Seat], now: float) -> list[Send]:
         """Give away what the workers take, and return the frames that say so."""
@@ -163,19 +182,26 @@ class Backlog:
 
     def _give(
         self, seat: Seat, level: float, given: dict[Seat, list[Assignment]], now: float
-    ) -> bool:
-        """Move the next job to a worker's list, if the worker takes that one."""
+    ) -> int:
+        """Move the next jobs, all of one type, to a worker's list; as many as it takes of them."""
         if self.turns.limits and not self._next_may_begin(now):
-            return False
-        lease, load = self._jobs[0], seat.load
-        estimate, size = self.times.estimate(lease.job_type), len(lease.payload)
-        if not load.accepts(estimate, size, level):
-            return False
-        self._jobs.popleft()
-        self.turns.begin(lease.job_type)
-        load.add(estimate, size)
-        given.setdefault(seat, []).append(Assignment(lease, estimate, now))
-        return True
+            return 0
+        jobs, load, kind = self._jobs, seat.load, self._jobs[0].job_type
+        estimate = self.times.estimate(kind)
+        room = load.room(estimate, level)
+        if kind in self.turns.limits:
+            room = min(room, 1)
+        batch: list[Assignment] = []
+        while len(batch) < room and jobs and jobs[0].job_type == kind:
+            size = len(jobs[0].payload)
+            if not load.fits(size):
+                break
+            load.add(estimate, size)
+            batch.append(Assignment(jobs.popleft(), estimate, now))
+        if batch:
+            given.setdefault(seat, []).extend(batch)
+            self.turns.begin(kind)  # of a type with a limit it is one
+        return len(batch)
 
     def _next_may_begin(self, now: float) -> bool:
         """Put off what has to wait for its turn, until one comes that has not."""
@@ -187,19 +213,11 @@ class Backlog:
     def _frames(self, seat: Seat, assignments: Sequence[Assignment]) -> list[Send]:
         """The jobs in frames of bounded size, with serials in a row."""
         frames: list[Send] = []
-        batch: list[Lease] = []
-        first = size = 0
-        for assignment in assignments:
-            serial = next(self._serials)
-            seat.inflight[serial] = assignment
-            first = first or serial
-            batch.append(assignment.lease)
-            size += len(assignment.lease.payload) + len(assignment.lease.metadata)
-            if size > _FRAME_BYTES:
-                frames.append(Send(seat, wire.Run(first, batch)))
-                batch, first, size = [], 0, 0
-        if batch:
-            frames.append(Send(seat, wire.Run(first, batch)))
+        for batch in _portions(assignments):
+            first = self._serial + 1
+            self._serial += len(batch)
+            seat.inflight.update(zip(range(first, self._serial + 1), batch, strict=True))
+            frames.append(Send(seat, wire.Run(first, [one.lease for one in batch])))
         return frames
 
     def _assign_mourning(self, takers: Iterable[Seat], now: float) -> list[Send]:
@@ -213,17 +231,22 @@ class Backlog:
             assignment = self.mourning.popleft()
             assert assignment.failure is not None
             assignment.since = now
-            serial = next(self._serials)
+            self._serial = serial = self._serial + 1
             seat.inflight[serial] = assignment
             seat.load.add(None, 0)
             frames.append(Send(seat, wire.Mourn(serial, assignment.lease, assignment.failure)))
         return frames
 
 
-def _unless_it_fits(lease: Lease) -> Outcome | None:
-    """A job that no frame holds cannot be run: each worker that was sent it would die of it."""
-    size = len(lease.payload) + len(lease.metadata)
-    if size <= wire.MAX_BODY:
-        return None
-    failure = Failure("PayloadTooLarge", f"the stored job has {size:,} bytes, too many to be run")
-    return Outcome(lease, Quarantined(failure))
+def _portions(assignments: Sequence[Assignment]) -> list[Sequence[Assignment]]:
+    """Cut them where a frame has enough bytes."""
+    sizes = [len(one.lease.payload) + len(one.lease.metadata) for one in assignments]
+    if sum(sizes) <= _FRAME_BYTES:
+        return [assignments]
+    portions, first, size = [], 0, 0
+    for number, bytes_of_one in enumerate(sizes, start=1):
+        size += bytes_of_one
+        if size > _FRAME_BYTES or number == len(sizes):
+            portions.append(assignments[first:number])
+            first, size = number, 0
+    return portions

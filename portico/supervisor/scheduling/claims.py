@@ -1,5 +1,9 @@
-"""What is wrong with what a worker says: pure. A worker runs code that nobody has vetted, so each
-of its frames is held against what it was given and what its page says."""
+"""What is wrong with what a worker says: pure.
+
+A worker runs code that nobody has vetted, so each of its frames is held against what it was given
+and what its page says. Jobs that ended well are too many for `flaw`: who takes them in asks
+`may_end` for each.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Sequence
 
 from portico.ports.document import MAX_PAYLOAD
 from portico.supervisor import wire
+from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.events import Started
 from portico.supervisor.scheduling.seat import Seat
 
@@ -14,14 +19,10 @@ from portico.supervisor.scheduling.seat import Seat
 def flaw(seat: Seat, message: wire.FromWorker, started: Started, latest: int) -> str | None:
     """Why this message cannot be true; `None` when it can."""
     held = seat.inflight
-    if type(message) is wire.Done:  # nearly every one: no pattern is tried for it
-        serial, size = message.serial, len(message.result)
-        if size <= MAX_PAYLOAD and _may_end(seat, serial, latest):
-            return None
-        return f"no such end: {size:,} bytes of {serial}"
     match message:
         case wire.Ended(serial, kind):
-            if not _may_end(seat, serial, latest) or message.verdict() is None:
+            may_end = serial in held and may_have_ended(held[serial], serial, latest)
+            if not may_end or message.verdict() is None:
                 return f"no such end: {kind[:100]} of {serial}"
         case wire.Mourned(serial):
             if serial not in held or not (held[serial].outcome or held[serial].failure):
@@ -33,10 +34,19 @@ def flaw(seat: Seat, message: wire.FromWorker, started: Started, latest: int) ->
     return None
 
 
-def _may_end(seat: Seat, serial: int, latest: int) -> bool:
-    """Whether an attempt of this serial may end now: started, not ended, and no mere mourning."""
-    held = seat.inflight.get(serial)
-    return held is not None and serial <= latest and held.outcome is None and held.failure is None
+def may_have_ended(held: Assignment, serial: int, latest: int) -> bool:
+    """Whether an attempt that a worker holds may have ended: started, and no mere mourning."""
+    return serial <= latest and held.outcome is None and held.failure is None
+
+
+def may_end(held: Assignment, serial: int, size: int, latest: int) -> bool:
+    """Whether it may have ended well, with a result of so many bytes."""
+    return size <= MAX_PAYLOAD and may_have_ended(held, serial, latest)
+
+
+def no_such_end(serial: int, size: int) -> str:
+    """What is wrong with the end of an attempt that cannot have ended."""
+    return f"no such end: {size:,} bytes of {serial}"
 
 
 def _recall_flaw(seat: Seat, serials: Sequence[int], started: Started) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 QUANTUM = 0.010
 """Seconds of work that a worker holds per slot."""
@@ -23,6 +24,9 @@ SOON = 1.0
 """Seconds: where jobs take less than this, the next ones are fetched while they run."""
 
 _WEIGHT = 0.2
+"""Of the newest run time in the moving averages."""
+_ROUNDING = 1e-9
+"""Of a job, by which the room for jobs may be missed."""
 
 
 @dataclass(slots=True)
@@ -46,15 +50,22 @@ class Load:
     blocked: bool = False
     """It gave something back that it had a free slot for: its loop does not come to it."""
 
-    def accepts(self, estimate: float | None, size: int, level: float) -> bool:
-        """Whether one more job may go to this worker, filled up to `level` seconds."""
+    def room(self, estimate: float | None, level: float) -> int:
+        """How many more jobs that take so many seconds each may go to this worker, filled up to
+        `level` seconds; how large they may be, `fits` knows."""
         if not self.open or self.alone:
-            return False
-        if self.jobs < self.slots:
-            return True
-        if estimate is None or self.unknown or self.late or self.jobs >= MOST_JOBS:
-            return False
-        return self.seconds + estimate <= level and self.bytes + size <= MOST_BYTES
+            return 0
+        free = max(0, self.slots - self.jobs)
+        if estimate is None or self.unknown or self.late:
+            return free
+        most = MOST_JOBS - self.jobs
+        if estimate > 0:
+            most = min(most, int((level - self.seconds) / estimate + _ROUNDING))
+        return max(free, most)
+
+    def fits(self, size: int) -> bool:
+        """Whether a payload of so many bytes may be on the way to it beside the others."""
+        return self.jobs < self.slots or self.bytes + size <= MOST_BYTES
 
     def add(self, estimate: float | None, size: int) -> None:
         """Count a job in."""
@@ -65,14 +76,13 @@ class Load:
         else:
             self.seconds += estimate
 
-    def remove(self, estimate: float | None, size: int) -> None:
-        """Count a job out."""
-        self.jobs -= 1
+    def remove(self, estimates: Sequence[float | None], size: int) -> None:
+        """Count jobs out: what each was to take, and the bytes of all."""
+        known = [estimate for estimate in estimates if estimate is not None]
+        self.jobs -= len(estimates)
         self.bytes -= size
-        if estimate is None:
-            self.unknown -= 1
-        elif self.jobs:
-            self.seconds -= estimate
+        self.unknown -= len(estimates) - len(known)
+        self.seconds -= sum(known)
         if not self.jobs:
             self.seconds, self.alone, self.late, self.stuck = 0.0, False, False, False
             self.blocked = False
@@ -90,12 +100,16 @@ class RunTimes:
         """Seconds that a job of this type takes; `None` when none has been seen."""
         return self._by_type.get(job_type)
 
-    def learn(self, job_type: str, elapsed: float) -> None:
-        """Take one run time into account."""
-        known = self._by_type.get(job_type)
-        self._by_type[job_type] = elapsed if known is None else known + _WEIGHT * (elapsed - known)
-        mean = self.mean
-        self.mean = elapsed if mean is None else mean + _WEIGHT * (elapsed - mean)
+    def learn(self, job_type: str, elapsed: Sequence[float]) -> None:
+        """Take run times into account; what cannot be one is passed over."""
+        honest = [seconds for seconds in elapsed if 0.0 <= seconds < inf]
+        if not honest:
+            return
+        mean, weight = sum(honest) / len(honest), 1 - (1 - _WEIGHT) ** len(honest)
+        known = self._by_type.get(job_type, mean)
+        self._by_type[job_type] = known + weight * (mean - known)
+        known = mean if self.mean is None else self.mean
+        self.mean = known + weight * (mean - known)
 
     def weigh(self, sizes: Sequence[int]) -> None:
         """Take the payload sizes of a batch into account; growth counts at once."""

@@ -166,16 +166,37 @@ class Scheduler:
     def _said(self, event: events.Said) -> None:
         seat, messages, started, latest = event
         for message in messages:
-            if flaw := claims.flaw(seat, message, started, latest):
-                seat.load.open = False
-                self._commands.append(Discredit(seat, flaw))
-            elif type(message) is wire.Done:  # as nearly every one is
-                assignment = self._ended(seat, message.serial, message.elapsed)
-                self._reports.add(
-                    Outcome(assignment.lease, Completed(message.result)), assignment.fate
-                )
+            if type(message) is wire.Batch:  # as nearly every one is
+                self._succeeded(seat, message.ends, latest)
+            elif flaw := claims.flaw(seat, message, started, latest):
+                self._discredit(seat, flaw)
+            elif type(message) is wire.Done:
+                self._succeeded(seat, [(message.serial, message.result, message.elapsed)], latest)
             else:
                 self._said_rarely(seat, message)
+
+    def _discredit(self, seat: Seat, flaw: str) -> None:
+        seat.load.open = False
+        self._commands.append(Discredit(seat, flaw))
+
+    def _succeeded(self, seat: Seat, ends: Sequence[wire.End], latest: int) -> None:
+        """Take back what has ended well: nearly every job comes through here."""
+        inflight, waiting = seat.inflight, self._reports.waiting
+        ended: list[Assignment] = []
+        for serial, result, _ in ends:
+            held = inflight.get(serial)
+            if held is None or not claims.may_end(held, serial, len(result), latest):
+                self._discredit(seat, claims.no_such_end(serial, len(result)))
+                break
+            del inflight[serial]
+            ended.append(held)
+            outcome = Outcome(held.lease, Completed(result))
+            if held.fate is None:
+                waiting.append(outcome)
+            else:
+                self._reports.add(outcome, held.fate)
+        self._backlog.ended(seat, ended, [elapsed for _, _, elapsed in ends[: len(ended)]])
+        self._serve_out(seat, len(ended))
 
     def _said_rarely(self, seat: Seat, message: wire.FromWorker) -> None:
         match message:
@@ -197,20 +218,24 @@ class Scheduler:
     def _ended(self, seat: Seat, serial: int, elapsed: float | None = None) -> Assignment:
         """Take back what has ended, and learn from it."""
         assignment = self._taken_back(seat, serial)
+        if elapsed is not None:
+            self._backlog.times.learn(assignment.lease.job_type, [elapsed])
+        self._serve_out(seat, 0 if assignment.failure else 1)
+        return assignment
+
+    def _serve_out(self, seat: Seat, jobs: int) -> None:
+        """So many jobs have ended here now: one that has served enough of them is replaced."""
         seat.ended_at, seat.load.blocked = self._now, False
-        if elapsed is not None and 0.0 <= elapsed < inf:
-            self._backlog.times.learn(assignment.lease.job_type, elapsed)
-        if seat.retire_after is not None and assignment.failure is None:
-            seat.retire_after -= 1
+        if seat.retire_after is not None and jobs:
+            seat.retire_after -= jobs
             if seat.retire_after <= 0:
                 self._commands.append(Recycle(seat, "max jobs"))
-        return assignment
 
     def _taken_back(self, seat: Seat, serial: int) -> Assignment:
         assignment = seat.inflight.pop(serial)
         self._backlog.over(assignment)
         size = 0 if assignment.failure else len(assignment.lease.payload)
-        seat.load.remove(assignment.estimate, size)
+        seat.load.remove([assignment.estimate], size)
         return assignment
 
     def _attempt_ended(self, seat: Seat, ended: wire.Ended) -> None:

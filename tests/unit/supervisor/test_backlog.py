@@ -62,7 +62,7 @@ def test_a_suspect_gets_a_worker_for_itself() -> None:
 
 def test_a_suspect_that_waits_for_a_worker_does_not_hold_up_the_others() -> None:
     backlog, busy, busier = Backlog(reported.append), Taker(busy_with=1), Taker(busy_with=1)
-    backlog.times.learn("a.b", 0.0001)
+    backlog.times.learn("a.b", [0.0001])
     busy.load = Load(1, open=True)
     busy.load.add(0.0001, 1)
     busier.load = Load(1, open=True)

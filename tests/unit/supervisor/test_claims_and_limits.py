@@ -18,14 +18,13 @@ from portico.supervisor.launch import _environment
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.scheduling.assignment import Assignment
-from portico.supervisor.scheduling.claims import flaw
+from portico.supervisor.scheduling.claims import may_end
 from portico.supervisor.scheduling.dispatch import MOST_JOBS, Load, RunTimes, demand
-from portico.supervisor.scheduling.seat import Seat
 
 
 def test_a_run_time_of_next_to_nothing_does_not_break_the_count_of_what_to_lease():
     times = RunTimes()
-    times.learn("any", 5e-324)
+    times.learn("any", [5e-324])
     assert demand([Load(slots=1, open=True)], times, 0) == 2 * MOST_JOBS
 
 
@@ -60,14 +59,11 @@ def test_workers_do_not_get_to_know_where_the_stores_are(monkeypatch):
     assert "secret" not in str(_environment())
 
 
-def test_a_result_beyond_the_limit_discredits_the_worker_that_sent_it():
-    seat = Seat(1, 1)
-    seat.inflight[7] = Assignment(None, None, 0.0)  # type: ignore[arg-type]
-    fits = wire.Done(7, b"x" * MAX_PAYLOAD, 0.1)
-    assert flaw(seat, fits, {}, 9) is None
-    assert flaw(seat, wire.Done(7, fits.result + b"x", 0.1), {}, 9)
-    assert flaw(seat, wire.Done(8, b"{}", 0.1), {}, 9)
-    assert flaw(seat, fits, {}, 6), "it was never started"
+def test_an_attempt_may_end_well_once_it_was_started_and_with_a_result_within_the_limit():
+    held = Assignment(None, None, 0.0)  # type: ignore[arg-type]
+    assert may_end(held, 7, MAX_PAYLOAD, 9)
+    assert not may_end(held, 7, MAX_PAYLOAD + 1, 9)
+    assert not may_end(held, 7, 2, 6), "it was never started"
 
 
 async def test_a_store_that_hangs_does_not_hold_up_the_end_of_its_desk(monkeypatch):
