@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from benchmarks.commands.fairness import fairness
 from benchmarks.commands.limits import limits
 from benchmarks.commands.scale import scale
 from benchmarks.commands.throughput import throughput
@@ -17,6 +18,7 @@ def main() -> None:
     configure_logging(log_level="WARNING")
 
 
+main.add_command(fairness)
 main.add_command(limits)
 main.add_command(scale)
 main.add_command(soak)
