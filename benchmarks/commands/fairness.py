@@ -12,7 +12,7 @@ import uvloop
 from benchmarks import options, report
 from benchmarks.fairness.mix import Mix, plan
 from benchmarks.fairness.run import Served, Waits, serve, waits_of
-from benchmarks.places import place_of
+from benchmarks.places import place_of, shown
 from benchmarks.samples import percentile
 from benchmarks.watch import OnDone
 
@@ -97,7 +97,7 @@ def _report(
     types = "one type" if settings["same_type"] else "two types"
     report.print_values(
         options.console,
-        f"waits of the short jobs: {queue_url}, {mix.workers} workers, {mix.jobs:,} jobs of "
+        f"waits of the short jobs: {shown(queue_url)}, {mix.workers} workers, {mix.jobs:,} jobs of "
         f"{types}, {mix.utilisation:.0%} busy, {len(found)} runs",
         "ms",
         rows,
@@ -107,7 +107,7 @@ def _report(
         report.write_json(
             json_path,
             {
-                "benchmark": "fairness", "queue": queue_url, "mix": mix._asdict(), **settings,
+                "benchmark": "fairness", "queue": shown(queue_url), "mix": mix._asdict(), **settings,
                 "names": names, "waits": [_rounded(w) for w in found], "ratios": ratios,
             },
         )  # fmt: skip

@@ -9,7 +9,7 @@ import click
 import uvloop
 
 from benchmarks import options, report
-from benchmarks.places import place_of
+from benchmarks.places import place_of, shown
 from benchmarks.scale import compare
 
 
@@ -39,7 +39,7 @@ def scale(
                 (few, rows), workers=workers, jobs=jobs, runs=runs, shown=bars.bar,
             )
         )  # fmt: skip
-    title = f"{queue_url}, {workers} workers, {jobs:,} jobs, {runs} runs"
+    title = f"{shown(queue_url)}, {workers} workers, {jobs:,} jobs, {runs} runs"
     named = {f"{size:,} waiting, {size:,} finished": rates[size] for size in (few, rows)}
     report.print_rates(options.console, title, named)
     ratios = [large / small for small, large in zip(rates[few], rates[rows], strict=True)]
@@ -48,7 +48,7 @@ def scale(
         report.write_json(
             json_path,
             {
-                "benchmark": "scale", "queue": queue_url, "workers": workers, "jobs": jobs,
+                "benchmark": "scale", "queue": shown(queue_url), "workers": workers, "jobs": jobs,
                 "rates": {str(size): values for size, values in rates.items()}, "ratios": ratios,
             },
         )  # fmt: skip

@@ -9,7 +9,7 @@ import click
 import uvloop
 
 from benchmarks import limits, options, report
-from benchmarks.places import place_of
+from benchmarks.places import place_of, shown
 from benchmarks.samples import Sample
 from benchmarks.throughput import measure
 from benchmarks.watch import OnDone
@@ -62,7 +62,7 @@ def _report(
     ratios = [rate / bound for rate, bound in zip(rates, bounds, strict=True)]
     report.print_rates(
         options.console,
-        f"{queue_url}, {workers} workers, {samples[0].jobs:,} jobs, {len(samples)} runs",
+        f"{shown(queue_url)}, {workers} workers, {samples[0].jobs:,} jobs, {len(samples)} runs",
         {
             "dequeue to acknowledge": rates,
             "enqueue": [sample.enqueue_rate for sample in samples],
@@ -76,7 +76,7 @@ def _report(
             json_path,
             {
                 "benchmark": "throughput",
-                "queue": queue_url,
+                "queue": shown(queue_url),
                 "workers": workers,
                 "samples": [dataclasses.asdict(sample) for sample in samples],
                 "limit": {"name": limit.name, "rates": bounds},
