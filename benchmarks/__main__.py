@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmarks.commands.fairness import fairness
+from benchmarks.commands.footprint import footprint
 from benchmarks.commands.latency import latency
 from benchmarks.commands.limits import limits
 from benchmarks.commands.scale import scale
@@ -20,6 +21,7 @@ def main() -> None:
 
 
 main.add_command(fairness)
+main.add_command(footprint)
 main.add_command(latency)
 main.add_command(limits)
 main.add_command(scale)

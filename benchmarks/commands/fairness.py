@@ -97,8 +97,8 @@ def _report(
     types = "one type" if settings["same_type"] else "two types"
     report.print_values(
         options.console,
-        f"waits of the short jobs: {shown(queue_url)}, {mix.workers} workers, {mix.jobs:,} jobs of "
-        f"{types}, {mix.utilisation:.0%} busy, {len(found)} runs",
+        f"waits of the short jobs: {shown(queue_url)}, {mix.workers} workers, {mix.jobs:,} jobs "
+        f"of {types}, {mix.utilisation:.0%} busy, {len(found)} runs",
         "ms",
         rows,
     )
@@ -107,8 +107,8 @@ def _report(
         report.write_json(
             json_path,
             {
-                "benchmark": "fairness", "queue": shown(queue_url), "mix": mix._asdict(), **settings,
-                "names": names, "waits": [_rounded(w) for w in found], "ratios": ratios,
+                "benchmark": "fairness", "queue": shown(queue_url), "mix": mix._asdict(),
+                **settings, "names": names, "waits": [_rounded(w) for w in found], "ratios": ratios,
             },
         )  # fmt: skip
 
