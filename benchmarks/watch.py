@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -36,6 +37,8 @@ class Watch:
     ) -> None:
         self.results: dict[bytes, bytes | None] = {}
         self.complete = asyncio.Event()
+        self.completed_at = 0.0
+        """When the last one was confirmed, by `time.monotonic()`."""
         self._queue = queue
         self._total = total
         self._on_done = on_done
@@ -61,7 +64,8 @@ class Watch:
                 self.results[settlement.id] = settlement.result
         if settlements:
             self._on_done(len(self.results))
-        if len(self.results) >= self._total:
+        if len(self.results) >= self._total and not self.complete.is_set():
+            self.completed_at = time.monotonic()
             self.complete.set()
         return answer
 
