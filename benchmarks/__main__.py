@@ -8,6 +8,7 @@ from benchmarks.commands.fairness import fairness
 from benchmarks.commands.footprint import footprint
 from benchmarks.commands.latency import latency
 from benchmarks.commands.limits import limits
+from benchmarks.commands.payload import payload
 from benchmarks.commands.scale import scale
 from benchmarks.commands.scaling import scaling
 from benchmarks.commands.throughput import throughput
@@ -25,6 +26,7 @@ main.add_command(fairness)
 main.add_command(footprint)
 main.add_command(latency)
 main.add_command(limits)
+main.add_command(payload)
 main.add_command(scale)
 main.add_command(scaling)
 main.add_command(soak)
