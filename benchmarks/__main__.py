@@ -6,6 +6,7 @@ import click
 
 from benchmarks.commands.fairness import fairness
 from benchmarks.commands.footprint import footprint
+from benchmarks.commands.guard import guard
 from benchmarks.commands.latency import latency
 from benchmarks.commands.limits import limits
 from benchmarks.commands.payload import payload
@@ -24,6 +25,7 @@ def main() -> None:
 
 main.add_command(fairness)
 main.add_command(footprint)
+main.add_command(guard)
 main.add_command(latency)
 main.add_command(limits)
 main.add_command(payload)
