@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from benchmarks.commands.enqueue import enqueue
 from benchmarks.commands.fairness import fairness
 from benchmarks.commands.footprint import footprint
 from benchmarks.commands.guard import guard
@@ -23,6 +24,7 @@ def main() -> None:
     configure_logging(log_level="WARNING")
 
 
+main.add_command(enqueue)
 main.add_command(fairness)
 main.add_command(footprint)
 main.add_command(guard)

@@ -74,3 +74,8 @@ class Bars:
         """A new bar; what is returned moves it."""
         task = self._progress.add_task(name, total=total)
         return lambda done: self._progress.update(task, completed=done)
+
+
+def after(bar: OnDone, before: int) -> OnDone:
+    """Moves the same bar, from so far on."""
+    return lambda done: bar(before + done)

@@ -95,7 +95,7 @@ def scaling(
                 bar = bars.bar(f"{each:g} ms, run {number}", len(workers) * jobs)
                 rates = {}
                 for place, count in enumerate(workers):
-                    rates[count] = portico(count, work, jobs, _after(bar, place * jobs))
+                    rates[count] = portico(count, work, jobs, options.after(bar, place * jobs))
                 plain = {count: plain_rate(work, jobs, count) for count in {1, *workers}}
                 found.append(Measured(each, plain[1], plain, rates))
     _show(shown(queue_url), found)
@@ -104,10 +104,6 @@ def scaling(
         report.write_json(
             json_path, {"benchmark": "scaling", "queue": shown(queue_url), "runs": rows}
         )
-
-
-def _after(bar: OnDone, before: int) -> OnDone:
-    return lambda done: bar(before + done)
 
 
 def _show(queue: str, found: Sequence[Measured]) -> None:
