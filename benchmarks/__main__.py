@@ -14,6 +14,7 @@ from benchmarks.commands.payload import payload
 from benchmarks.commands.scale import scale
 from benchmarks.commands.scaling import scaling
 from benchmarks.commands.throughput import throughput
+from benchmarks.commands.workloads import workloads
 from benchmarks.soak.command import soak
 from portico.utils.logging import configure_logging
 
@@ -35,6 +36,7 @@ main.add_command(scale)
 main.add_command(scaling)
 main.add_command(soak)
 main.add_command(throughput)
+main.add_command(workloads)
 
 
 if __name__ == "__main__":
