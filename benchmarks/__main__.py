@@ -11,6 +11,7 @@ from benchmarks.commands.guard import guard
 from benchmarks.commands.latency import latency
 from benchmarks.commands.limits import limits
 from benchmarks.commands.payload import payload
+from benchmarks.commands.plot import plot
 from benchmarks.commands.scale import scale
 from benchmarks.commands.scaling import scaling
 from benchmarks.commands.throughput import throughput
@@ -32,6 +33,7 @@ main.add_command(guard)
 main.add_command(latency)
 main.add_command(limits)
 main.add_command(payload)
+main.add_command(plot)
 main.add_command(scale)
 main.add_command(scaling)
 main.add_command(soak)
