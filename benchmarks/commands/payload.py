@@ -15,8 +15,8 @@ from benchmarks.payload.run import bytes_per_second, memory_growth
 
 GOAL = 0.5
 MIB = 1024 * 1024
-BACKLOGS = (50, 150)
-"""Jobs of a mebibyte that wait: a supervisor that holds them all shows in the second."""
+BACKLOGS = (0.25, 0.75)
+"""Parts of the jobs that wait at once: a supervisor that holds them all shows in the second."""
 
 
 @click.command()
@@ -29,19 +29,19 @@ def payload(jobs: int, workers: int, runs: int, directory: Path, json_path: Path
     """Payloads and results of 1 MiB through the pool, beside bare pipes of the same run."""
     rates: list[float] = []
     limits: list[float] = []
-    growth: dict[int, list[int]] = {backlog: [] for backlog in BACKLOGS}
+    growth: dict[int, list[int]] = {round(part * jobs): [] for part in BACKLOGS}
     with options.Bars() as bars:
         uvloop.run(bytes_per_second(workers, 10, bars.bar("warm-up", 10)))
         for number in range(1, runs + 1):
             limits.append(pipe_bytes_per_second(work.DOCUMENT_BYTES, jobs, workers))
             rates.append(uvloop.run(bytes_per_second(workers, jobs, bars.bar(f"{number}", jobs))))
-        bar = bars.bar("memory", runs * len(BACKLOGS))
+        bar = bars.bar("memory", runs * len(growth))
         for number in range(runs):
-            for place, backlog in enumerate(BACKLOGS, 1):
+            for place, backlog in enumerate(growth, 1):
                 with TemporaryDirectory(prefix="bench-", dir=directory) as name:
                     folder = Path(name).absolute()
                     growth[backlog].append(uvloop.run(memory_growth(folder, workers, backlog)))
-                bar(number * len(BACKLOGS) + place)
+                bar(number * len(growth) + place)
     ratios = [rate / limit for rate, limit in zip(rates, limits, strict=True)]
     rows = {
         "through the pool": [rate / MIB for rate in rates],

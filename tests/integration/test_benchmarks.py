@@ -13,7 +13,7 @@ import pytest
 
 def run_benchmark(*arguments):
     command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -96,7 +96,7 @@ FOLDERS = {"payload", "guard", "workloads"}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_prints_a_table_and_writes_its_samples(tmp_path, name):
     report = tmp_path / "report.json"
