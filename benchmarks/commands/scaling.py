@@ -12,19 +12,21 @@ import uvloop
 from benchmarks import options, report
 from benchmarks.places import place_of, shown
 from benchmarks.scaling.plain import calibrated, plain_rate
-from benchmarks.scaling.run import rate
+from benchmarks.scaling.run import Measured, measure
 from benchmarks.watch import OnDone
 
 GOAL = 0.97
 
 
-class Measured(NamedTuple):
-    """Rates of one run, in jobs per second; `portico` and `plain` by the number of processes."""
+class Run(NamedTuple):
+    """Rates of one run, in jobs per second, and how busy the workers were; by the number of
+    processes."""
 
     milliseconds: float
     sequential: float
     plain: dict[int, float]
     portico: dict[int, float]
+    busy: dict[int, float]
 
     def of_ideal(self, workers: int) -> float:
         """What was reached of as many times the sequential rate."""
@@ -74,16 +76,18 @@ def scaling(
     """Speed-up of jobs that compute, by the number of workers.
 
     Each run holds Portico against one plain process that does the same work, and against as many
-    plain processes as there are workers. A job is a fixed amount of work, calibrated once.
+    plain processes as there are workers. A job is a fixed amount of work, calibrated once. How much
+    of their time the workers spent inside of handlers tells what Portico itself took, also on a
+    machine that others use.
     """
     steps = {each: calibrated(each / 1000) for each in milliseconds}
-    found: list[Measured] = []
+    found: list[Run] = []
     with options.scratch(queue_url) as directory, options.Bars() as bars:
 
-        def portico(count: int, steps: int, jobs: int, on_done: OnDone) -> float:
-            async def run() -> float:
+        def portico(count: int, steps: int, jobs: int, on_done: OnDone) -> Measured:
+            async def run() -> Measured:
                 async with place_of(queue_url)(queue_url, directory) as url:
-                    return await rate(url, count, steps, jobs, on_done)
+                    return await measure(url, count, steps, jobs, on_done)
 
             return uvloop.run(run())
 
@@ -93,11 +97,13 @@ def scaling(
             portico(max(workers), work, few, bars.bar(f"{each:g} ms, warm-up", few))
             for number in range(1, runs + 1):
                 bar = bars.bar(f"{each:g} ms, run {number}", len(workers) * jobs)
-                rates = {}
+                ours = {}
                 for place, count in enumerate(workers):
-                    rates[count] = portico(count, work, jobs, options.after(bar, place * jobs))
+                    ours[count] = portico(count, work, jobs, options.after(bar, place * jobs))
                 plain = {count: plain_rate(work, jobs, count) for count in {1, *workers}}
-                found.append(Measured(each, plain[1], plain, rates))
+                rates = {count: one.rate for count, one in ours.items()}
+                busy = {count: one.busy for count, one in ours.items()}
+                found.append(Run(each, plain[1], plain, rates, busy))
     _show(shown(queue_url), found)
     if json_path:
         rows = [one._asdict() for one in found]
@@ -106,7 +112,7 @@ def scaling(
         )
 
 
-def _show(queue: str, found: Sequence[Measured]) -> None:
+def _show(queue: str, found: Sequence[Run]) -> None:
     sizes = dict.fromkeys(one.milliseconds for one in found)
     for size in sizes:
         runs = [one for one in found if one.milliseconds == size]
@@ -124,3 +130,6 @@ def _show(queue: str, found: Sequence[Measured]) -> None:
             report.print_goal(options.console, what, ratios, GOAL, least=True)
             plain = [one.of_plain(count) for one in runs]
             report.print_ratio(options.console, plain, f"{count} plain processes")
+            busy = [one.busy[count] for one in runs]
+            inside = f"{size:g} ms, {count} workers: part of their time inside of handlers"
+            report.print_goal(options.console, inside, busy, GOAL, least=True)

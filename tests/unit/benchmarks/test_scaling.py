@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.commands.scaling import Measured
+from benchmarks.commands.scaling import Run
 from benchmarks.timed import spin
 
 
 def test_a_speed_up_is_held_against_one_process_and_against_as_many():
-    run = Measured(10.0, 100.0, plain={1: 100.0, 2: 160.0}, portico={1: 98.0, 2: 152.0})
+    run = Run(10.0, 100.0, {1: 100.0, 2: 160.0}, {1: 98.0, 2: 152.0}, busy={})
 
     assert run.of_ideal(2) == pytest.approx(0.76)
     assert run.of_plain(2) == pytest.approx(0.95)
