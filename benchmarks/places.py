@@ -89,3 +89,9 @@ def place_of(url: str) -> Place:
     if scheme not in PLACES:
         raise ValueError(f"queue URL is {url!r}; the benchmarks know {', '.join(sorted(PLACES))}")
     return PLACES[scheme]
+
+
+def shown(url: str) -> str:
+    """A URL for tables and files: its scheme and options, without an address or a password."""
+    address, mark, options = url.partition("?")
+    return f"{address.partition('://')[0]}://{mark}{options}"

@@ -36,6 +36,36 @@ def print_rates(console: Console, title: str, rates: Mapping[str, Sequence[float
     console.print(table)
 
 
+def print_values(
+    console: Console, title: str, unit: str, rows: Mapping[str, Sequence[float]]
+) -> None:
+    """A table with a row per thing measured, with a few digits whatever the size."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(unit)
+    for heading in ("median", "lowest", "highest"):
+        table.add_column(heading, justify="right")
+    for name, values in rows.items():
+        summary = Summary.of(values)
+        shown = (summary.median, summary.lowest, summary.highest)
+        table.add_row(name, *map(_digits, shown))
+    console.print(table)
+
+
+def print_goal(
+    console: Console, what: str, values: Sequence[float], goal: float, *, least: bool = False
+) -> None:
+    """A median beside what it should be: at most the goal, or at least."""
+    summary = Summary.of(values)
+    reached = summary.median >= goal if least else summary.median <= goal
+    console.print(
+        f"{what}: [bold]{_digits(summary.median)}[/], from {_digits(summary.lowest)} to "
+        f"{_digits(summary.highest)}; goal {'≥' if least else '≤'} {goal:g}: "
+        + ("[green]reached[/]" if reached else "[red]missed[/]"),
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
 def print_ratio(console: Console, ratios: Sequence[float], of: str) -> None:
     """How much was reached of something measured beside it, run by run."""
     summary = Summary.of(ratios)
@@ -76,6 +106,12 @@ def versions() -> dict[str, str]:
         "sqlite": sqlite3.sqlite_version,
         **{name: version(name) for name in _DISTRIBUTIONS},
     }
+
+
+def _digits(value: float) -> str:
+    size = abs(value)
+    places = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3
+    return f"{value:,.{places}f}"
 
 
 def _processor() -> str:

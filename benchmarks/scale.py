@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from benchmarks import noop
-from benchmarks.throughput import OnDone, nobody, run_jobs
+from benchmarks.throughput import run_jobs
+from benchmarks.watch import OnDone, nobody
 from portico import compose
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Lease, Settlement, Transition

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from benchmarks import noop
 from benchmarks.composition import composed
 from benchmarks.samples import Sample, Timeline
+from benchmarks.watch import OnDone, nobody, run_until
 from portico import compose
-from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Answer, Exchange, Settlement
 
 INSERT_BATCH = 1000
-
-OnDone = Callable[[int], None]
-
-
-def nobody(_: int) -> None:
-    """Told the progress, and does nothing."""
 
 
 async def measure(queue_url: str, workers: int, jobs: int, on_done: OnDone = nobody) -> Sample:
@@ -49,7 +43,7 @@ async def run_jobs(
     count = _Count(queue, jobs, on_done)
     try:
         async with composed(queue, workers) as pipeline:
-            await _run_until(pipeline, count.complete)
+            await run_until(pipeline, count.complete)
     finally:
         count.remove()
     return count.timeline, count.exchanges
@@ -61,16 +55,6 @@ async def _enqueue(queue: JobQueueAdapter, jobs: int) -> float:
     for first in range(0, jobs, INSERT_BATCH):
         await queue.insert(drafts[first : first + INSERT_BATCH])
     return jobs / (time.perf_counter() - start)
-
-
-async def _run_until(pipeline: Pipeline, complete: asyncio.Event) -> None:
-    """Run the pipeline until all jobs are done, or until it breaks."""
-    work = asyncio.create_task(pipeline.run())
-    done = asyncio.create_task(complete.wait())
-    await asyncio.wait([work, done], return_when=asyncio.FIRST_COMPLETED)
-    done.cancel()
-    pipeline.stop(0)
-    await work
 
 
 class _Count:

@@ -13,7 +13,7 @@ import pytest
 
 def run_benchmark(*arguments):
     command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -79,3 +79,63 @@ def test_a_large_store_is_measured_beside_a_small_one(tmp_path):
     }
     assert len(written["ratios"]) == 2
     assert list(tmp_path.iterdir()) == [report]
+
+
+SCENARIOS = {
+    "fairness": ["--jobs", 20, "--long", 0.02],
+    "latency": ["--jobs", 5, "--idle-seconds", 0.5, "--idle-workers", 2],
+    "footprint": ["--workers", 2, "--kills", 1],
+    "scaling": ["--seconds", 0.3, "--milliseconds", 10],
+    "payload": ["--jobs", 10],
+    "enqueue": ["--jobs", 1000],
+    "guard": [],
+    "workloads": ["--reports", 1, "--chunks", 2],
+}
+QUEUES = {"fairness", "latency", "scaling", "enqueue"}
+FOLDERS = {"payload", "guard", "workloads"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_prints_a_table_and_writes_its_samples(tmp_path, name):
+    report = tmp_path / "report.json"
+    arguments = [*SCENARIOS[name], "--runs", 1, "--json", report]
+    if name in QUEUES:
+        arguments += ["--queue", f"sqlite:///{tmp_path / 'bench.db'}"]
+    if name in FOLDERS:
+        arguments += ["--directory", tmp_path]
+
+    shown = run_benchmark(name, *arguments)
+
+    assert "goal" in shown or "ratio" in shown or "median" in shown
+    assert json.loads(report.read_text())["benchmark"] == name
+    assert list(tmp_path.iterdir()) == [report]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_what_was_measured_can_be_drawn(tmp_path):
+    contents = {
+        "throughput": {"benchmark": "throughput", "queue": "sqlite://", "ratios": [0.5, 0.6]},
+        "fairness": {"benchmark": "fairness", "waits": [{"a": [0.0, 0.5], "b": [0.001, 0.4]}]},
+        "latency": {
+            "benchmark": "latency", "queue": "redis://", "fields": ["sent", "started"],
+            "runs": [[[1.0, 1.003], [2.0, 2.004]]],
+        },
+        "scaling": {
+            "benchmark": "scaling",
+            "runs": [
+                {"milliseconds": 10, "sequential": 9, "plain": {"1": 9}, "portico": {"2": 17}},
+            ],
+        },
+        "peers": [{"system": "Portico", "store": "SQLite", "rate": 4e4}],
+    }  # fmt: skip
+    files = [tmp_path / f"{name}.json" for name in contents]
+    for file, content in zip(files, contents.values(), strict=True):
+        file.write_text(json.dumps(content))
+
+    run_benchmark("plot", *files, "--out", tmp_path / "figures")
+
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {f"{name}.{kind}" for name in contents for kind in ("png", "svg")}

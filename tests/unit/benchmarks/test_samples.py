@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import noop
-from benchmarks.samples import Summary, Timeline
+from benchmarks.samples import Summary, Timeline, percentile
 from portico.ports.draft import Draft
 
 
@@ -41,6 +41,13 @@ def test_summary_has_the_median_and_the_spread():
 
     assert (summary.median, summary.lowest, summary.highest) == (100.0, 90.0, 140.0)
     assert summary.spread == pytest.approx(0.5)
+
+
+def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed():
+    values = [40.0, 10.0, 30.0, 20.0]
+
+    assert [percentile(values, p) for p in (0, 25, 50, 51, 99)] == [10.0, 10.0, 20.0, 30.0, 40.0]
+    assert percentile([float(n) for n in range(1, 201)], 99) == 198.0
 
 
 def test_payload_of_the_no_op_job_has_120_bytes():

@@ -1,0 +1,1 @@
+"""What a pool takes: memory that is shared, time to start, time to replace a worker."""

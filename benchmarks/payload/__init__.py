@@ -1,0 +1,1 @@
+"""What large payloads and results cost: bytes per second, and memory of the supervisor."""

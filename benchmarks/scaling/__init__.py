@@ -1,0 +1,1 @@
+"""How much faster N workers are than one process, with work that needs the processor."""

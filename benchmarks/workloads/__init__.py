@@ -1,0 +1,1 @@
+"""Users' own work end to end: importing real tables, and rendering reports about them."""
