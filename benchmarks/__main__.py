@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import limits, report, scale
+from benchmarks.peers.command import peers
 from benchmarks.places import SQLITE, place_of
 from benchmarks.samples import Sample
 from benchmarks.soak.command import soak
@@ -193,6 +194,7 @@ def _progress() -> Progress:
 
 
 main.add_command(soak)
+main.add_command(peers)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ _GRACE = 5.0
 
 
 @asynccontextmanager
-async def composed(queue: JobQueueAdapter, workers: int) -> AsyncIterator[Pipeline]:
-    """A pipeline from the queue to worker processes that serve the no-op job."""
-    config = SupervisorConfig(workers=workers, app=noop.APP, log_level="WARNING")
+async def composed(
+    queue: JobQueueAdapter, workers: int, app: str = noop.APP
+) -> AsyncIterator[Pipeline]:
+    """A pipeline from the queue to worker processes that serve the no-op job, or another app."""
+    config = SupervisorConfig(workers=workers, app=app, log_level="WARNING")
     crew = crew_of(config)
     pool = pool_of(config, crew)
     birth.adopt_orphans()  # workers are forked by the zygote, and are to be our children

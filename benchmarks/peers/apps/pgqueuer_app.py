@@ -1,0 +1,70 @@
+"""PgQueuer on PostgreSQL: `pgq run`, once for each process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import asyncpg
+from noop_job import done, payload
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+from processes import copies
+
+_URL = os.environ["BENCH_URL"]
+
+DISTRIBUTIONS = ("pgqueuer", "asyncpg", "uvloop")
+SETTINGS = {
+    "driver": "asyncpg",  # "Drivers": the recommended one
+    "loop": "uvloop",  # `pgq` uses it where it is installed
+    "--batch-size": 100,  # "Performance tuning": larger batches for short jobs; 10 by default
+    "enqueue": 1000,  # `enqueue` takes lists; so many per statement
+}
+
+
+def processes(workers: int) -> str:
+    return f"{workers}, batch {SETTINGS['--batch-size']}"
+
+
+async def main() -> PgQueuer:
+    queue = PgQueuer.from_asyncpg_connection(await asyncpg.connect(_URL))
+
+    @queue.entrypoint("noop")
+    async def noop(_: Job) -> None:
+        done()
+
+    return queue
+
+
+def enqueue(jobs: int) -> float:
+    pgq = str(Path(sys.executable).with_name("pgq"))
+    subprocess.run(  # noqa: S603 - of this environment
+        [pgq, "install"], check=True, capture_output=True, env={**os.environ, "PGDSN": _URL}
+    )
+    return asyncio.run(_enqueue(jobs))
+
+
+async def _enqueue(jobs: int) -> float:
+    connection = await asyncpg.connect(_URL)
+    queries, batch = Queries(AsyncpgDriver(connection)), SETTINGS["enqueue"]
+    start = time.perf_counter()
+    for first in range(0, jobs, batch):
+        count = min(batch, jobs - first)
+        payloads = [json.dumps(payload(), separators=(",", ":")).encode() for _ in range(count)]
+        await queries.enqueue(["noop"] * count, payloads, [0] * count)
+    seconds = time.perf_counter() - start
+    await connection.close()
+    return seconds
+
+
+def work(workers: int, jobs: int) -> None:
+    size = SETTINGS["--batch-size"]
+    copies(workers, "pgq", "run", "pgqueuer_app:main", "--batch-size", size,
+           "--log-level", "WARNING")  # fmt: skip

@@ -1,0 +1,186 @@
+"""`python -m benchmarks peers`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from benchmarks import report
+from benchmarks.peers import catalogue
+from benchmarks.peers.catalogue import Peer
+from benchmarks.peers.environment import python_of
+from benchmarks.peers.failure import PeerFailedError
+from benchmarks.peers.run import Bench
+from benchmarks.peers.stores import Stores
+from benchmarks.peers.table import Result, ratios, remarks, table
+from benchmarks.servers import NoServerError
+
+console = Console()
+
+
+@click.command()
+@click.option("--only", "names", multiple=True, help="A system, such as celery, rq or portico.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(catalogue.FEWEST),
+    help="At most so many for each; by default about 5 s of work.",
+)
+@click.option("--runs", default=5, type=click.IntRange(1), show_default=True)
+@click.option("--workers", default=2, type=click.IntRange(1), show_default=True)
+@click.option("--redis", help="URL of a server whose database is empty; else a private one.")
+@click.option("--postgres", help="URL of a server to make databases on; else a private one.")
+@click.option(
+    "--cache",
+    default=".bench",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the environments are kept, and SQLite's files meanwhile.",
+)
+@click.option(
+    "--timeout",
+    default=120.0,
+    type=click.FloatRange(1),
+    show_default=True,
+    help="Seconds for the jobs of one run to be enqueued, and again for them to be done.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write here.")
+def peers(  # noqa: PLR0917 - click hands them over by name
+    names: tuple[str, ...],
+    jobs: int | None,
+    runs: int,
+    workers: int,
+    redis: str | None,
+    postgres: str | None,
+    cache: Path,
+    timeout: float,
+    json_path: Path | None,
+) -> None:
+    """The same no-op job through other systems and through Portico, on the same servers.
+
+    Round by round every system runs once, so that all meet the same weather. One that cannot be
+    installed or fails is in the table with the reason, and the others go on.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers go with us
+    given = {"redis": redis, "postgresql": postgres}
+    try:
+        chosen = catalogue.named(names)
+        cache.mkdir(parents=True, exist_ok=True)
+        stores = Stores({name: url for name, url in given.items() if url}, cache.absolute())
+        results = [Result(peer, catalogue.jobs_of(peer, jobs)) for peer in chosen]
+        _compare(results, stores, cache.absolute(), runs=runs, workers=workers, timeout=timeout)
+    except (ValueError, NoServerError) as error:
+        raise click.ClickException(str(error)) from None
+    title = f"no-op jobs of 120 bytes, {workers} worker processes, {runs} runs"
+    console.print(table(title, results))
+    for remark in remarks(results):
+        console.print(remark, soft_wrap=True, highlight=False, markup=False)
+    if json_path:
+        report.write_json(
+            json_path,
+            {
+                "benchmark": "peers", "workers": workers, "runs": runs,
+                "stores": stores.settings(), "ratios": ratios(results),
+                "systems": [found.written() for found in results],
+            },
+        )  # fmt: skip
+
+
+def _compare(
+    results: Sequence[Result],
+    stores: Stores,
+    cache: Path,
+    *,
+    runs: int,
+    workers: int,
+    timeout: float,
+) -> None:
+    with _progress() as progress:
+        rows = {found.peer: _Row(progress, found, runs) for found in results}
+        try:
+            stores.open([found.peer.store for found in results])
+            benches = _prepare(results, rows, cache, workers, timeout)
+            for _ in range(runs):
+                for found in results:
+                    _run_once(found, benches, stores, rows[found.peer])
+        finally:
+            stores.close()
+
+
+class _Row:
+    """What is shown of one system while it is at work."""
+
+    def __init__(self, progress: Progress, found: Result, runs: int) -> None:
+        self._progress, self._found, self._runs = progress, found, runs
+        self._task: TaskID = progress.add_task("waits", total=found.jobs, start=False)
+        self.say("waits")
+
+    def say(self, what: str, done: int = 0) -> None:
+        """Show what goes on, and how many jobs of this run are done."""
+        number = min(len(self._found.samples) + 1, self._runs)
+        peer = self._found.peer
+        where = f"{escape(peer.key)} [dim]{number}/{self._runs}[/] {escape(what)}"
+        if what == "running" and done == 0:
+            self._progress.reset(self._task, total=self._found.jobs)
+        self._progress.update(self._task, description=where, completed=done)
+
+
+def _prepare(
+    results: Sequence[Result], rows: dict[Peer, _Row], cache: Path, workers: int, timeout: float
+) -> dict[Peer, Bench]:
+    benches = {}
+    for found in results:
+        rows[found.peer].say("installing")
+        try:
+            python = python_of(found.peer, cache)
+            bench = Bench(found.peer, python, found.jobs, workers, timeout)
+            found.about = bench.describe()
+            benches[found.peer] = bench
+            rows[found.peer].say("waits")
+        except PeerFailedError as error:
+            _note(found, error, rows[found.peer])
+    return benches
+
+
+def _run_once(
+    found: Result, benches: dict[Peer, Bench], stores: Stores, row: _Row
+) -> None:
+    """A system that has failed once is not asked again."""
+    if found.failure:
+        return
+    try:
+        with stores.place(found.peer.store) as url:
+            sample = benches[found.peer].run(url, row.say)
+    except PeerFailedError as error:
+        found.samples.append(None)
+        _note(found, error, row)
+    else:
+        found.samples.append(sample)
+        row.say(f"{sample.rate:,.0f} jobs/s", found.jobs)
+
+
+def _note(found: Result, error: PeerFailedError, row: _Row) -> None:
+    found.failure, found.said = str(error), error.said
+    row.say("failed")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
