@@ -57,7 +57,7 @@ PEERS = (
          ("taskiq", "taskiq-redis", _REDIS, "uvloop", "orjson")),
     Peer("dramatiq", "Dramatiq", "redis", "dramatiq_app", 4_100, ("dramatiq[redis]", _REDIS)),
     Peer("huey", "Huey", "redis", "huey_app", 3_600, ("huey", _REDIS)),
-    Peer("saq", "SAQ", "redis", "saq_app", 1_600, ("saq[redis,hiredis]", "uvloop")),
+    Peer("saq", "SAQ", "redis", "saq_app", 1_600, ("saq[redis,hiredis]", "typing_extensions", "uvloop")),
     Peer("arq", "arq", "redis", "arq_app", 1_300, ("arq", _REDIS, "uvloop")),
     Peer("streaq", "streaQ", "redis", "streaq_app", 1_200, ("streaq", "uvloop")),
     Peer("celery", "Celery", "redis", "celery_app", 900, ("celery[redis]", _REDIS)),

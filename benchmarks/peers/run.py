@@ -51,7 +51,8 @@ class Bench:
 
     def describe(self) -> dict[str, Any]:
         """Its processes, settings and versions, as its app tells them."""
-        return dict(self._ask(self._environment("memory://"), "describe", self.workers))
+        nowhere = f"{self.peer.store}://127.0.0.1/0"  # an app may parse it, and asks nobody
+        return dict(self._ask(self._environment(nowhere), "describe", self.workers))
 
     def run(self, url: str, told: Callable[[str, int], None]) -> PeerSample:
         """Run the jobs once in an empty store; `told` what goes on, and how many jobs are done.

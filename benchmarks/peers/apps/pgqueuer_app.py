@@ -1,8 +1,7 @@
-"""PgQueuer on PostgreSQL: `pgq run`, once for each process."""
+"""PgQueuer on PostgreSQL: a process for each worker."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import asyncpg
+import uvloop
 from noop_job import done, payload
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver
@@ -23,14 +23,14 @@ _URL = os.environ["BENCH_URL"]
 DISTRIBUTIONS = ("pgqueuer", "asyncpg", "uvloop")
 SETTINGS = {
     "driver": "asyncpg",  # "Drivers": the recommended one
-    "loop": "uvloop",  # `pgq` uses it where it is installed
-    "--batch-size": 100,  # "Performance tuning": larger batches for short jobs; 10 by default
+    "loop": "uvloop",  # as `pgq run` uses it where it is installed
+    "batch_size": 100,  # "Performance tuning": larger batches for short jobs; 10 by default
     "enqueue": 1000,  # `enqueue` takes lists; so many per statement
 }
 
 
 def processes(workers: int) -> str:
-    return f"{workers}, batch {SETTINGS['--batch-size']}"
+    return f"{workers}, batch {SETTINGS['batch_size']}"
 
 
 async def main() -> PgQueuer:
@@ -48,7 +48,7 @@ def enqueue(jobs: int) -> float:
     subprocess.run(  # noqa: S603 - of this environment
         [pgq, "install"], check=True, capture_output=True, env={**os.environ, "PGDSN": _URL}
     )
-    return asyncio.run(_enqueue(jobs))
+    return uvloop.run(_enqueue(jobs))
 
 
 async def _enqueue(jobs: int) -> float:
@@ -65,6 +65,13 @@ async def _enqueue(jobs: int) -> float:
 
 
 def work(workers: int, jobs: int) -> None:
-    size = SETTINGS["--batch-size"]
-    copies(workers, "pgq", "run", "pgqueuer_app:main", "--batch-size", size,
-           "--log-level", "WARNING")  # fmt: skip
+    copies(workers, "python", "-m", "pgqueuer_app")  # `pgq run` of 1.6 dies of its own --log-level
+
+
+async def _serve() -> None:
+    queue = await main()
+    await queue.run(batch_size=SETTINGS["batch_size"])
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve())
