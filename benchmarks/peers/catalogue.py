@@ -49,20 +49,21 @@ PEERS = (
     Peer("imap", "Pool.imap", "memory", "pools_app", 29_000, variant="imap"),
     Peer("imap-64", "Pool.imap", "memory", "pools_app", 400_000,
          variant="imap-64"),
-    Peer("pgqueuer", "PgQueuer", "postgresql", "pgqueuer_app", 8_200,
+    Peer("pgqueuer", "PgQueuer", "postgresql", "pgqueuer_app", 14_000,
          ("pgqueuer[asyncpg]", "uvloop")),
-    Peer("procrastinate", "Procrastinate", "postgresql", "procrastinate_app", 280,
+    Peer("procrastinate", "Procrastinate", "postgresql", "procrastinate_app", 500,
          ("procrastinate", "psycopg[binary,pool]")),
     Peer("taskiq", "Taskiq", "redis", "taskiq_app", 4_300,
          ("taskiq", "taskiq-redis", _REDIS, "uvloop", "orjson")),
-    Peer("dramatiq", "Dramatiq", "redis", "dramatiq_app", 4_100, ("dramatiq[redis]", _REDIS)),
+    Peer("dramatiq", "Dramatiq", "redis", "dramatiq_app", 9_000, ("dramatiq[redis]", _REDIS)),
     Peer("huey", "Huey", "redis", "huey_app", 3_600, ("huey", _REDIS)),
-    Peer("saq", "SAQ", "redis", "saq_app", 1_600, ("saq[redis,hiredis]", "typing_extensions", "uvloop")),
-    Peer("arq", "arq", "redis", "arq_app", 1_300, ("arq", _REDIS, "uvloop")),
+    Peer("saq", "SAQ", "redis", "saq_app", 1_600,
+         ("saq[redis,hiredis]", "typing_extensions", "uvloop")),  # it imports what it does not name
+    Peer("arq", "arq", "redis", "arq_app", 2_500, ("arq", _REDIS, "uvloop")),
     Peer("streaq", "streaQ", "redis", "streaq_app", 1_200, ("streaq", "uvloop")),
     Peer("celery", "Celery", "redis", "celery_app", 900, ("celery[redis]", _REDIS)),
     Peer("rq", "RQ", "redis", "rq_app", 360, ("rq", _REDIS), "simple"),
-    Peer("rq-fork", "RQ", "redis", "rq_app", 40, ("rq", _REDIS), "fork"),
+    Peer("rq-fork", "RQ", "redis", "rq_app", 60, ("rq", _REDIS), "fork"),
 )  # fmt: skip
 
 

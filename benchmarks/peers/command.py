@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -29,10 +30,24 @@ from benchmarks.peers.table import Result, ratios, remarks, table
 from benchmarks.servers import NoServerError
 
 console = Console()
+_WIDTH = 110
+
+
+def _chosen(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[Peer, ...]:
+    try:
+        return catalogue.named(names)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
-@click.option("--only", "names", multiple=True, help="A system, such as celery, rq or portico.")
+@click.option(
+    "--only",
+    "chosen",
+    multiple=True,
+    callback=_chosen,
+    help="A system, such as celery, rq or portico; repeat it for more.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(catalogue.FEWEST),
@@ -57,8 +72,8 @@ console = Console()
     help="Seconds for the jobs of one run to be enqueued, and again for them to be done.",
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write here.")
-def peers(  # noqa: PLR0917 - click hands them over by name
-    names: tuple[str, ...],
+def peers(  # noqa: PLR0913, PLR0917 - click hands them over by name
+    chosen: tuple[Peer, ...],
     jobs: int | None,
     runs: int,
     workers: int,
@@ -75,48 +90,36 @@ def peers(  # noqa: PLR0917 - click hands them over by name
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers go with us
     given = {"redis": redis, "postgresql": postgres}
+    cache.mkdir(parents=True, exist_ok=True)
     try:
-        chosen = catalogue.named(names)
-        cache.mkdir(parents=True, exist_ok=True)
         stores = Stores({name: url for name, url in given.items() if url}, cache.absolute())
-        results = [Result(peer, catalogue.jobs_of(peer, jobs)) for peer in chosen]
-        _compare(results, stores, cache.absolute(), runs=runs, workers=workers, timeout=timeout)
-    except (ValueError, NoServerError) as error:
+    except NoServerError as error:
         raise click.ClickException(str(error)) from None
-    title = f"no-op jobs of 120 bytes, {workers} worker processes, {runs} runs"
-    console.print(table(title, results))
-    for remark in remarks(results):
-        console.print(remark, soft_wrap=True, highlight=False, markup=False)
+    results = [Result(peer, catalogue.jobs_of(peer, jobs)) for peer in chosen]
+    with closing(stores), _progress() as progress:
+        rows = {found.peer: _Row(progress, found, runs) for found in results}
+        benches = _prepare(results, rows, cache.absolute(), workers, timeout)
+        for _ in range(runs):
+            for found in results:
+                _run_once(found, benches, stores, rows[found.peer])
+        settings = stores.settings()
+    _show(f"no-op jobs of 120 bytes, {workers} workers, {runs} runs", results)
     if json_path:
         report.write_json(
             json_path,
             {
                 "benchmark": "peers", "workers": workers, "runs": runs,
-                "stores": stores.settings(), "ratios": ratios(results),
+                "stores": settings, "ratios": ratios(results),
                 "systems": [found.written() for found in results],
             },
         )  # fmt: skip
 
 
-def _compare(
-    results: Sequence[Result],
-    stores: Stores,
-    cache: Path,
-    *,
-    runs: int,
-    workers: int,
-    timeout: float,
-) -> None:
-    with _progress() as progress:
-        rows = {found.peer: _Row(progress, found, runs) for found in results}
-        try:
-            stores.open([found.peer.store for found in results])
-            benches = _prepare(results, rows, cache, workers, timeout)
-            for _ in range(runs):
-                for found in results:
-                    _run_once(found, benches, stores, rows[found.peer])
-        finally:
-            stores.close()
+def _show(title: str, results: Sequence[Result]) -> None:
+    wide = console if console.is_terminal else Console(width=_WIDTH)  # else a pipe has 80
+    wide.print(table(title, results))
+    for remark in remarks(results):
+        console.print(remark, soft_wrap=True, highlight=False, markup=False)
 
 
 class _Row:
@@ -154,16 +157,14 @@ def _prepare(
     return benches
 
 
-def _run_once(
-    found: Result, benches: dict[Peer, Bench], stores: Stores, row: _Row
-) -> None:
+def _run_once(found: Result, benches: dict[Peer, Bench], stores: Stores, row: _Row) -> None:
     """A system that has failed once is not asked again."""
     if found.failure:
         return
     try:
         with stores.place(found.peer.store) as url:
             sample = benches[found.peer].run(url, row.say)
-    except PeerFailedError as error:
+    except (PeerFailedError, NoServerError) as error:
         found.samples.append(None)
         _note(found, error, row)
     else:
@@ -171,8 +172,8 @@ def _run_once(
         row.say(f"{sample.rate:,.0f} jobs/s", found.jobs)
 
 
-def _note(found: Result, error: PeerFailedError, row: _Row) -> None:
-    found.failure, found.said = str(error), error.said
+def _note(found: Result, error: PeerFailedError | NoServerError, row: _Row) -> None:
+    found.failure, found.said = str(error), getattr(error, "said", "")
     row.say("failed")
 
 
@@ -183,4 +184,5 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
+        refresh_per_second=2,  # to draw it costs what the workers could use
     )

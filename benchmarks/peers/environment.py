@@ -8,7 +8,7 @@ import venv
 from pathlib import Path
 
 from benchmarks.peers.catalogue import Peer
-from benchmarks.peers.failure import PeerFailedError
+from benchmarks.peers.failure import PeerFailedError, last_line
 
 _INSTALL = 600.0
 
@@ -25,14 +25,14 @@ def python_of(peer: Peer, cache: Path) -> Path:
     python, mark = folder / "bin" / "python", folder / "installed"
     wanted = "\n".join((sys.version, *peer.requirements))
     if not mark.exists() or mark.read_text(encoding="utf-8") != wanted:
-        venv.create(folder, clear=True, with_pip=True)
+        venv.create(folder, clear=True, symlinks=True, with_pip=True)
         _install(python, peer.requirements)
         mark.write_text(wanted, encoding="utf-8")
     return python
 
 
 def _install(python: Path, requirements: tuple[str, ...]) -> None:
-    words = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    words = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         done = subprocess.run(  # noqa: S603 - of the new environment
             [*words, *requirements], check=False, capture_output=True, text=True, timeout=_INSTALL
@@ -45,4 +45,4 @@ def _install(python: Path, requirements: tuple[str, ...]) -> None:
 
 def _reason(text: str) -> str:
     lines = [line for line in text.splitlines() if line.startswith("ERROR")]
-    return lines[-1] if lines else "pip says no reason"
+    return lines[-1] if lines else last_line(text)

@@ -3,59 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from benchmarks import servers
-
-SETTINGS: Mapping[str, Mapping[str, str]] = {
-    "sqlite": {"journal_mode": "WAL", "synchronous": "FULL"},  # what Portico sets by itself
-    "postgresql": servers.POSTGRES_SETTINGS,
-    "redis": servers.REDIS_SETTINGS,
-}
+from benchmarks.servers import NoServerError
 
 
 class Stores:
     """The servers, and what is made on them for a run.
 
     Args:
-        given: URLs of servers that exist, by `postgresql` and `redis`; private ones else. The
-            database of a given Redis is emptied, so it must be empty at the start.
+        given: URLs of servers that exist, by `postgresql` and `redis`; private ones else, started
+            when they are needed first.
         cache: where SQLite's files go.
+
+    Raises:
+        NoServerError: the database of the given Redis, which would be emptied, is not empty.
     """
 
     def __init__(self, given: Mapping[str, str], cache: Path) -> None:
-        self._given, self._cache = given, cache
-        self._urls: dict[str, str] = {}
+        self._urls, self._cache = dict(given), cache
         self._started = ExitStack()
-
-    def open(self, needed: Sequence[str]) -> None:
-        """Start what is needed and was not given.
-
-        Raises:
-            ValueError: there is something in the database of the given Redis.
-        """
-        for store in sorted({"postgresql", "redis"} & set(needed)):
-            start = {"postgresql": servers.postgres, "redis": servers.redis}[store]
-            given = self._given.get(store)
-            self._urls[store] = given or self._started.enter_context(start())
-        if "redis" in self._urls and (keys := _keys(self._urls["redis"])):
-            raise ValueError(f"the Redis database holds {keys} keys, and would be emptied")
+        if "redis" in given and (keys := _keys(given["redis"])):
+            raise NoServerError(f"the Redis database holds {keys} keys, and would be emptied")
 
     def close(self) -> None:
         """Stop what was started."""
         self._started.close()
 
     def settings(self) -> dict[str, object]:
-        """How the stores are set up; of a given server only that it was given."""
-        return {
-            store: "as given" if store in self._given else dict(SETTINGS[store])
-            for store in ("sqlite", *self._urls)
-        }
+        """How the stores that were used are set up, as they say themselves."""
+        asked = {"redis": _redis_settings, "postgresql": _postgres_settings}
+        return {store: asked[store](url) for store, url in self._urls.items()}
 
     @contextmanager
     def place(self, store: str) -> Iterator[str]:
@@ -66,18 +50,24 @@ class Stores:
             with TemporaryDirectory(prefix="run-", dir=self._cache) as folder:
                 yield f"sqlite:///{Path(folder).absolute()}/jobs.db"
         elif store == "redis":
-            _flush(self._urls["redis"])
-            yield self._urls["redis"]
-            _flush(self._urls["redis"])
+            url = self._url(store, servers.redis)
+            _flush(url)
+            yield url
+            _flush(url)
         else:
-            yield from _database(self._urls["postgresql"])
+            yield from _database(self._url(store, servers.postgres))
+
+    def _url(self, store: str, start: Callable[[], AbstractContextManager[str]]) -> str:
+        if store not in self._urls:
+            self._urls[store] = self._started.enter_context(start())
+        return self._urls[store]
 
 
 def _keys(url: str) -> int:
     import redis
 
     with redis.Redis.from_url(url) as client:
-        return int(client.dbsize())  # type: ignore[arg-type]  # it is not awaitable here
+        return int(client.dbsize())
 
 
 def _flush(url: str) -> None:
@@ -87,20 +77,33 @@ def _flush(url: str) -> None:
         client.flushdb()
 
 
+def _redis_settings(url: str) -> dict[str, str]:
+    import redis
+
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        version = client.info("server")["redis_version"]
+        return {"version": version, **client.config_get(*servers.REDIS_SETTINGS)}
+
+
+def _postgres_settings(url: str) -> dict[str, str]:
+    names = ("server_version", *servers.POSTGRES_SETTINGS)
+    return {name: str(asyncio.run(_query(url, f"SHOW {name}"))) for name in names}
+
+
 def _database(url: str) -> Iterator[str]:
     name = f"bench_{token_hex(6)}"
-    asyncio.run(_execute(url, f"CREATE DATABASE {name}"))
+    asyncio.run(_query(url, f"CREATE DATABASE {name}"))
     try:
         yield urlsplit(url)._replace(path=f"/{name}").geturl()
     finally:
-        asyncio.run(_execute(url, f"DROP DATABASE {name} WITH (FORCE)"))
+        asyncio.run(_query(url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-async def _execute(url: str, statement: str) -> None:
+async def _query(url: str, statement: str) -> object:
     import asyncpg
 
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(statement)
+        return await connection.fetchval(statement)
     finally:
         await connection.close()

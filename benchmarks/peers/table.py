@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from benchmarks.peers.catalogue import Peer
@@ -68,7 +69,7 @@ def ratios(results: Sequence[Result]) -> dict[str, list[float]]:
 
 def table(title: str, results: Sequence[Result]) -> Table:
     """A row per system; one that failed says only that."""
-    made = Table(title=title, title_justify="left")
+    made = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     for heading in _TEXTS:
         made.add_column(heading, overflow="fold")
     for heading in _NUMBERS:

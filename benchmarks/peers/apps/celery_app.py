@@ -30,7 +30,7 @@ def noop(_: dict[str, str]) -> None:
 
 
 def processes(workers: int) -> str:
-    return f"prefork {workers}, prefetch {SETTINGS['worker_prefetch_multiplier']}, acks_late"
+    return f"prefork {workers}, prefetch {SETTINGS['worker_prefetch_multiplier']}"
 
 
 def enqueue(jobs: int) -> float:

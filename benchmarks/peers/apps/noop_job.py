@@ -21,7 +21,8 @@ class _Tally:
     """Counts what this process has done, in 8 bytes that the benchmark reads from outside."""
 
     def __init__(self) -> None:
-        self._forget()
+        self._lock = threading.Lock()
+        self._slot: memoryview[int] | None = None
         os.register_at_fork(after_in_child=self._forget)
 
     def count(self) -> None:
@@ -33,7 +34,7 @@ class _Tally:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._slot: memoryview[int] | None = None
+        self._slot = None
 
 
 def _new_slot(path: str) -> memoryview[int]:

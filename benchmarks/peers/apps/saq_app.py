@@ -28,9 +28,7 @@ async def noop(_: dict[str, Any], *, data: str) -> None:
     done()
 
 
-queue = Queue.from_url(
-    os.environ["BENCH_URL"], max_concurrent_ops=SETTINGS["max_concurrent_ops"]
-)
+queue = Queue.from_url(os.environ["BENCH_URL"], max_concurrent_ops=SETTINGS["max_concurrent_ops"])
 settings = {"queue": queue, "functions": [noop], "concurrency": SETTINGS["concurrency"]}
 
 
@@ -48,9 +46,7 @@ async def _enqueue(jobs: int) -> float:
     batch, start = SETTINGS["max_concurrent_ops"], time.perf_counter()
     for first in range(0, jobs, batch):
         count = min(batch, jobs - first)
-        await asyncio.gather(
-            *(queue.enqueue("noop", **payload(), **options) for _ in range(count))
-        )
+        await asyncio.gather(*(queue.enqueue("noop", **payload(), **options) for _ in range(count)))
     seconds = time.perf_counter() - start
     await queue.disconnect()
     return seconds

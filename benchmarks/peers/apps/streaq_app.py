@@ -13,8 +13,8 @@ from streaq import Worker
 
 DISTRIBUTIONS = ("streaq", "coredis", "uvloop")
 SETTINGS = {
-    "concurrency": 64,  # tasks at once in a process; 16 by default
-    "prefetch": 64,  # as many as are run at once, the default
+    "concurrency": 16,  # tasks at once in a process; the default, and more was slower here
+    "prefetch": 16,  # as many as are run at once, the default
     "ttl": 0,  # the result is not kept
     "loop": "uvloop",  # "Worker": anyio_kwargs use_uvloop
     "enqueue_many": 1000,  # so many in a pipeline
