@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -88,7 +88,6 @@ def peers(  # noqa: PLR0913, PLR0917 - click hands them over by name
     Round by round every system runs once, so that all meet the same weather. One that cannot be
     installed or fails is in the table with the reason, and the others go on.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers go with us
     given = {"redis": redis, "postgresql": postgres}
     cache.mkdir(parents=True, exist_ok=True)
     try:
@@ -96,7 +95,7 @@ def peers(  # noqa: PLR0913, PLR0917 - click hands them over by name
     except NoServerError as error:
         raise click.ClickException(str(error)) from None
     results = [Result(peer, catalogue.jobs_of(peer, jobs)) for peer in chosen]
-    with closing(stores), _progress() as progress:
+    with _terminable(), closing(stores), _progress() as progress:
         rows = {found.peer: _Row(progress, found, runs) for found in results}
         benches = _prepare(results, rows, cache.absolute(), workers, timeout)
         for _ in range(runs):
@@ -113,6 +112,16 @@ def peers(  # noqa: PLR0913, PLR0917 - click hands them over by name
                 "systems": [found.written() for found in results],
             },
         )  # fmt: skip
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM be as Ctrl-C: the servers and the workers go with us."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(title: str, results: Sequence[Result]) -> None:

@@ -71,7 +71,7 @@ def table(title: str, results: Sequence[Result]) -> Table:
     """A row per system; one that failed says only that."""
     made = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     for heading in _TEXTS:
-        made.add_column(heading, overflow="fold")
+        made.add_column(heading, overflow="fold", no_wrap=heading == "system")
     for heading in _NUMBERS:
         made.add_column(heading, justify="right", overflow="fold")
     times = ratios(results)
