@@ -40,7 +40,7 @@ class NoServerError(Exception):
 @contextmanager
 def postgres() -> Iterator[str]:
     """The URL of a new PostgreSQL server, which is gone afterwards."""
-    user = _modest_user()
+    user = modest_user()
     with _folder("postgres", user) as folder:
         _run_as(
             user, folder, "initdb", "-D", "data", "-U", "bench", "-A", "trust", "-N", "-E", "UTF8",
@@ -102,7 +102,7 @@ def find(program: str) -> str:
     return found
 
 
-def _modest_user() -> str | None:
+def modest_user() -> str | None:
     """Who runs a server that refuses to be run by root; `None` when we are not root."""
     if os.geteuid() != 0:
         return None
@@ -118,14 +118,14 @@ def _folder(name: str, user: str | None) -> Iterator[Path]:
         folder = Path(made)
         if user:
             folder.chmod(0o755)
-            shutil.chown(folder, user, _group(user))
+            shutil.chown(folder, user, group_of(user))
         yield folder
 
 
 def _run_as(user: str | None, folder: Path, program: str, *arguments: str) -> None:
     done = subprocess.run(  # noqa: S603 - a server's program
         [find(program), *arguments], check=False, capture_output=True, text=True, cwd=folder,
-        user=user, group=user and _group(user), extra_groups=[] if user else None,
+        user=user, group=user and group_of(user), extra_groups=[] if user else None,
     )  # fmt: skip
     if done.returncode:
         raise NoServerError(f"{program}: {done.stderr.strip()[-500:]}")
@@ -169,9 +169,10 @@ def _wrap(user: str | None) -> list[str]:
         raise NoServerError("setpriv, of util-linux, is needed to leave root")
     if tool is None:
         return []
-    to = ["--reuid", user, "--regid", _group(user), "--clear-groups"] if user else []
+    to = ["--reuid", user, "--regid", group_of(user), "--clear-groups"] if user else []
     return [tool, *to, "--pdeathsig", "KILL"]
 
 
-def _group(user: str) -> str:
+def group_of(user: str) -> str:
+    """The name of a user's own group."""
     return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
