@@ -14,8 +14,8 @@ from procrastinate import App, PsycopgConnector
 DISTRIBUTIONS = ("procrastinate", "psycopg", "psycopg-pool")
 SETTINGS = {
     "connector": "PsycopgConnector",  # the asynchronous one
-    "--concurrency": 20,  # jobs at once in a process; 1 by default, 50 was slower here
-    "max_size": 20,  # connections of a process; 10 by default
+    "--concurrency": 10,  # jobs at once in a process; 1 by default, 5, 20 and 50 were slower here
+    "max_size": 10,  # connections of a process, one for each job; the default
     "batch_defer": 1000,  # so many in a statement
 }
 

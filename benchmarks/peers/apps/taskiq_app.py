@@ -21,7 +21,7 @@ SETTINGS = {
     "loop": "uvloop",  # the worker uses it where it is installed
     "xread_count": 100,  # the default
     "--no-parse": True,  # "Workers": no pydantic where the task needs none
-    "--max-async-tasks": 20,  # 100 by default, which was slower here, as was 10
+    "--max-async-tasks": 20,  # the default of 100 is slower here when others use the cores
     "--max-prefetch": 0,  # the default
     "concurrent kicks": 100,
 }
