@@ -51,7 +51,7 @@ def _chosen(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tu
 @click.option(
     "--jobs",
     type=click.IntRange(catalogue.FEWEST),
-    help="At most so many for each; by default about 5 s of work.",
+    help="At most so many for each; by default about 5 s of work. Few flatter who fetches many.",
 )
 @click.option("--runs", default=5, type=click.IntRange(1), show_default=True)
 @click.option("--workers", default=2, type=click.IntRange(1), show_default=True)
