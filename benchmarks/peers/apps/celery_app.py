@@ -13,8 +13,8 @@ DISTRIBUTIONS = ("celery", "kombu", "billiard", "redis", "hiredis")
 SETTINGS = {
     "worker_prefetch_multiplier": 64,  # "Optimizing": 64 or 128 for short tasks
     "task_acks_late": True,  # at least once, as Portico
-    "task_ignore_result": True,  # "Tasks": results cost time when nobody reads them
-    "worker_disable_rate_limits": True,  # "Configuration": no task has a rate limit
+    "task_ignore_result": True,  # "Tasks": ignore results you don't want
+    "worker_disable_rate_limits": True,  # no task has a rate limit
     "worker_send_task_events": False,  # the default: nobody monitors
     "broker_connection_retry_on_startup": True,
 }

@@ -13,8 +13,8 @@ DISTRIBUTIONS = ("huey", "redis", "hiredis")
 SETTINGS = {
     "results": False,  # none is read here, and none would be stored for None
     "blocking": True,  # the default: the store tells of a job, nobody polls
-    "--worker-type": "process",  # "Consuming tasks": for CPU-bound work
-    "--no-periodic": True,  # "if you are not using periodic tasks"
+    "--worker-type": "process",  # --help: for CPU-intensive workloads
+    "--no-periodic": True,  # there are none, so nobody looks for them
 }
 
 huey = RedisHuey(

@@ -17,7 +17,10 @@ DISTRIBUTIONS = ()
 SETTINGS = {
     "executor": {"start_method": "fork"},  # the default on Linux up to 3.13
     "imap": {"start_method": "fork", "chunksize": 1},  # the default
-    "imap-64": {"start_method": "fork", "chunksize": 64},  # "a large value can be much faster"
+    "imap-64": {
+        "start_method": "fork",
+        "chunksize": 64,
+    },  # its documentation: large values can be much faster
 }[_VARIANT]
 
 

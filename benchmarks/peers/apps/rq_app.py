@@ -15,11 +15,11 @@ _URL = os.environ["BENCH_URL"]
 DISTRIBUTIONS = ("rq", "redis", "hiredis")
 SETTINGS = {
     "worker_class": {
-        "simple": "rq.worker.SimpleWorker",  # "Workers": no fork, for many short jobs
+        "simple": "rq.worker.SimpleWorker",  # README: faster, as it skips the fork
         "fork": "rq.worker.Worker",  # the default: a job cannot take its worker along
     }[os.environ.get("BENCH_VARIANT") or "simple"],
-    "result_ttl": 0,  # "Results": the result is not kept
-    "enqueue_many": 1000,  # "Bulk job enqueueing": so many in a pipeline
+    "result_ttl": 0,  # the result is not kept; 500 s by default
+    "enqueue_many": 1000,  # so many in a pipeline, instead of one at a time
 }
 
 

@@ -19,8 +19,8 @@ SETTINGS = {
     "loop": "uvloop",
     "concurrency": 25,  # jobs at once in a process; 10 by default, 100 was no faster here
     "max_concurrent_ops": 100,  # as many enqueues at once; 20 by default
-    "ttl": -1,  # "Job": the result is not kept
-    "timeout": 0,  # "Job": no deadline
+    "ttl": -1,  # the result is not kept; 600 s by default
+    "timeout": 0,  # no deadline, which costs a timer for each job; 10 s by default
 }
 
 
