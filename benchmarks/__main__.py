@@ -16,6 +16,7 @@ from benchmarks.commands.scale import scale
 from benchmarks.commands.scaling import scaling
 from benchmarks.commands.throughput import throughput
 from benchmarks.commands.workloads import workloads
+from benchmarks.peers.command import peers
 from benchmarks.soak.command import soak
 from portico.utils.logging import configure_logging
 
@@ -33,6 +34,7 @@ main.add_command(guard)
 main.add_command(latency)
 main.add_command(limits)
 main.add_command(payload)
+main.add_command(peers)
 main.add_command(plot)
 main.add_command(scale)
 main.add_command(scaling)

@@ -7,9 +7,7 @@ Where a server's programs are not installed the tests are skipped with the reaso
 from __future__ import annotations
 
 import atexit
-import grp
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -27,10 +25,10 @@ import hiredis
 import psutil
 import pytest
 
+from benchmarks import servers
+from benchmarks.servers import free_port, group_of
 from tests.support.hosts import Host, dies_with_its_parent
 from tests.support.waiting import STEP
-
-_ROOT = Path(__file__).parents[2]
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 """What spares the disk: nobody pulls this machine's plug, and a killed server loses nothing."""
@@ -38,13 +36,6 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 
 QUICK = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": 0}
 """Nothing is written to the disk, and a replica need not wait for others to come."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def missing(what: str) -> NoReturn:
@@ -56,29 +47,18 @@ def missing(what: str) -> NoReturn:
 
 def program(name: str) -> str:
     """Where a server's program is; skips or fails the test when it is nowhere."""
-    places = [
-        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
-        *os.get_exec_path(),
-        *("/usr/sbin", "/sbin"),
-        *_ROOT.glob(".venv/servers/*/pginstall/bin"),
-        _ROOT / ".venv/servers/bin",
-    ]
-    found = shutil.which(name, path=os.pathsep.join(map(str, places)))
-    return found or missing(name)
-
-
-def user_group(user: str) -> str:
-    return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+    try:
+        return servers.find(name)
+    except servers.NoServerError:
+        missing(name)
 
 
 def modest_user() -> str | None:
     """Who runs a server that refuses to be run by root; `None` when we are not root."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            return pwd.getpwnam(name).pw_name
-    return missing("a user for servers, such as nobody,")
+    try:
+        return servers.modest_user()
+    except servers.NoServerError:
+        missing("a user for servers, such as nobody,")
 
 
 class Server:
@@ -108,13 +88,13 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         if user:
             folder.chmod(0o755)
-            shutil.chown(folder, user, user_group(user))
+            shutil.chown(folder, user, group_of(user))
 
     def _start(self, command: list[str]) -> None:
         assert self.process is None or self.process.poll() is not None
         wrap: tuple[str, ...] = self._on.wrap if self._on else ()
         if self._user:  # after the host is entered, which only root may; it keeps dying with us
-            group = user_group(self._user)
+            group = group_of(self._user)
             wrap += ("setpriv", "--reuid", self._user, "--regid", group, "--clear-groups",
                      "--pdeathsig", "KILL")  # fmt: skip
         if self.environment:  # the server's alone: a clock's library refuses to change its user
@@ -197,7 +177,7 @@ class PostgresServer(Server):
             [program("initdb"), "-D", self.data, "-U", "portico", "-A", "scram-sha-256",
              "--pwfile", password, "-E", "UTF8", "--locale=C", "-N"],
             check=True, capture_output=True, cwd=folder, user=self._user,
-            group=self._user and user_group(self._user), extra_groups=[] if self._user else None,
+            group=self._user and group_of(self._user), extra_groups=[] if self._user else None,
         )  # fmt: skip
 
         with (self.data / "pg_hba.conf").open("a") as rules:

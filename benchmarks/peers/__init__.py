@@ -1,0 +1,1 @@
+"""The same no-op job through other job systems, beside Portico."""
