@@ -29,6 +29,7 @@ from sys import getrefcount
 from time import perf_counter
 from types import coroutine
 from typing import Any, NoReturn, TypeVar
+from weakref import getweakrefcount
 
 import msgspec
 
@@ -126,21 +127,27 @@ class Worker:
         scope = Scope()
         scope.enter()
         while not self._inbox.closing:
-            await self._task(self._serve(slot, scope))
+            over: asyncio.Future[Lease | None] = self._loop.create_future()
+            task = self._task(_into(over, self._serve(slot, scope)))
+            lease = await over
+            del task
+            if lease is not None:
+                await self._tidy_up(scope, lease)
 
-    async def _serve(self, slot: int, scope: Scope) -> None:
-        """Run errands in this task until one of them has had it for itself.
+    async def _serve(self, slot: int, scope: Scope) -> Lease | None:
+        """Run errands in this task until one of them has had it for itself, and return that one's
+        lease; `None` when there are to be no more.
 
         A task per job would cost more than all else that is done for a small one. Most of those
         never wait for anything: they may share a task, for nobody has seen it by the time they are
         over. A job that waits keeps the task, and it ends with that job; so it does when a job
-        that did not wait has kept a reference to it.
+        that did not wait has left a trace on it. After such a job nothing is awaited here: who
+        knows the task may cancel it.
         """
         inbox, outbox, task = self._inbox, self._outbox, this_task(self._loop)
-        references = getrefcount(task)
+        references, weakly = getrefcount(task), getweakrefcount(task)
         turn_ends = perf_counter() + _TURN
-        own = False
-        while not (own or inbox.closing):
+        while not inbox.closing:
             errand = inbox.take()
             if errand is None:
                 outbox.flush()
@@ -150,18 +157,35 @@ class Worker:
             if inbox.empty:
                 outbox.flush()  # this one may take long, and nobody waits behind it to be recalled
             self._page.begin(slot, errand.serial)
-            if errand.failure is None:
-                own = await self._attempt(slot, errand, task) or getrefcount(task) > references
-            else:
-                await self._task(self._execution.mourn(errand.lease, errand.failure))
-                outbox.send(wire.Mourned(errand.serial))
-            if scope.tasks or self._execution.exhausted or self._begun >= self._most:
-                await self._tidy_up(scope, errand.lease)
+            if (
+                await self._run(slot, errand, task)
+                or getrefcount(task) > references
+                or getweakrefcount(task) > weakly
+                or task._callbacks
+                or scope.tasks
+                or self._worn_out
+            ):
+                outbox.flush()
+                return errand.lease
             if perf_counter() >= turn_ends:
                 outbox.flush()
                 await asyncio.sleep(0)
                 turn_ends = perf_counter() + _TURN
         outbox.flush()
+        return None
+
+    @property
+    def _worn_out(self) -> bool:
+        """Whether this worker is to be replaced."""
+        return self._execution.exhausted or self._begun >= self._most
+
+    async def _run(self, slot: int, errand: Errand, task: asyncio.Task[Any]) -> bool:
+        """Run an errand and report its end; whether it has kept the task for itself."""
+        if errand.failure is None:
+            return await self._attempt(slot, errand, task)
+        await self._execution.mourn(errand.lease, errand.failure)
+        self._outbox.send(wire.Mourned(errand.serial))
+        return True
 
     async def _attempt(self, slot: int, errand: Errand, task: asyncio.Task[Any]) -> bool:
         """Run a job and report its end; whether it has ever waited for something."""
@@ -240,6 +264,16 @@ class Worker:
         if running := self._running.get(serial):
             stop = self._execution.cancel if requested else self._execution.interrupt
             stop(running[1])
+
+
+async def _into(over: asyncio.Future[T], coroutine: Coroutine[Any, Any, T]) -> None:
+    """Hand on how a coroutine ends. To await its task would leave a callback on that, and any other
+    on it would be hard to tell from ours."""
+    try:
+        over.set_result(await coroutine)
+    except BaseException as raised:  # noqa: BLE001 - it is for whoever waits
+        if not over.done():
+            over.set_exception(raised)
 
 
 @coroutine

@@ -68,7 +68,7 @@ async def test_a_job_that_takes_its_process_down_once_is_charged_once_and_comple
 async def test_a_result_that_was_written_counts_although_its_worker_died_at_once(
     here: Place, queue: JobQueueAdapter
 ) -> None:
-    injure(here, "after-result")
+    injure(here, "after-batch")
     job = await enqueue(queue, "fine", payload={"n": 1})
     supervisor = here.supervisor(app=INJURIES)
     assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
@@ -87,7 +87,7 @@ async def test_a_large_result_is_read_to_its_end_before_the_death_behind_it_is_j
 ) -> None:
     """More than is read at a time, and both are there when the supervisor comes to look."""
     size = 900_000
-    injure(here, "after-result")
+    injure(here, "after-done")
     job = await enqueue(queue, "large", payload={"size": size, "file": "go"})
     supervisor = here.supervisor(app=INJURIES)
     await supervisor.until(lambda: here.ledger.count("BEGIN", job.id))
@@ -102,20 +102,6 @@ async def test_a_large_result_is_read_to_its_end_before_the_death_behind_it_is_j
     await supervisor.event("worker_exited", pid=worker.pid)
     assert here.ledger.count("BEGIN") == 1
     assert not supervisor.events("frame_truncated")
-
-
-@pytest.mark.fault("A8")
-async def test_half_a_result_is_none_and_the_job_runs_again(
-    here: Place, queue: JobQueueAdapter
-) -> None:
-    injure(here, "half-frame")
-    job = await enqueue(queue, "fine")
-    supervisor = here.supervisor(app=INJURIES)
-    assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
-    assert await counts(queue, job.id) == {"attempts": 2, "retries": 1, "crashes": 1}
-    assert here.ledger.count("END", job.id) == 2
-    assert await supervisor.event("frame_truncated")
-    await whole_pool(supervisor)
 
 
 @pytest.mark.fault("A9")
