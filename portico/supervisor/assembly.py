@@ -13,21 +13,20 @@ from portico.supervisor.launch import Launcher, SpawnLauncher, ZygoteLauncher
 from portico.supervisor.pool import OnRequest, ProcessPool
 from portico.supervisor.scheduling.memory import Bounds
 from portico.supervisor.scheduling.watch import Limits
+from portico.supervisor.spawning import Zygote
 
 LOG_FD = 2
 """Workers write their log lines where their supervisor writes its own."""
 
 
-def launcher_of(config: SupervisorConfig) -> Launcher:
-    """What starts the workers of this configuration."""
-    kinds: dict[str, type[ZygoteLauncher | SpawnLauncher]] = {
-        "zygote": ZygoteLauncher,
-        "spawn": SpawnLauncher,
-    }
-    return kinds[config.start_method](config.app, config.limits)
+def launcher_of(config: SupervisorConfig, early: Zygote | None = None) -> Launcher:
+    """What starts the workers of this configuration, with a zygote that was started before."""
+    if config.start_method == "spawn":
+        return SpawnLauncher(config.app, config.limits)
+    return ZygoteLauncher(config.app, config.limits, early)
 
 
-def crew_of(config: SupervisorConfig) -> Crew:
+def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:
     """The workers, none of them started yet; to be called on the running loop."""
 
     def hello(number: int) -> wire.Hello:
@@ -44,7 +43,7 @@ def crew_of(config: SupervisorConfig) -> Crew:
             max_jobs=1 if config.max_jobs_per_worker == 1 else None,  # a promise, others are not
         )
 
-    return Crew(config, launcher_of(config), LOG_FD, hello)
+    return Crew(config, launcher_of(config, early), LOG_FD, hello)
 
 
 UNRESPONSIVE = 10.0

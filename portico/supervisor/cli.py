@@ -16,6 +16,7 @@ from portico.exceptions import ConfigurationError, PorticoError
 from portico.supervisor import privileges
 from portico.supervisor.config import SupervisorConfig, configure
 from portico.supervisor.settings import SETTINGS
+from portico.supervisor.spawning import SpawnError, Zygote, start_zygote
 
 _EPILOG = """
 Every option can also be given as PORTICO_<OPTION> in the environment, or in portico.toml or
@@ -54,9 +55,26 @@ def supervise(**flags: str | None) -> NoReturn:
 
 def run(config: SupervisorConfig) -> int:
     """Run a supervisor to its end, and return its exit code."""
+    from portico.supervisor.pid_file import pid_file
+
+    with pid_file(config.pid_file):
+        return _run(config, _early_zygote(config))
+
+
+def _early_zygote(config: SupervisorConfig) -> Zygote | None:
+    """Have the application loaded while this process loads its own modules; if that cannot be, it
+    is tried again when workers are started, and what is wrong is told then."""
+    if config.start_method == "spawn":
+        return None
+    try:
+        return start_zygote(config.app, config.limits)
+    except (SpawnError, OSError):
+        return None
+
+
+def _run(config: SupervisorConfig, early: Zygote | None) -> int:
     import uvloop
 
-    from portico.supervisor.pid_file import pid_file
     from portico.supervisor.supervisor import Supervisor, exit_code_of
     from portico.utils.logging import configure_logging, get_logger
 
@@ -67,19 +85,18 @@ def run(config: SupervisorConfig) -> int:
         logger.warning("running_as_root", note=privileges.RUNNING_AS_ROOT)
 
     async def supervised() -> int:
-        return await Supervisor(config).run()
+        return await Supervisor(config, early).run()
 
-    with pid_file(config.pid_file):
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(supervised())
-        except PorticoError as error:
-            _complain(error.details.get("traceback", ""), nl=False)
-            logger.critical("supervisor_failed", error=str(error), exit_code=exit_code_of(error))
-            return exit_code_of(error)
-        except Exception as error:
-            logger.critical("supervisor_failed", exc_info=error, exit_code=exit_code_of(error))
-            return exit_code_of(error)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(supervised())
+    except PorticoError as error:
+        _complain(error.details.get("traceback", ""), nl=False)
+        logger.critical("supervisor_failed", error=str(error), exit_code=exit_code_of(error))
+        return exit_code_of(error)
+    except Exception as error:
+        logger.critical("supervisor_failed", exc_info=error, exit_code=exit_code_of(error))
+        return exit_code_of(error)
 
 
 def check(config: SupervisorConfig) -> int:

@@ -17,9 +17,10 @@ from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.deaths import LONGEST_PAUSE, Deaths, boot_pause
 from portico.supervisor.exit import Exit
 from portico.supervisor.generations import Generations
-from portico.supervisor.launch import AppError, Launcher, SpawnError
+from portico.supervisor.launch import AppError, Launcher
 from portico.supervisor.member import Member, State
 from portico.supervisor.process import Listener, WorkerProcess
+from portico.supervisor.spawning import SpawnError
 from portico.utils.logging import get_logger
 
 _RETIRE_GRACE = 30.0

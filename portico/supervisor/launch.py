@@ -7,14 +7,11 @@ loop: a new interpreter is started with `posix_spawn`, and the zygote forks for 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import socket
-import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -23,27 +20,20 @@ from portico.exceptions import PorticoError
 from portico.supervisor import zygote
 from portico.supervisor.birth import Descriptors
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
+from portico.supervisor.spawning import SpawnError, Zygote, argument_of, execute, start_zygote
 from portico.utils.logging import get_logger
-
-FIRST_FD = 3
-"""Descriptors are passed from this number on."""
 
 _PACKET = 64 * 1024
 _BOOT = 120.0
 """Seconds that importing the application may take."""
 _FORK = 30.0
 """Seconds that a fork may take: it takes milliseconds, unless the zygote hangs."""
-_KEPT_OUT = {"PORTICO_QUEUE_URL", "PORTICO_AUDIT_URL"}
 
 logger = get_logger(__name__)
 
 
 class AppError(PorticoError):
     """The application cannot be imported or opened."""
-
-
-class SpawnError(PorticoError):
-    """A process could not be started; trying again later may help."""
 
 
 class Launcher(ABC):
@@ -78,7 +68,7 @@ class SpawnLauncher(Launcher):
 
     def __init__(self, target: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._target = target
-        self._limits = msgspec.json.encode(limits).decode()
+        self._limits = argument_of(limits)
 
     async def start(self) -> None:
         """Nothing to prepare: each worker imports the application by itself."""
@@ -93,27 +83,28 @@ class SpawnLauncher(Launcher):
 class ZygoteLauncher(Launcher):
     """Workers forked from a process that has the application loaded."""
 
-    def __init__(self, target: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, target: str, limits: Limits = DEFAULT_LIMITS, early: Zygote | None = None
+    ) -> None:
+        """Build it; nothing is started.
+
+        Args:
+            target: the application.
+            limits: what binds the workers.
+            early: a zygote for both that was started before; it is used first.
+        """
         self._target = target
-        self._limits = msgspec.json.encode(limits).decode()
+        self._limits = limits
+        self._early = early
         self._control: socket.socket | None = None
         self._replies: deque[asyncio.Future[bytes]] = deque()
         self._handle: int | None = None
         """The process itself; its number may be somebody else's once it was collected."""
 
     async def start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                self.pid = execute(["portico.supervisor.zygote", self._limits], [theirs.fileno()])
-                self._handle = os.pidfd_open(self.pid)
-            except (SpawnError, OSError):
-                ours.close()  # which ends it, if it was started
-                raise
-        ours.setblocking(False)
-        self._control = ours
-        asyncio.get_running_loop().add_reader(ours, self._received)
-        ours.send(msgspec.msgpack.encode(zygote.Load(self._target, os.getpid())))
+        early, self._early = self._early, None
+        self.pid, self._handle, self._control = early or start_zygote(self._target, self._limits)
+        asyncio.get_running_loop().add_reader(self._control, self._received)
         try:
             reply = await self._reply(_BOOT, "load the application")
         except SpawnError as error:
@@ -187,31 +178,3 @@ class ZygoteLauncher(Launcher):
             future = self._replies.popleft()
             if not future.done():
                 future.set_result(packet)
-
-
-def execute(module: Sequence[str], fds: Sequence[int]) -> int:
-    """Start `python -m <module> ...` with `fds` at 3, 4, ..., and the store's address kept out.
-
-    Raises:
-        SpawnError: the system refuses a new process.
-    """
-    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + len(fds)) for fd in fds]
-    try:
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", *module],
-            _environment(),
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, FIRST_FD + n) for n, fd in enumerate(moved)],
-            setsigmask=[],
-            setsigdef=[signal.SIGPIPE],
-        )
-    except OSError as error:
-        raise SpawnError(f"cannot start a process: {error}") from error
-    finally:
-        for fd in moved:
-            os.close(fd)
-
-
-def _environment() -> dict[str, str]:
-    """Workers never open the store, so they need not know its password either."""
-    return {name: value for name, value in os.environ.items() if name not in _KEPT_OUT}

@@ -28,6 +28,7 @@ from portico.supervisor.launch import AppError
 from portico.supervisor.orphans import Orphans
 from portico.supervisor.requests import StoreDesk
 from portico.supervisor.settings import DEFAULT_APP
+from portico.supervisor.spawning import Zygote
 from portico.utils.logging import get_logger
 
 EXIT_DRAINED = 0
@@ -51,7 +52,8 @@ logger = get_logger(__name__)
 class Supervisor:
     """Runs jobs until it is drained or told to stop."""
 
-    def __init__(self, config: SupervisorConfig) -> None:
+    def __init__(self, config: SupervisorConfig, early: Zygote | None = None) -> None:
+        """Build it on the running loop; `early` is a zygote that was started before."""
         self._config = config
         self._queue: JobQueueAdapter = compose.job_queue(
             config.queue_url,
@@ -59,7 +61,7 @@ class Supervisor:
             alone=not compose.same_file(config.queue_url, config.audit_url),
         )
         self._audit = compose.audit(config.audit_url) if config.audit_url else None
-        self._crew = crew_of(config)
+        self._crew = crew_of(config, early)
         self._desk = StoreDesk(self._queue)
         self._pool = pool_of(config, self._crew, self._desk.take)
         self._pipeline = Pipeline(

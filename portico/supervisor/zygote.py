@@ -27,16 +27,10 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.supervisor import birth, privileges, registry
+from portico.supervisor.spawning import Load
 
 CONTROL_FD = 3
 _PACKET = 64 * 1024
-
-
-class Load(msgspec.Struct, frozen=True):
-    """The first packet: what to import, and for whom."""
-
-    target: str
-    supervisor: int
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -47,7 +47,7 @@ import it: import-linter sees to that, and a test below that a running superviso
 
 ENVIRONMENT = {
     "supervisor/config.py": {"PORTICO_<OPTION>"},
-    "supervisor/launch.py": {"<passed on, without the stores' addresses>"},
+    "supervisor/spawning.py": {"<passed on, without the stores' addresses>"},
     "supervisor/privileges.py": {"<set for the new user>"},
     "supervisor/notify.py": {"NOTIFY_SOCKET"},
     "adapters/job_queue/_postgres/place.py": {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"},

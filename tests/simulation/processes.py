@@ -18,8 +18,8 @@ from portico.ports.leasing import CANCELLED, Failure, Lease
 from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
 from portico.supervisor.exit import Exit
-from portico.supervisor.launch import SpawnError
 from portico.supervisor.scheduling.assignment import Fate
+from portico.supervisor.spawning import SpawnError
 from tests.simulation.clockwork import World
 from tests.simulation.jobs import KINDS, Kind
 from tests.simulation.ledger import Attempt

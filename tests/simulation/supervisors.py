@@ -15,10 +15,11 @@ from portico.ports.leasing import Lease
 from portico.supervisor import wire
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import BootError, Crew
-from portico.supervisor.launch import AppError, SpawnError
+from portico.supervisor.launch import AppError
 from portico.supervisor.member import State
 from portico.supervisor.pool import ProcessPool
 from portico.supervisor.scheduling.watch import Limits
+from portico.supervisor.spawning import SpawnError
 from tests.simulation.clockwork import VirtualLoop, World
 from tests.simulation.ledger import Ledger
 from tests.simulation.processes import FakeProcess

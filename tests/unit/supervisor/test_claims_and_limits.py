@@ -14,12 +14,12 @@ import pytest
 from portico.exceptions import ValidationError
 from portico.ports.document import MAX_PAYLOAD
 from portico.supervisor import requests, wire
-from portico.supervisor.launch import _environment
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.claims import may_end
 from portico.supervisor.scheduling.dispatch import MOST_JOBS, Load, RunTimes, demand
+from portico.supervisor.spawning import _environment
 
 
 def test_a_run_time_of_next_to_nothing_does_not_break_the_count_of_what_to_lease():

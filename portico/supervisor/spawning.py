@@ -1,0 +1,97 @@
+"""Starting a process, and the zygote as a process: what can be done before anything else is loaded.
+
+A supervisor takes as long to load its own modules as the zygote takes to load the application, so
+the zygote is started first, and both go on side by side. This module imports little for that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from portico.exceptions import PorticoError
+from portico.supervisor.privileges import Limits
+
+FIRST_FD = 3
+"""Descriptors are passed from this number on."""
+
+_KEPT_OUT = {"PORTICO_QUEUE_URL", "PORTICO_AUDIT_URL"}
+
+
+class SpawnError(PorticoError):
+    """A process could not be started; trying again later may help."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """The first packet to a zygote: what to import, and for whom."""
+
+    target: str
+    supervisor: int
+
+
+class Zygote(NamedTuple):
+    """A zygote that has been told what to load, and has not answered yet."""
+
+    pid: int
+    handle: int
+    """The process itself; its number may be somebody else's once it was collected."""
+    control: socket.socket
+
+
+def argument_of(limits: Limits) -> str:
+    """Limits as a zygote, or a spawned worker, is given them."""
+    return msgspec.json.encode(limits).decode()
+
+
+def start_zygote(target: str, limits: Limits) -> Zygote:
+    """Start a zygote that imports `target`, under these limits.
+
+    Raises:
+        SpawnError, OSError: it could not be started; nothing is left open.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            pid = execute(["portico.supervisor.zygote", argument_of(limits)], [theirs.fileno()])
+            handle = os.pidfd_open(pid)
+        except (SpawnError, OSError):
+            ours.close()  # which ends it, if it was started
+            raise
+    ours.setblocking(False)
+    ours.send(msgspec.msgpack.encode(Load(target, os.getpid())))
+    return Zygote(pid, handle, ours)
+
+
+def execute(module: Sequence[str], fds: Sequence[int]) -> int:
+    """Start `python -m <module> ...` with `fds` at 3, 4, ..., and the store's address kept out.
+
+    Raises:
+        SpawnError: the system refuses a new process.
+    """
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + len(fds)) for fd in fds]
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", *module],
+            _environment(),
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, FIRST_FD + n) for n, fd in enumerate(moved)],
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE],
+        )
+    except OSError as error:
+        raise SpawnError(f"cannot start a process: {error}") from error
+    finally:
+        for fd in moved:
+            os.close(fd)
+
+
+def _environment() -> dict[str, str]:
+    """Workers never open the store, so they need not know its password either."""
+    return {name: value for name, value in os.environ.items() if name not in _KEPT_OUT}
