@@ -35,7 +35,7 @@ async def compare(
     async with AsyncExitStack() as opened:
         queues = {}
         for size in sizes:
-            queue = compose.job_queue(await opened.enter_async_context(place()))
+            queue = compose.job_queue(await opened.enter_async_context(place()), alone=True)
             await queue.initialize()
             opened.push_async_callback(queue.close)
             await fill(queue, size, size, shown(f"fill {size:,}", 2 * size))

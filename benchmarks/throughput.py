@@ -26,7 +26,7 @@ async def measure(queue_url: str, workers: int, jobs: int, on_done: OnDone = nob
         jobs: how many jobs.
         on_done: told after each exchange how many jobs the store has as completed.
     """
-    queue = compose.job_queue(queue_url)
+    queue = compose.job_queue(queue_url, alone=True)  # as a supervisor
     await queue.initialize()
     try:
         enqueue_rate = await _enqueue(queue, jobs)

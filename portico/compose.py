@@ -31,12 +31,12 @@ def _memory(url: str, lease: float) -> JobQueueAdapter:
     return MemoryJobQueueAdapter(lease, admission=Admission.of(url, options))
 
 
-def _database(url: str, lease: float) -> JobQueueAdapter:
+def _database(url: str, lease: float, *, alone: bool = False) -> JobQueueAdapter:
     from portico.adapters.job_queue.database_queue import (
         DatabaseJobQueueAdapter,
     )
 
-    return DatabaseJobQueueAdapter(url, lease)
+    return DatabaseJobQueueAdapter(url, lease, alone=alone)
 
 
 def _redis(url: str, lease: float) -> JobQueueAdapter:
@@ -59,7 +59,7 @@ _FORMS = (
 )
 
 
-def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:
+def job_queue(url: str, *, lease: float = 60.0, alone: bool = False) -> JobQueueAdapter:
     """Build the queue adapter that a URL names; it connects in `initialize`.
 
     Args:
@@ -71,10 +71,14 @@ def job_queue(url: str, *, lease: float = 60.0) -> JobQueueAdapter:
             be scheduled. Any other scheme is looked up among the entry points of the group
             `portico.job_queues`: functions of the URL and the lease.
         lease: seconds after which an attempt counts as lost when nobody renews it.
+        alone: nothing else in this process opens the file of a `sqlite://` URL; a supervisor
+            knows that, an application does not. See `DatabaseJobQueueAdapter`.
 
     Raises:
         ConfigurationError: the URL has no known scheme, or one that its adapter refuses.
     """
+    if alone and sqlite_file(url):
+        return _database(url, lease, alone=True)
     scheme = url.partition("://")[0] if "://" in url else ""
     build = _QUEUES.get(scheme) or _installed(scheme)
     if build is None:
@@ -176,6 +180,12 @@ def sqlite_file(url: str) -> Path | None:
     """The file that a `sqlite://` URL names; `None` for any other URL."""
     path = url.removeprefix("sqlite:///").partition("?")[0]
     return Path(unquote(path)) if url.startswith("sqlite:///") and path else None
+
+
+def same_file(url: str, other: str | None) -> bool:
+    """Whether two URLs name one SQLite file, by whatever path."""
+    files = [sqlite_file(one or "") for one in (url, other)]
+    return None not in files and len({file.resolve() for file in files if file}) == 1
 
 
 def _masked(url: str) -> str:

@@ -60,7 +60,7 @@ async def serve(
         on_done: told how many are done.
     """
     drafts = [_draft(mix, one.long, same_type=same_type) for one in planned]
-    queue = compose.job_queue(url)
+    queue = compose.job_queue(url, alone=True)
     await queue.initialize()
     try:
         with Watch(queue, len(planned), on_done) as watch:

@@ -63,7 +63,7 @@ async def run(url: str, workers: int, pace: Pace, on_done: OnDone = nobody) -> l
 @asynccontextmanager
 async def _served(url: str, workers: int) -> AsyncIterator[JobService]:
     """Jobs of the caller are run by an idle pool."""
-    queue = compose.job_queue(url)
+    queue = compose.job_queue(url, alone=True)
     async with JobService(queue) as service:
         if url.startswith("memory:"):
             async with composed(queue, workers, timed.APP) as pipeline:

@@ -29,7 +29,7 @@ async def measure(
 
     The jobs wait and the workers are ready when the clock starts.
     """
-    queue = compose.job_queue(url)
+    queue = compose.job_queue(url, alone=True)
     await queue.initialize()
     try:
         async with composed(queue, workers, timed.APP) as pipeline:

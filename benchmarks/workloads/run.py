@@ -22,7 +22,7 @@ async def by_portico(
 ) -> float:
     """Seconds from the first lease to the last completion in the store; the jobs wait before."""
     jobs = [Job(uuid4(), "default", item.job_type, dict(item.payload)) for item in items]
-    queue = compose.job_queue(url)
+    queue = compose.job_queue(url, alone=True)
     await queue.initialize()
     try:
         await queue.insert([Draft.of(job) for job in jobs])

@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
@@ -51,7 +52,7 @@ class WorkerProcess:
         self._log_fd = log_fd
         self._loop = asyncio.get_running_loop()
         self._reader = wire.reader_of_worker()
-        self._unsent: list[bytes] = []
+        self._unsent: deque[bytes | memoryview] = deque()
         self.output = OutputLog(number)
         self.page = RunningPage.create(slots)
         self._tray = self.page.tray()
@@ -106,9 +107,9 @@ class WorkerProcess:
                 data = self._unsent[0]
                 sent = os.write(self._jobs, data)
                 if sent < len(data):
-                    self._unsent[0] = data[sent:]
+                    self._unsent[0] = memoryview(data)[sent:]  # no copy of what is left
                 else:
-                    self._unsent.pop(0)
+                    self._unsent.popleft()
         except BlockingIOError:
             self._loop.add_writer(self._jobs, self._write)
             return

@@ -53,7 +53,11 @@ class Supervisor:
 
     def __init__(self, config: SupervisorConfig) -> None:
         self._config = config
-        self._queue: JobQueueAdapter = compose.job_queue(config.queue_url, lease=config.lease)
+        self._queue: JobQueueAdapter = compose.job_queue(
+            config.queue_url,
+            lease=config.lease,
+            alone=not compose.same_file(config.queue_url, config.audit_url),
+        )
         self._audit = compose.audit(config.audit_url) if config.audit_url else None
         self._crew = crew_of(config)
         self._desk = StoreDesk(self._queue)

@@ -52,14 +52,14 @@ class Tray:
         self._words = view[:_HEAD].cast("Q")
         self._items = view[_HEAD:]
         self._count = self._end = 0
+        self._memory.seek(_HEAD)
 
     def put(self, item: bytes) -> bool:
         """Worker: add one; `False` when there is no room for it."""
-        start = self._end
-        end = start + len(item)
+        end = self._end + len(item)
         if end > _ROOM:
             return False
-        self._items[start:end] = item
+        self._memory.write(item)  # goes on where the last one ended
         self._end = end
         self._count += 1
         self._words[_FILLED] = self._count << _COUNT | end  # one aligned store: now it counts
@@ -79,6 +79,7 @@ class Tray:
         self._words[_FILLED] = 0  # first: an empty tray may have any number
         self._words[_NUMBER] += 1
         self._count = self._end = 0
+        self._memory.seek(_HEAD)
 
     def left(self, received: int) -> Gathered | None:
         """Supervisor, after the worker's death: what it had put in and not sent.

@@ -37,9 +37,9 @@ def make_queue(
         return redis_queue(server, clocks, lease_seconds=LEASE_SECONDS, **known)
     if kind == "memory":
         return MemoryJobQueueAdapter(LEASE_SECONDS, **known)
-    if kind == "sqlite":
-        url = f"sqlite:///{folder}/jobs.db?durability=normal"
-        return DatabaseJobQueueAdapter(url, LEASE_SECONDS, **known)
+    if kind.startswith("sqlite"):
+        url, alone = f"sqlite:///{folder}/jobs.db?durability=normal", kind == "sqlite alone"
+        return DatabaseJobQueueAdapter(url, LEASE_SECONDS, alone=alone, **known)
     assert kind == "nine methods"
     return ToyQueue(clocks.wall)
 
@@ -62,7 +62,7 @@ class _Opened:
 
 
 _SERVED = [pytest.param(name, marks=pytest.mark.servers) for name in ("postgres", "redis")]
-_WHOLE = ["memory", "sqlite", *_SERVED]
+_WHOLE = ["memory", "sqlite", "sqlite alone", *_SERVED]
 WHOLE = pytest.mark.parametrize("queue", _WHOLE, indirect=True)
 EVERY = pytest.mark.parametrize("queue", [*_WHOLE, "nine methods"], indirect=True)
 

@@ -12,11 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import asyncpg
 import psutil
 import psycopg
 import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
+from portico.adapters.job_queue._postgres import schema
+from portico.adapters.job_queue._postgres.place import place_of
 from portico.exceptions import (
     ConfigurationError,
     QueueConnectionError,
@@ -68,10 +71,34 @@ async def test_many_that_start_at_once_make_one_schema(url: str) -> None:
         subprocess.Popen([sys.executable, "-c", _START, url], stderr=subprocess.PIPE)
         for _ in range(5)
     ]
-    for process in starting:
-        _, said = await asyncio.to_thread(process.communicate)
-        assert process.returncode == 0, said.decode()
+    said = [await asyncio.to_thread(process.communicate) for process in starting]
+    for process, (_, errors) in zip(starting, said, strict=True):
+        assert process.returncode == 0, errors.decode()
     assert ask(url, "SELECT count(*) FROM portico.portico_jobs") == [(5,)]
+
+
+async def test_who_waits_for_another_ones_migration_sees_it(url: str) -> None:
+    place, _ = place_of(url)
+    address = url.partition("?")[0]
+    async with connected(address) as first, connected(address) as second:
+        async with first.transaction():
+            await first.execute(schema._locked(place))
+            waiting = asyncio.create_task(schema.upgrade(second, place))
+            await wait_until(lambda: ask(url, _WAITS_FOR_THE_SCHEMA) == [(1,)])
+            await first.execute(f"CREATE SCHEMA {place.quoted_schema}")
+            for migration in schema.migrations():
+                await first.execute(schema._applied(migration, place))
+        assert await waiting == []
+
+
+_WAITS_FOR_THE_SCHEMA = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(address)
+    yield connection
+    await connection.close()
 
 
 _START = """

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from tests.support.supervisors import COMMAND
 
 
@@ -31,30 +33,30 @@ def impatient() -> None:
 
 def no_shared_memory() -> None:
     """As on a file system without shared memory maps: SQLite can have no write-ahead log there."""
-    connect = sqlite3.connect
+    connect = apsw.Connection
 
-    def without(database: str, **options: Any) -> sqlite3.Connection:
-        return connect(f"{database}&vfs=unix-dotfile", **options)
+    def without(path: str, **options: Any) -> apsw.Connection:
+        return connect(path, vfs="unix-dotfile", **options)
 
-    sqlite3.connect = without  # type: ignore[assignment]
+    apsw.Connection = without  # type: ignore[assignment,misc]
 
 
 def traced() -> None:
     """Writes every statement to `$TRACE`, led by a number for its connection."""
-    connect, numbers = sqlite3.connect, itertools.count(1)
+    connect, numbers = apsw.Connection, itertools.count(1)
     trace = os.open(os.environ["TRACE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def tracing(*arguments: Any, **options: Any) -> sqlite3.Connection:
+    def tracing(*arguments: Any, **options: Any) -> apsw.Connection:
         connection, number = connect(*arguments, **options), next(numbers)
 
-        def write(statement: str) -> None:
-            line = f"{os.getpid()}.{number} {' '.join(statement.split())}"
+        def write(told: dict[str, Any]) -> None:
+            line = f"{os.getpid()}.{number} {' '.join(told['sql'].split())}"
             os.write(trace, f"{line[:200]}\n".encode(errors="replace"))
 
-        connection.set_trace_callback(write)
+        connection.trace_v2(apsw.SQLITE_TRACE_STMT, write)
         return connection
 
-    sqlite3.connect = tracing  # type: ignore[assignment]
+    apsw.Connection = tracing  # type: ignore[assignment,misc]
 
 
 def other_clock() -> None:
@@ -78,10 +80,10 @@ def answer_lost() -> None:
 
     settle, committed, state = settling.settle, SqliteStore._committed, {"at": "start"}
 
-    def settling_now(connection: Any, settlements: Any, now: int) -> Any:
+    def settling_now(connection: Any, settlements: Any, *how: Any) -> Any:
         if settlements and state["at"] == "start":
             state["at"] = "settled"
-        return settle(connection, settlements, now)
+        return settle(connection, settlements, *how)
 
     def fails_once(self: SqliteStore) -> None:
         if state["at"] == "settled":
@@ -99,10 +101,10 @@ def not_applied() -> None:
 
     settle, failed = settling.settle, itertools.count()
 
-    def fails_once(connection: Any, settlements: Any, now: int) -> Any:
+    def fails_once(connection: Any, settlements: Any, *how: Any) -> Any:
         if settlements and next(failed) == 0:
             raise _disk_error()
-        return settle(connection, settlements, now)
+        return settle(connection, settlements, *how)
 
     settling.settle = fails_once
 

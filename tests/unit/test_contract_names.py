@@ -135,7 +135,7 @@ def test_ports_import_the_standard_library_only(module):
 def test_importing_the_adapters_package_loads_no_driver():
     script = (
         "import sys, portico.adapters.job_queue;"
-        "print(sorted({'sqlite3', 'asyncpg', 'redis', 'asyncinotify'} & set(sys.modules)))"
+        "print(sorted({'sqlite3', 'apsw', 'asyncpg', 'redis', 'asyncinotify'} & set(sys.modules)))"
     )
 
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from portico.adapters.job_queue._admission import Admission
 from portico.adapters.job_queue._callers.kinds import Callers
@@ -35,6 +36,9 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
         clock: the wall clock, in seconds since 1970 UTC; PostgreSQL goes by its own, and this one
             tells what is further ahead than `max_horizon`.
         monotonic: the clock of timeouts, and on SQLite of leases, in seconds.
+        alone: nothing else in this process opens the SQLite file, neither another adapter nor
+            the application, as long as this adapter is open: a faster library may be used for it,
+            beside which another one would lose its locks.
 
     Raises:
         ConfigurationError: the URL is not understood, or its driver is not installed; the message
@@ -48,8 +52,10 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        alone: bool = False,
     ) -> None:
         super().__init__(lease_seconds, clock, monotonic)
+        self._alone = alone
         open_one = self._postgres if _is_postgres(url) else self._sqlite
         self._store, self._admission = open_one(url)
         self._callers = Callers(self._store)
@@ -60,7 +66,7 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
 
         place, admission = place_of(url)
         store = SqliteStore(
-            place,
+            replace(place, alone=self._alone),
             self.lease_seconds,
             self._now,
             self._monotonic,

@@ -24,6 +24,8 @@ _EXACT = 2**52
 """Microseconds up to which (the year 2112) a float of seconds holds them exactly."""
 _SHORTEST_TOO_DEEP = 2 * document.MAX_DEPTH
 
+_EMPTY = document.EMPTY
+
 _new = object.__new__
 _set_int: Callable[[UUID, int], None] = vars(UUID)["int"].__set__
 _set_is_safe: Callable[[UUID, SafeUUID], None] = vars(UUID)["is_safe"].__set__
@@ -60,7 +62,7 @@ def job_of(lease: Lease) -> Job:
             "error_message": lease.error_message,
             "created_by": None if lease.created_by is None else _uuid(lease.created_by),
             "created_at": _instant(lease.created_at),
-            "metadata": _opened(lease.metadata, "metadata"),
+            "metadata": {} if lease.metadata == _EMPTY else _opened(lease.metadata, "metadata"),
         },
     )
     return job
@@ -81,7 +83,7 @@ def _instant(micros: int) -> datetime:
 
 
 def _opened(body: bytes, name: str) -> dict[str, Any]:
-    if body == document.EMPTY:
+    if body == _EMPTY:
         return {}
     if len(body) > _SHORTEST_TOO_DEEP and document.too_deep(body):
         raise ValueError(f"{name} is nested deeper than {document.MAX_DEPTH} levels")

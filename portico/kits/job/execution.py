@@ -39,7 +39,8 @@ from portico.ports.job_executor import Failed, Quarantined, Released, Unroutable
 from portico.ports.job_handler import JobHandler
 from portico.ports.leasing import Failure, Lease
 from portico.ports.time_limits import TimeLimits
-from portico.utils.logging import bind_context, get_logger
+from portico.utils.log_context import bind_values
+from portico.utils.logging import get_logger
 
 __all__ = ["ON_FAILURE_TIMEOUT", "Execution", "job_of"]
 
@@ -216,7 +217,10 @@ def listens(handler: JobHandler) -> bool:
 
 
 def _bind(lease: Lease, job: Job) -> None:
-    bind_context(job_id=job.id, job_type=job.job_type, queue=job.queue_name, attempt=lease.attempt)
+    bind_values({
+        "job_id": job.id, "job_type": lease.job_type, "queue": lease.queue_name,
+        "attempt": lease.attempt,
+    })  # fmt: skip
 
 
 def this_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:

@@ -14,6 +14,9 @@ from math import inf
 
 QUANTUM = 0.010
 """Seconds of work that a worker holds per slot."""
+AHEAD = 2 * QUANTUM
+"""Seconds that a job takes, and those before it, where one may wait in a worker though a quantum is
+full: else each worker would stand still between two jobs until the next one has come."""
 MOST_JOBS = 512
 """Jobs that a worker holds, however short they are."""
 MOST_BYTES = 1024 * 1024
@@ -61,6 +64,8 @@ class Load:
         most = MOST_JOBS - self.jobs
         if estimate > 0:
             most = min(most, int((level - self.seconds) / estimate + _ROUNDING))
+        if most <= 0 and self.jobs == self.slots and max(estimate, self.seconds) <= AHEAD:
+            most = 1
         return max(free, most)
 
     def fits(self, size: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.adapters.job_queue._rows import UNREADABLE
+from portico.adapters.job_queue._sqlite.driver import opened
 from portico.exceptions import DatabaseError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -57,17 +57,18 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def damage(path: Path, job_id: UUID, column: str, value: object) -> None:
-    """Write a value into a column, as another program could."""
+def damage(queue: DatabaseJobQueueAdapter, job_id: UUID, column: str, value: object) -> None:
+    """Write a value into a column, as another program could; with the library of the queue, for a
+    second one in one process would take the first one's locks away."""
+    place = queue._store._place
     if value is None and column in ("payload", "metadata"):
         value = b""  # the schema refuses NULL there
     placeholder = "CAST(? AS TEXT)" if isinstance(value, Text) else "?"
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute(
-            f"UPDATE portico_jobs SET {column} = {placeholder} WHERE id = ?",
-            (bytes(value) if isinstance(value, bytes) else value, job_id.bytes),
-        )
+    connection = opened(place.path, 5.0, alone=place.alone)
+    connection.execute(
+        f"UPDATE portico_jobs SET {column} = {placeholder} WHERE id = ?",
+        (bytes(value) if isinstance(value, bytes) else value, job_id.bytes),
+    )
     connection.close()
 
 
@@ -84,12 +85,12 @@ async def said_or_answered(question: Awaitable[Any], job_id: UUID) -> Any:
 Check = Callable[[DatabaseJobQueueAdapter, list[UUID]], Awaitable[None]]
 
 
-async def with_jobs(folder: Path, check: Check) -> None:
+async def with_jobs(folder: Path, alone: bool, check: Check) -> None:
     """Run a check on an empty file with three new jobs."""
     path = folder / "jobs.db"
     for file in folder.iterdir():
         file.unlink()
-    queue = DatabaseJobQueueAdapter(f"sqlite:///{path}?durability=normal")
+    queue = DatabaseJobQueueAdapter(f"sqlite:///{path}?durability=normal", alone=alone)
     await queue.initialize()
     try:
         drafts = [Draft.of(make_job(payload={"n": n})) for n in range(3)]
@@ -132,6 +133,7 @@ def assert_typed(lease: Lease) -> None:
     (lease.error_message or "").encode()
 
 
+EITHER_LIBRARY = pytest.mark.parametrize("alone", [False, True], ids=["sqlite3", "apsw"])
 FEW = settings(
     max_examples=80,
     deadline=None,
@@ -139,14 +141,15 @@ FEW = settings(
 )
 
 
+@EITHER_LIBRARY
 @pytest.mark.timeout(60)
 @FEW
 @given(column=st.sampled_from([*DOCUMENTS, *TEXTS]), value=values)
 def test_a_damaged_row_hides_no_other_and_does_not_stop_leasing(
-    folder: Path, column: str, value: object
+    folder: Path, alone: bool, column: str, value: object
 ) -> None:
     async def check(queue: DatabaseJobQueueAdapter, ids: list[UUID]) -> None:
-        damage(folder / "jobs.db", ids[VICTIM], column, value)
+        damage(queue, ids[VICTIM], column, value)
         await all_can_be_seen(queue, ids)
         leases = (await queue.exchange((), ("default",), 10)).leases
         assert [lease.job_id for lease in leases] == ids
@@ -161,17 +164,18 @@ def test_a_damaged_row_hides_no_other_and_does_not_stop_leasing(
         assert await queue.redrive(ids) == ids
         await all_can_be_seen(queue, ids)
 
-    asyncio.run(with_jobs(folder, check))
+    asyncio.run(with_jobs(folder, alone, check))
 
 
+@EITHER_LIBRARY
 @pytest.mark.timeout(60)
 @FEW
 @given(column=st.sampled_from(DOCUMENTS[:2]), value=values)
 def test_a_job_whose_documents_are_damaged_is_dead_lettered_and_the_next_one_is_served(
-    folder: Path, column: str, value: object
+    folder: Path, alone: bool, column: str, value: object
 ) -> None:
     async def check(queue: DatabaseJobQueueAdapter, ids: list[UUID]) -> None:
-        damage(folder / "jobs.db", ids[VICTIM], column, value)
+        damage(queue, ids[VICTIM], column, value)
         served = []
         while job := await queue.dequeue("default", timeout=0):
             served.append(job.id)
@@ -186,13 +190,16 @@ def test_a_job_whose_documents_are_damaged_is_dead_lettered_and_the_next_one_is_
             assert record.error_type == "PayloadInvalid"
             assert "cannot be decoded" in (record.job.error_message or "")
 
-    asyncio.run(with_jobs(folder, check))
+    asyncio.run(with_jobs(folder, alone, check))
 
 
+@EITHER_LIBRARY
 @pytest.mark.timeout(60)
 @FEW
 @given(value=values)
-def test_a_damaged_result_is_told_for_its_own_job_only(folder: Path, value: object) -> None:
+def test_a_damaged_result_is_told_for_its_own_job_only(
+    folder: Path, alone: bool, value: object
+) -> None:
     async def check(queue: DatabaseJobQueueAdapter, ids: list[UUID]) -> None:
         leases = (await queue.exchange((), ("default",), 10)).leases
         await queue.exchange(
@@ -200,7 +207,7 @@ def test_a_damaged_result_is_told_for_its_own_job_only(folder: Path, value: obje
             (),
             0,
         )
-        damage(folder / "jobs.db", ids[VICTIM], "result", value)
+        damage(queue, ids[VICTIM], "result", value)
         await all_can_be_seen(queue, ids)
         record = await queue.inspect(ids[VICTIM])
         assert record is not None
@@ -209,4 +216,4 @@ def test_a_damaged_result_is_told_for_its_own_job_only(folder: Path, value: obje
         assert (result is None) is (UNREADABLE in record.result)
         assert await queue.get_result(ids[0]) == {"ok": 1}
 
-    asyncio.run(with_jobs(folder, check))
+    asyncio.run(with_jobs(folder, alone, check))

@@ -32,9 +32,25 @@ def test_a_job_of_unknown_length_goes_alone() -> None:
 def test_short_jobs_fill_a_worker_up_to_the_level_and_no_further() -> None:
     load = ready()
     assert load.room(0.001, QUANTUM) == 10
-    for _ in range(10):
+    for _ in range(11):
         load.add(0.001, 10)
     assert load.room(0.001, QUANTUM) == 0
+
+
+def test_one_job_of_about_a_quantum_waits_behind_another_and_no_more() -> None:
+    load = ready()
+    load.add(1.2 * QUANTUM, 10)
+    assert load.room(1.2 * QUANTUM, QUANTUM) == 1
+    load.add(1.2 * QUANTUM, 10)
+    assert load.room(1.2 * QUANTUM, QUANTUM) == 0
+
+
+def test_nothing_waits_behind_or_as_a_job_of_several_quanta() -> None:
+    load, other = ready(), ready()
+    load.add(5 * QUANTUM, 10)
+    assert load.room(0.5 * QUANTUM, QUANTUM) == 0
+    other.add(0.5 * QUANTUM, 10)
+    assert other.room(5 * QUANTUM, QUANTUM) == 0
 
 
 def test_a_long_job_takes_a_worker_for_itself() -> None:

@@ -40,6 +40,17 @@ def _is_one(name: str) -> bool:
     return name.endswith(".sql")
 
 
+# Read as rows, from a snapshot of their own. `to_regclass` answers from the session's cache, which
+# an advisory lock does not freshen: who has waited for another one's migration would hear that
+# there is still no table.
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
+_HAS_TABLE = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
+    WHERE n.nspname = $1 AND relname = 'portico_schema'
+)"""
+
+
 async def upgrade(connection: AnyConnection, place: PostgresPlace) -> list[Migration]:
     """Bring the schema to this release's version, in one transaction, one process at a time.
 
@@ -58,7 +69,7 @@ async def upgrade(connection: AnyConnection, place: PostgresPlace) -> list[Migra
         await connection.execute(_locked(place), timeout=_PATIENCE)
         version = await version_of(connection, place)
         _check(version, len(known), place)
-        if not await connection.fetchval(f"SELECT to_regnamespace('{schema}') IS NOT NULL"):
+        if not await connection.fetchval(_HAS_SCHEMA, place.schema):
             await connection.execute(f"CREATE SCHEMA {schema}")
         for migration in known[version:]:
             await connection.execute(_applied(migration, place), timeout=_PATIENCE)
@@ -83,10 +94,9 @@ async def check(connection: AnyConnection, place: PostgresPlace) -> None:
 
 async def version_of(connection: AnyConnection, place: PostgresPlace) -> int:
     """Which version the schema has; 0 when there is none."""
-    schema = place.quoted_schema
-    table = f"{schema}.portico_schema"
-    if not await connection.fetchval(f"SELECT to_regclass('{table}') IS NOT NULL"):
+    if not await connection.fetchval(_HAS_TABLE, place.schema):
         return 0
+    table = f"{place.quoted_schema}.portico_schema"
     return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {table}"))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.ports.leasing import MAX_HISTORY
 
 _FIELDS = StoredAttempt._fields
@@ -21,17 +20,17 @@ _COLUMNS = ", ".join(f"CAST({name} AS TEXT)" if name in _TEXTS else name for nam
 _HISTORY = f"SELECT {_COLUMNS} FROM portico_attempts WHERE job_id = ? ORDER BY seq"
 
 
-def note(connection: sqlite3.Connection, job_id: bytes, attempt: StoredAttempt) -> None:
+def note(connection: Connection, job_id: bytes, attempt: StoredAttempt) -> None:
     """Add an attempt to the history of its job, and drop the oldest beyond the limit."""
     connection.execute(_NOTE, (job_id, *attempt))
     connection.execute(_TRIM, (job_id,))
 
 
-def history(connection: sqlite3.Connection, job_id: bytes) -> list[StoredAttempt]:
+def history(connection: Connection, job_id: bytes) -> list[StoredAttempt]:
     """The attempts of a job that did not succeed, oldest first."""
     return [StoredAttempt(*row) for row in connection.execute(_HISTORY, (job_id,))]
 
 
-def forget(connection: sqlite3.Connection, job_id: bytes) -> None:
+def forget(connection: Connection, job_id: bytes) -> None:
     """Delete the history of a job that is deleted."""
     connection.execute("DELETE FROM portico_attempts WHERE job_id = ?", (job_id,))

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import random
 
 from portico.adapters.job_queue._sqlite import wake_file
+from portico.adapters.job_queue._sqlite.driver import Connection, opened
 from portico.adapters.job_queue._sqlite.schema import upgrade
 from portico.exceptions import (
     ConfigurationError,
@@ -26,7 +26,6 @@ from portico.exceptions import (
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's transaction."""
 _CACHE_KIB = 32 * 1024
-_STATEMENTS = 256
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.002
 _NEVER = threading.Event()
 _WAL_PAGES = 4000
@@ -62,6 +61,8 @@ class Place:
     path: Path
     full: bool = True
     """Whether a commit survives a power cut."""
+    alone: bool = False
+    """Whether nothing else in this process opens the file."""
 
     def __str__(self) -> str:
         return f"queue URL {self.url}: {self.path}"
@@ -89,7 +90,7 @@ def prepare(place: Place) -> None:
             ) from None
 
 
-def open_writer(place: Place) -> sqlite3.Connection:
+def open_writer(place: Place) -> Connection:
     """Connect for writing, and create or upgrade the schema.
 
     Raises:
@@ -118,7 +119,7 @@ def open_writer(place: Place) -> sqlite3.Connection:
     return connection
 
 
-def reopen_writer(place: Place) -> sqlite3.Connection:
+def reopen_writer(place: Place) -> Connection:
     """Connect for writing once more, to a file that `open_writer` has prepared."""
     connection = connect(place)
     connection.execute("PRAGMA busy_timeout = 0")
@@ -167,18 +168,9 @@ class SameFile:
         return status.st_dev, status.st_ino
 
 
-def connect(place: Place) -> sqlite3.Connection:
+def connect(place: Place) -> Connection:
     """Open a connection to a file that exists."""
-    connection = sqlite3.connect(
-        f"{place.path.as_uri()}?mode=rw",
-        uri=True,
-        timeout=BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_STATEMENTS,
-    )
-    # Text that is none, in one row, is that row's trouble: an error would be everybody's.
-    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    connection = opened(place.path, BUSY_SECONDS, alone=place.alone)
     connection.execute(f"PRAGMA synchronous = {'FULL' if place.full else 'NORMAL'}")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
@@ -186,7 +178,7 @@ def connect(place: Place) -> sqlite3.Connection:
     return connection
 
 
-def begin(connection: sqlite3.Connection) -> None:
+def begin(connection: Connection) -> None:
     """Begin to write, waiting for other writers.
 
     SQLite's own way to wait sleeps for up to 100 ms between two tries, which lets one busy process
@@ -206,7 +198,7 @@ def begin(connection: sqlite3.Connection) -> None:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _write_ahead(connection: sqlite3.Connection, place: Place) -> None:
+def _write_ahead(connection: Connection, place: Place) -> None:
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise ConfigurationError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from portico.adapters.job_queue._rows import token_of
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.leasing import Owner
 from portico.adapters.job_queue._sqlite.schema import LATER
 from portico.adapters.job_queue._sqlite.settling import settle
@@ -61,26 +61,31 @@ FROM levels WHERE level IS NOT NULL"""
 _ANY_PENDING = f"SELECT 1 FROM ({_PENDING.replace(':limit', '1')})"
 
 _LARGE = f"length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) > {MAX_STORED}"
+_LEASED = f"""
+SELECT seq, run_at, id, attempt + 1, queue_name, job_type,
+    CASE WHEN {_LARGE} THEN NULL ELSE CAST(payload AS BLOB) END, priority,
+    max_retries, retry_count, scheduled_at, :now, created_at, created_by,
+    CASE WHEN {_LARGE} THEN NULL ELSE CAST(metadata AS BLOB) END,
+    CAST(error_message AS TEXT), suspect, cancel_requested FROM portico_jobs"""
+"""Of a row over the limit the documents stay where they are: a batch of them would not fit into
+memory."""
+_READ_PENDING = _PENDING.replace("SELECT seq, priority, run_at FROM portico_jobs", _LEASED)
+_READ_DUE = f"""{_LEVELS}{_LEASED} WHERE seq IN (SELECT seq FROM ({_DUE}))
+ORDER BY priority DESC, run_at, seq"""
+
 _GRANT = """
 UPDATE portico_jobs SET status = 'running', attempt = attempt + 1, nonce = :nonce,
     started_at = :now, owner_id = :owner, owner_beat = :beat
-WHERE seq IN (SELECT seq FROM ({rows}))
-RETURNING seq, run_at, id, attempt, queue_name, job_type,
-    CASE WHEN {large} THEN NULL ELSE CAST(payload AS BLOB) END, priority,
-    max_retries, retry_count, scheduled_at, started_at, created_at, created_by,
-    CASE WHEN {large} THEN NULL ELSE CAST(metadata AS BLOB) END,
-    CAST(error_message AS TEXT), suspect, cancel_requested"""
-"""Of a row over the limit the documents stay where they are: a batch of them would not fit into
-memory."""
-_GRANT_PENDING = _GRANT.format(rows=_PENDING, large=_LARGE)
-_GRANT_DUE = _LEVELS + _GRANT.format(rows=_DUE, large=_LARGE)
+WHERE seq IN (SELECT seq FROM ({rows}))"""
+_GRANT_PENDING = _GRANT.format(rows=_PENDING)
+_GRANT_DUE = _LEVELS + _GRANT.format(rows=_DUE)
 _PAYLOAD = 6
-"""Its place in what is returned."""
+"""Its place in what is read."""
 
 _CANCEL_REQUESTED = itemgetter(17)
 
 Row = tuple[Any, ...]
-"""What a grant returns."""
+"""What is read of a job that is leased."""
 
 
 class Granted(NamedTuple):
@@ -92,7 +97,7 @@ class Granted(NamedTuple):
     """Someone asked to stop one of these jobs, during an attempt that ended otherwise."""
 
 
-def anything_due(connection: sqlite3.Connection, queues: Sequence[str], now: int) -> Granted | None:
+def anything_due(connection: Connection, queues: Sequence[str], now: int) -> Granted | None:
     """When there is nothing to lease: no leases, and when there will be some."""
     nearest = None
     for queue in queues:
@@ -107,7 +112,7 @@ def anything_due(connection: sqlite3.Connection, queues: Sequence[str], now: int
 
 
 def grant(
-    connection: sqlite3.Connection, owner: Owner, queues: Sequence[str], limit: int, now: int
+    connection: Connection, owner: Owner, queues: Sequence[str], limit: int, now: int
 ) -> Granted:
     """Lease what is due, queue by queue."""
     rows: list[Row] = []
@@ -125,28 +130,39 @@ def grant(
         again = True
         while again and len(rows) < limit:
             values["limit"] = limit - len(rows)
-            found, again = _granted(connection, _GRANT_DUE if due else _GRANT_PENDING, values)
+            found, again = _granted(connection, values, due=due)
             rows += found
-    leases = [
-        Lease._make((row[2], token_of(row[3], nonce), *row[3:16], bool(row[16]))) for row in rows
+    owner.places.update({row[2]: row[0] for row in rows})
+    return Granted(_leases(rows, nonce), nearest, any(map(_CANCEL_REQUESTED, rows)))
+
+
+def _leases(rows: Sequence[Row], nonce: bytes) -> list[Lease]:
+    """Past the named tuple's own `__new__`: this is done for every job."""
+    tokens = {attempt: token_of(attempt, nonce) for attempt in {row[3] for row in rows}}
+    return [
+        tuple.__new__(Lease, (row[2], tokens[row[3]], *row[3:16], bool(row[16]))) for row in rows
     ]
-    return Granted(leases, nearest, any(map(_CANCEL_REQUESTED, rows)))
 
 
 def _granted(
-    connection: sqlite3.Connection, statement: str, values: dict[str, object]
+    connection: Connection, values: dict[str, object], *, due: bool
 ) -> tuple[list[Row], bool]:
-    """What can be leased, in order, and whether there were rows that cannot."""
-    rows = connection.execute(statement, values).fetchall()
+    """What can be leased, in order, and whether there were rows that cannot.
+
+    They are read first, and marked then, within one transaction: what RETURNING tells is copied
+    once more, and comes in no order.
+    """
+    rows = connection.execute(_READ_DUE if due else _READ_PENDING, values).fetchall()
+    if not rows:
+        return rows, False
+    connection.execute(_GRANT_DUE if due else _GRANT_PENDING, values)
     if large := [row for row in rows if row[_PAYLOAD] is None]:
         rows = [row for row in rows if row[_PAYLOAD] is not None]
         _bury(connection, large, values)
-    rows.sort(key=itemgetter(1, 0))
-    rows.sort(key=itemgetter(7), reverse=True)
     return rows, bool(large)
 
 
-def _bury(connection: sqlite3.Connection, rows: Sequence[Row], values: dict[str, object]) -> None:
+def _bury(connection: Connection, rows: Sequence[Row], values: dict[str, object]) -> None:
     """Dead-letter what is too large to be carried to a worker."""
     nonce, now = values["nonce"], values["now"]
     assert isinstance(nonce, bytes)

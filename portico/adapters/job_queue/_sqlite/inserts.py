@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from portico.adapters.job_queue._admission import Gate
 from portico.adapters.job_queue._sqlite import reading
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.exceptions import QueueConnectionError, QueueFullError
 from portico.ports.draft import Draft
 from portico.ports.leasing import Inserted
 
-Work = Callable[[sqlite3.Connection], None]
+Work = Callable[[Connection], None]
 
 
 class _Waiting(NamedTuple):
@@ -60,7 +60,7 @@ class Inserts:
         refused: list[tuple[_Waiting, QueueFullError]] = []
         answers: list[Inserted | None] = []
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             taken.extend(self._admitted(connection, refused))
             drafts = [draft for one in taken for draft in one.drafts]
             answers.extend(reading.insert(connection, drafts, self._clock()))
@@ -83,7 +83,7 @@ class Inserts:
                 _refuse(self._take(), error)
 
     def _admitted(
-        self, connection: sqlite3.Connection, refused: list[tuple[_Waiting, QueueFullError]]
+        self, connection: Connection, refused: list[tuple[_Waiting, QueueFullError]]
     ) -> list[_Waiting]:
         """Those whose turn it is and for whom there is room; the others join the refused."""
         taken = self._take()

@@ -6,7 +6,6 @@ or last renewed. No clock is stored for it, because no two clocks are ever compa
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from portico.adapters.job_queue._liveness import (
     this_process,
 )
 from portico.adapters.job_queue._rows import StoredJob, attempt_of, lease_of, token_of
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.schema import COLUMNS
 from portico.adapters.job_queue._sqlite.settling import LARGEST_BATCH, expire, padded, settle
 from portico.ports.leasing import (
@@ -76,6 +76,8 @@ class Owner:
         self._beat = 0
         self._granting: list[tuple[int, bytes]] = []
         self._doubtful: list[tuple[int, bytes]] = []
+        self.places: dict[bytes, int] = {}
+        """Of jobs that were leased here and not completed, by id: where their rows are."""
 
     def granted(self, owner_id: int, nonce: bytes) -> None:
         """Leases with this nonce are about to be committed."""
@@ -91,7 +93,7 @@ class Owner:
         self._doubtful += self._granting
         self._granting.clear()
 
-    def give_back(self, connection: sqlite3.Connection, wall: int) -> None:
+    def give_back(self, connection: Connection, wall: int) -> None:
         """Release what was granted by a commit that failed and yet took place.
 
         Nobody knows of these leases, so nobody would run the jobs before the leases ran out, and
@@ -118,7 +120,7 @@ class Owner:
         """By which its leases are marked; `None` as long as it has held none."""
         return self._id
 
-    def beat(self, connection: sqlite3.Connection, *, renews: bool) -> tuple[int, int]:
+    def beat(self, connection: Connection, *, renews: bool) -> tuple[int, int]:
         """Advance the counter, and say who this is and where the counter stands."""
         self._beat += 1
         process = self._process = self._process or this_process()
@@ -128,12 +130,12 @@ class Owner:
             self._id = int(connection.execute(_JOIN, own).fetchone()[0])
         return self._id, self._beat
 
-    def leave(self, connection: sqlite3.Connection) -> None:
+    def leave(self, connection: Connection) -> None:
         """Be forgotten, unless leases are still held."""
         if self._id is not None:
             connection.execute(_LEAVE, (self._id,))
 
-    def run_out(self, connection: sqlite3.Connection, now: float) -> list[RunOut]:
+    def run_out(self, connection: Connection, now: float) -> list[RunOut]:
         """Whose leases have run out up to which counter; `now` is this process's own clock."""
         owners = connection.execute(_OWNERS).fetchall()
         self.sightings.keep({owner[0] for owner in owners})
@@ -148,7 +150,7 @@ class Owner:
         return found
 
 
-def renew(connection: sqlite3.Connection, owner: Owner, leases: Sequence[Lease]) -> list[Renewal]:
+def renew(connection: Connection, owner: Owner, leases: Sequence[Lease]) -> list[Renewal]:
     """Extend held leases, and give a sign of life."""
     owner_id, beat = owner.beat(connection, renews=True)
     renewed = 0
@@ -165,7 +167,7 @@ def renew(connection: sqlite3.Connection, owner: Owner, leases: Sequence[Lease])
     return [_renewal(connection, lease, stopping) for lease in leases]
 
 
-def cancel_requests(connection: sqlite3.Connection, owner: Owner) -> list[LeaseKey]:
+def cancel_requests(connection: Connection, owner: Owner) -> list[LeaseKey]:
     """The leases of an owner that someone asked to end."""
     rows = connection.execute(_ASKED_TO_STOP, (owner.id,))
     return [(job_id, token_of(attempt, nonce)) for job_id, attempt, nonce in rows]
@@ -178,7 +180,7 @@ UPDATE portico_jobs SET owner_id = ?, owner_beat = ? FROM (VALUES {values}) v
 WHERE id = v.column1 AND attempt = v.column2 AND nonce = v.column3 AND status = 'running'"""
 
 
-def _renewal(connection: sqlite3.Connection, lease: Lease, stopping: set[bytes]) -> Renewal:
+def _renewal(connection: Connection, lease: Lease, stopping: set[bytes]) -> Renewal:
     row = connection.execute(
         "SELECT status = 'running' AND attempt = ? AND nonce = ? FROM portico_jobs WHERE id = ?",
         (*attempt_of(lease.token), lease.id),
@@ -189,7 +191,7 @@ def _renewal(connection: sqlite3.Connection, lease: Lease, stopping: set[bytes])
 
 
 def recover(
-    connection: sqlite3.Connection, owner: Owner, limit: int, wall: int, now: float
+    connection: Connection, owner: Owner, limit: int, wall: int, now: float
 ) -> list[Recovered]:
     """Settle attempts whose lease ran out, and forget owners that are gone."""
     run_out = owner.run_out(connection, now)

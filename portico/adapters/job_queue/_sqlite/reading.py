@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from portico.adapters.job_queue._rows import (
     new_row,
 )
 from portico.adapters.job_queue._sqlite import attempts
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -47,9 +47,7 @@ WAITING = tuple(
 )
 
 
-def insert(
-    connection: sqlite3.Connection, drafts: Sequence[Draft], now: int
-) -> list[Inserted | None]:
+def insert(connection: Connection, drafts: Sequence[Draft], now: int) -> list[Inserted | None]:
     """Store drafts, leaving out those whose id is taken."""
     rows = [new_row(draft, now) for draft in drafts]
     stored: list[Inserted | None] = [inserted(row[10], now) for row in rows]
@@ -70,7 +68,7 @@ def insert(
     return stored
 
 
-def waiting(connection: sqlite3.Connection, queue_name: str, enough: int) -> int:
+def waiting(connection: Connection, queue_name: str, enough: int) -> int:
     """How many jobs of a queue are PENDING, SCHEDULED or RETRYING, counted up to `enough`."""
     found = 0
     for query in WAITING:
@@ -79,14 +77,14 @@ def waiting(connection: sqlite3.Connection, queue_name: str, enough: int) -> int
     return found
 
 
-def find(connection: sqlite3.Connection, job_id: bytes) -> StoredJob | None:
+def find(connection: Connection, job_id: bytes) -> StoredJob | None:
     """The row of a job."""
     row = connection.execute(_FIND, (job_id,)).fetchone()
     return None if row is None else StoredJob(*row)
 
 
 def page(
-    connection: sqlite3.Connection, jobs: JobFilter, limit: int, before: int | None, now: int
+    connection: Connection, jobs: JobFilter, limit: int, before: int | None, now: int
 ) -> list[StoredJob]:
     """Rows that match, newest first."""
     conditions, values = _conditions(jobs, now)
@@ -118,9 +116,7 @@ def _few(statuses: Sequence[JobStatus]) -> str | None:
     return None
 
 
-def counts(
-    connection: sqlite3.Connection, queue_name: str | None
-) -> dict[str, dict[JobStatus, int]]:
+def counts(connection: Connection, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
     """Jobs per status of one queue, or of all that hold any."""
     where, values = ("1", ()) if queue_name is None else ("queue_name = ?", (queue_name,))
     totals = connection.execute(
@@ -134,9 +130,7 @@ def counts(
     return found
 
 
-def ended(
-    connection: sqlite3.Connection, jobs: JobFilter, limit: int, now: int
-) -> list[tuple[bytes, str]]:
+def ended(connection: Connection, jobs: JobFilter, limit: int, now: int) -> list[tuple[bytes, str]]:
     """Ids and queues of terminal rows that match."""
     found: list[tuple[bytes, str]] = []
     for status in jobs.statuses:
@@ -154,7 +148,7 @@ def ended(
     return found
 
 
-def purge(connection: sqlite3.Connection, found: Sequence[tuple[bytes, str]]) -> int:
+def purge(connection: Connection, found: Sequence[tuple[bytes, str]]) -> int:
     """Delete rows that were found to be terminal, if they still are."""
     gone: Counter[str] = Counter()
     for job_id, queue_name in found:
@@ -170,7 +164,7 @@ def purge(connection: sqlite3.Connection, found: Sequence[tuple[bytes, str]]) ->
     return gone.total()
 
 
-def _created_before(connection: sqlite3.Connection, instant: int) -> int:
+def _created_before(connection: Connection, instant: int) -> int:
     """The last row that was created before an instant: rows are numbered in that order."""
     low, high = connection.execute(
         "SELECT coalesce((SELECT min(seq) FROM portico_jobs), 1) - 1,"

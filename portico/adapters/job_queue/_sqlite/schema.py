@@ -7,10 +7,10 @@ hold the status, though it follows from their condition, because SQLite looks it
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import fields
 
 from portico.adapters.job_queue._rows import StoredJob
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.exceptions import ConfigurationError
 
 LATER = "status IN ('scheduled', 'retrying')"
@@ -114,7 +114,7 @@ COLUMNS = ", ".join(_READ.get(f.name, f.name) for f in fields(StoredJob))
 """What `StoredJob(*row)` takes."""
 
 
-def upgrade(connection: sqlite3.Connection, place: str) -> None:
+def upgrade(connection: Connection, place: str) -> None:
     """Bring the schema to this release's version, in one transaction.
 
     Raises:
@@ -141,7 +141,7 @@ def upgrade(connection: sqlite3.Connection, place: str) -> None:
     connection.execute("COMMIT")
 
 
-def version_of(connection: sqlite3.Connection) -> int:
+def version_of(connection: Connection) -> int:
     """Which version a file has; 0 when it has none."""
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'portico_schema'")
     if known.fetchone() is None:

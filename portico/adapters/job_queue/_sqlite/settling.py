@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from itertools import chain
 
 from portico.adapters.job_queue._attempts import stored_attempt, worth_noting
 from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, token_of
 from portico.adapters.job_queue._settling import EXPIRE, EXPIRED, micros_of, told
 from portico.adapters.job_queue._sqlite import attempts
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
     CANCELLED,
@@ -35,6 +34,13 @@ _COMPLETE_ONE = f"""
 UPDATE portico_jobs SET status = 'completed', settled_as = 'complete', ended_at = :now,
     ended_by_attempt = 1, result = :result
 WHERE {_HELD} RETURNING status"""
+
+_COMPLETE_ANYWHERE = """
+UPDATE portico_jobs SET status = 'completed', settled_as = 'complete', ended_at = ?,
+    ended_by_attempt = 1, result = ?
+WHERE id = ? AND attempt = ? AND nonce = ? AND status = 'running'"""
+_COMPLETE_HERE = f"{_COMPLETE_ANYWHERE} AND seq = ?"
+"""By the row's number: ids are in no order, and each step into their index is a cache miss."""
 
 
 def _ending(name: str, dead: str, alive: str, sets: str) -> str:
@@ -119,14 +125,30 @@ _STANDING = "SELECT attempt, nonce, status, settled_as FROM portico_jobs WHERE i
 
 
 def settle(
-    connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int
+    connection: Connection,
+    settlements: Sequence[Settlement],
+    now: int,
+    places: dict[bytes, int] | None = None,
 ) -> list[Receipt]:
-    """Settle in order, and answer each; completions go together where that changes nothing."""
+    """Settle in order, and answer each; completions go together where that changes nothing.
+
+    Args:
+        connection: in a transaction.
+        settlements: what is to end.
+        now: the wall clock, in microseconds.
+        places: the `seq` of jobs by id, as far as it is known: it spares looking them up. What
+            has ended is taken out.
+    """
     plain = [s for s in settlements if s.transition is _COMPLETE and s.token is not None]
-    if len({s.id for s in settlements}) < len(settlements) or not _complete(connection, plain, now):
+    known = {} if places is None else places
+    if len({s.id for s in settlements}) < len(settlements) or not _complete(
+        connection, plain, now, known
+    ):
         return [_settle_one(connection, settlement, now) for settlement in settlements]
     if len(plain) == len(settlements):
         return [_COMPLETED] * len(plain)
+    for settlement in settlements:
+        known.pop(settlement.id, None)
     return [
         _COMPLETED
         if settlement.transition is _COMPLETE and settlement.token is not None
@@ -135,18 +157,24 @@ def settle(
     ]
 
 
-def _complete(connection: sqlite3.Connection, plain: list[Settlement], now: int) -> bool:
+def _complete(
+    connection: Connection, plain: list[Settlement], now: int, places: dict[bytes, int]
+) -> bool:
     """Complete all of them, or none: then some token was not the current one."""
     if not plain:
         return True
     connection.execute("SAVEPOINT completions")
-    changed = 0
-    for start in range(0, len(plain), LARGEST_BATCH):
-        part = plain[start : start + LARGEST_BATCH]
-        size = padded(len(part))
-        values = chain.from_iterable((s.id, *attempt_of(s.token or b""), s.result) for s in part)
-        filling = (None,) * (4 * (size - len(part)))
-        changed += connection.execute(_complete_many(size), (now, *values, *filling)).rowcount
+    here, anywhere = [], []
+    for settlement in plain:
+        seq, fence = places.pop(settlement.id, None), attempt_of(settlement.token or b"")
+        values = (now, settlement.result, settlement.id, *fence)
+        if seq is None:
+            anywhere.append(values)
+        else:
+            here.append((*values, seq))
+    changed = connection.executemany(_COMPLETE_HERE, here).rowcount if here else 0
+    if anywhere:
+        changed += connection.executemany(_COMPLETE_ANYWHERE, anywhere).rowcount
     if changed != len(plain):
         connection.execute("ROLLBACK TO completions")
     connection.execute("RELEASE completions")
@@ -158,16 +186,7 @@ def padded(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def _complete_many(size: int) -> str:
-    values = ", ".join(["(?, ?, ?, ?)"] * size)
-    return f"""
-UPDATE portico_jobs SET status = 'completed', settled_as = 'complete', ended_at = ?,
-    ended_by_attempt = 1, result = v.column4
-FROM (VALUES {values}) v
-WHERE id = v.column1 AND attempt = v.column2 AND nonce = v.column3 AND status = 'running'"""
-
-
-def _settle_one(connection: sqlite3.Connection, settlement: Settlement, now: int) -> Receipt:
+def _settle_one(connection: Connection, settlement: Settlement, now: int) -> Receipt:
     attempt, nonce = attempt_of(settlement.token) if settlement.token is not None else (0, None)
     what = told(settlement.transition.value, settlement.failure)
     patience = settlement.patience
@@ -193,7 +212,7 @@ def _settle_one(connection: sqlite3.Connection, settlement: Settlement, now: int
 
 
 def _note(  # noqa: PLR0917 - what the row says, and what the settlement says
-    connection: sqlite3.Connection,
+    connection: Connection,
     job_id: bytes,
     row: tuple[str, int, int | None, str | None],
     ended_as: str,
@@ -206,7 +225,7 @@ def _note(  # noqa: PLR0917 - what the row says, and what the settlement says
     attempts.note(connection, job_id, ended)
 
 
-def _standing(connection: sqlite3.Connection, settlement: Settlement) -> Receipt:
+def _standing(connection: Connection, settlement: Settlement) -> Receipt:
     """Why a settlement changed nothing."""
     row = connection.execute(_STANDING, (settlement.id,)).fetchone()
     if row is None:
@@ -223,7 +242,7 @@ def _standing(connection: sqlite3.Connection, settlement: Settlement) -> Receipt
 
 
 def expire(
-    connection: sqlite3.Connection, job_id: bytes, attempt: int, nonce: bytes, now: int
+    connection: Connection, job_id: bytes, attempt: int, nonce: bytes, now: int
 ) -> JobStatus | None:
     """End one attempt whose lease ran out, if it is still running."""
     held = {"id": job_id, "attempt": attempt, "nonce": nonce, "now": now}
@@ -234,18 +253,18 @@ def expire(
     return STATUS[row[0]]
 
 
-def cancel(connection: sqlite3.Connection, job_id: bytes, now: int) -> bool:
+def cancel(connection: Connection, job_id: bytes, now: int) -> bool:
     """End a job that waits."""
     values = {"id": job_id, "now": now, "type": CANCELLED.type, "message": CANCELLED.message}
     return connection.execute(_CANCEL, values).rowcount == 1
 
 
-def redrive(connection: sqlite3.Connection, job_id: bytes, now: int) -> bool:
+def redrive(connection: Connection, job_id: bytes, now: int) -> bool:
     """Let a job that failed start afresh."""
     return connection.execute(_REDRIVE, {"id": job_id, "now": now}).rowcount == 1
 
 
-def request_cancel(connection: sqlite3.Connection, job_id: bytes) -> bool:
+def request_cancel(connection: Connection, job_id: bytes) -> bool:
     """Note that someone wants a running job to be stopped."""
     asked = connection.execute(
         "UPDATE portico_jobs SET cancel_requested = 1 WHERE id = ? AND status = 'running'",

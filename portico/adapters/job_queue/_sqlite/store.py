@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
@@ -21,6 +20,7 @@ from portico.adapters.job_queue._sqlite import (
     settling,
 )
 from portico.adapters.job_queue._sqlite.connection import Place, SameFile
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.inserts import Inserts, Work
 from portico.adapters.job_queue._sqlite.thread import Reader, Writer
 from portico.adapters.job_queue._sqlite.wake_file import Toucher, Watcher
@@ -125,16 +125,16 @@ class SqliteStore(SqlStore):
     def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
     ) -> asyncio.Future[Exchange]:
-        def look(connection: sqlite3.Connection) -> Exchange | None:
+        def look(connection: Connection) -> Exchange | None:
             if self._owner.in_doubt:
                 return None  # what is to be given back is not due yet
             now = self._clock()
             nothing = granting.anything_due(connection, queues, now)
             return None if nothing is None else _exchange([], nothing, now)
 
-        def work(connection: sqlite3.Connection) -> Exchange:
+        def work(connection: Connection) -> Exchange:
             now = self._clock()
-            receipts = settling.settle(connection, settlements, now)
+            receipts = settling.settle(connection, settlements, now, self._owner.places)
             self._touch = self._touch or any(r.status in _WAITING for r in receipts)
             granted = granting.grant(connection, self._owner, queues, limit, now)
             self._alert = self._alert or granted.to_stop
@@ -148,7 +148,7 @@ class SqliteStore(SqlStore):
     async def recover(self, limit: int) -> list[Recovered]:
         asked = self._monotonic()
 
-        def work(connection: sqlite3.Connection) -> list[Recovered]:
+        def work(connection: Connection) -> list[Recovered]:
             now = self._monotonic()
             if now - asked > self._owner.lease_seconds * _LONG_WAIT:
                 self._owner.sightings.clear()  # what kept this waiting kept others from renewing
@@ -159,7 +159,7 @@ class SqliteStore(SqlStore):
         return await self._write(work)
 
     async def request_cancel(self, job_id: bytes) -> bool:
-        def work(connection: sqlite3.Connection) -> bool:
+        def work(connection: Connection) -> bool:
             asked = settling.request_cancel(connection, job_id)
             self._alert = self._alert or asked
             return asked
@@ -183,7 +183,7 @@ class SqliteStore(SqlStore):
         return await self._write(lambda found: settling.cancel(found, job_id, self._clock()))
 
     async def redrive(self, job_ids: Sequence[bytes]) -> list[bytes]:
-        def work(connection: sqlite3.Connection) -> list[bytes]:
+        def work(connection: Connection) -> list[bytes]:
             now = self._clock()
             changed = [key for key in job_ids if settling.redrive(connection, key, now)]
             self._touch = self._touch or bool(changed)
@@ -195,7 +195,7 @@ class SqliteStore(SqlStore):
         return await self._read(lambda found: reading.find(found, job_id))
 
     async def told(self, job_id: bytes) -> tuple[StoredJob, list[StoredAttempt]] | None:
-        def work(connection: sqlite3.Connection) -> tuple[StoredJob, list[StoredAttempt]] | None:
+        def work(connection: Connection) -> tuple[StoredJob, list[StoredAttempt]] | None:
             row = reading.find(connection, job_id)
             return None if row is None else (row, attempts.history(connection, job_id))
 
@@ -216,16 +216,16 @@ class SqliteStore(SqlStore):
     def listening(self) -> AbstractContextManager[None]:
         return self._watcher.listening()
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, work: Callable[[Connection], T]) -> T:
         return await self._open_writer().submit(work)
 
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, work: Callable[[Connection], T]) -> T:
         if self._reader is None:
             raise self._closed()
         return await self._reader.submit(work)
 
     def _submit_insert(self, insert: Work) -> asyncio.Future[None]:
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             insert(connection)
             self._touch = True
 

@@ -24,6 +24,7 @@ from portico.adapters.job_queue._sqlite.connection import (
     reopen_writer,
     translated,
 )
+from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.exceptions import QueueConnectionError
 
 T = TypeVar("T")
@@ -45,8 +46,8 @@ class Request(Generic[T]):
 
     def __init__(
         self,
-        work: Callable[[sqlite3.Connection], T],
-        look: Callable[[sqlite3.Connection], T | None] | None = None,
+        work: Callable[[Connection], T],
+        look: Callable[[Connection], T | None] | None = None,
     ) -> None:
         self.work = work
         self.look = look
@@ -56,7 +57,7 @@ class Request(Generic[T]):
         self.answer: T | None = None
         self.error: BaseException | None = None
 
-    def answered(self, connection: sqlite3.Connection) -> bool:
+    def answered(self, connection: Connection) -> bool:
         """Whether a look was enough."""
         if self.look is not None:
             self.answer = self.look(connection)
@@ -70,7 +71,7 @@ class SqliteThread:
     def __init__(self, place: Place, name: str, file: SameFile) -> None:
         self._place = place
         self._file = file
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._inbox: SimpleQueue[Request[Any] | None] = SimpleQueue()
         self._ended: Request[None] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -78,8 +79,8 @@ class SqliteThread:
 
     def submit(
         self,
-        work: Callable[[sqlite3.Connection], T],
-        look: Callable[[sqlite3.Connection], T | None] | None = None,
+        work: Callable[[Connection], T],
+        look: Callable[[Connection], T | None] | None = None,
     ) -> asyncio.Future[T]:
         """Queue some work."""
         request = Request(work, look)
@@ -147,7 +148,7 @@ class Reader(SqliteThread):
             request.answer = request.work(connection)
         connection.execute("COMMIT")
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self) -> Connection:
         self._file.check()
         if self._connection is None:
             self._connection = connect(self._place)
@@ -202,7 +203,7 @@ class Writer(SqliteThread):
         connection.execute("COMMIT")
         self._committed()
 
-    def _one_of_many(self, request: Request[Any], connection: sqlite3.Connection) -> None:
+    def _one_of_many(self, request: Request[Any], connection: Connection) -> None:
         connection.execute("SAVEPOINT request")
         try:
             request.answer = request.work(connection)
@@ -213,7 +214,7 @@ class Writer(SqliteThread):
             super()._fail([request], error)  # the others' answers will be heard, once committed
         connection.execute("RELEASE request")
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self) -> Connection:
         if not self._file.known:
             self._connection = open_writer(self._place)
             self._file.remember()
