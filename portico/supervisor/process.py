@@ -148,9 +148,9 @@ class WorkerProcess:
 
     def _look_at(self, message: wire.FromWorker) -> None:
         if type(message) is wire.Batch:
+            if message.number != self._batches + 1:
+                raise wire.FrameError(f"results number {message.number}, not {self._batches + 1}")
             self._batches += 1
-            if message.number != self._batches:
-                raise wire.FrameError(f"results number {message.number}, not {self._batches}")
         elif type(message) is wire.Ended:
             self._witness(message)
 

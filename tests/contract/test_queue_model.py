@@ -14,11 +14,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from math import ceil
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -651,28 +652,30 @@ def machine_on(store_of: Callable[[Clock], Store]) -> type[QueueMachine]:
     return type("QueueMachineHere", (QueueMachine,), {"store_of": staticmethod(store_of)})
 
 
+CI = bool(os.environ.get("CI"))
+HISTORIES = 200 if CI else 60
+"""On every store."""
+PARTS = {"postgres": 3}
+"""In so many tests, which may run at once: every look at a job goes to a server and back."""
+CASES = [(kind, part) for kind in STORES for part in range(PARTS.get(kind, 1))]
+
 MANY = settings(
-    max_examples=200 if os.environ.get("CI") else 60,
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
 
-FEWER = settings(MANY, max_examples=70 if os.environ.get("CI") else 30)
-"""Where every look at a job goes to a server and back."""
-
 
 @pytest.mark.timeout(420)  # shrinking a failure may take five minutes; a run takes less than one
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize(("kind", "part"), CASES)
 def test_whatever_happens_a_store_does_what_the_model_says(
-    kind: str, request: pytest.FixtureRequest
+    kind: str, part: int, request: pytest.FixtureRequest
 ) -> None:
     # This test is long by design: its own limit is the marker's, and a dump is not wanted earlier.
     faulthandler.cancel_dump_traceback_later()
-    store_of, often = STORES[kind], MANY
+    store_of = STORES[kind]
     if kind == "postgres":
-        often = FEWER
         schema = ModelSchema(request.getfixturevalue("postgres"))
         request.addfinalizer(schema.close)
         store_of = partial(store_of, schema=schema)
@@ -680,4 +683,8 @@ def test_whatever_happens_a_store_does_what_the_model_says(
         database = ModelDatabase(request.getfixturevalue("redis"))
         request.addfinalizer(database.close)
         store_of = partial(store_of, database=database)
-    run_state_machine_as_test(machine_on(store_of), settings=often)
+    machine = machine_on(store_of)
+    if CI and part:  # else its parts would be the same histories
+        machine = seed(part)(machine)
+    often = settings(MANY, max_examples=ceil(HISTORIES / PARTS.get(kind, 1)))
+    run_state_machine_as_test(machine, settings=often)

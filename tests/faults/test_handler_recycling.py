@@ -2,18 +2,68 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import uuid4
+
 import pytest
 
 from portico.kits.job.pipeline import Pipeline
 from portico.ports.job import JobStatus
+from portico.ports.job_executor import Completed
 from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import Lease
 from portico.supervisor import wire
-from portico.supervisor.member import State
+from portico.supervisor.member import Member, State
 from tests.support.accounts import MISBEHAVING, account, enqueue, pid_of
 from tests.support.jobs import ended
 from tests.support.pools import pool_of_processes
 from tests.support.supervisors import Place
 from tests.support.waiting import wait_until
+
+
+@pytest.mark.fault("B6")
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_jobs_per_worker": 3}, {"max_age_per_worker": 0.3}, {"max_memory_per_worker": 1 << 20},
+    ],
+    ids=lambda limit: next(iter(limit)),
+)  # fmt: skip
+async def test_no_worker_is_let_go_before_its_replacement_is_ready(
+    limit: dict[str, Any], here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while jobs keep all of them busy, which go on in the ones that are there."""
+    monkeypatch.setenv("LEDGER", str(here.ledger.path))
+    async with pool_of_processes(MISBEHAVING, **limit) as (pool, crew):
+        await wait_until(lambda: [m.state for m in crew.members] == [State.READY] * 2)
+        first, ready = set(crew.members), []
+        closing = crew.on_closing
+
+        def let_go(member: Member) -> None:
+            ready.append(sum(m.state is State.READY for m in crew.members))
+            closing(member)
+
+        crew.on_closing = let_go
+        completed = 0
+
+        def replaced() -> bool:
+            nonlocal completed
+            if pool.free():
+                pool.submit([lease()])
+            completed += len([o for o in pool.finished() if isinstance(o.verdict, Completed)])
+            return not first & set(crew.members)
+
+        await wait_until(replaced)
+        assert len(ready) >= 2
+        assert min(ready) >= 2
+        assert completed > 0
+
+
+def lease() -> Lease:
+    return Lease(
+        uuid4().bytes, uuid4().bytes, 1, "default", "test.pid",
+        b"{}", 0, 3, 0, None, 0, 0, None, b"{}", None, False,
+    )  # fmt: skip
 
 
 @pytest.mark.fault("B5")

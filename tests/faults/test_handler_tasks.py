@@ -15,7 +15,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from portico.ports.job_executor import Completed, Failed, Outcome
+from portico.ports.job_executor import Completed, Crashed, Failed, Outcome
 from portico.ports.leasing import Lease
 from portico.supervisor.crew import Crew
 from portico.supervisor.member import State
@@ -204,7 +204,7 @@ async def test_what_has_gathered_is_sent_while_a_job_behind_it_blocks_the_loop(
         before = here.submit(*["nothing"] * 50, "block", *["nothing"] * 20)[:50]
         await wait_until((folder / "blocking").exists)
         await wait_until(lambda: here.ended(before))
-        assert time.monotonic() - float((folder / "blocking").read_text()) < 0.25
+        assert time.monotonic() - float((folder / "blocking").read_text()) < 0.5
 
 
 async def test_what_has_gathered_counts_when_the_job_behind_it_is_killed_for_its_deadline(
@@ -220,6 +220,21 @@ async def test_what_has_gathered_counts_when_the_job_behind_it_is_killed_for_its
         verdict = here.outcomes[stuck.token].verdict
         assert isinstance(verdict, Failed)
         assert verdict.failure.type == "JobTimeoutError"
+
+
+@pytest.mark.fault("B11")
+@pytest.mark.fault("G5")
+@pytest.mark.parametrize("act", ["forge_a_number", "forge_a_frame"])
+async def test_what_has_gathered_counts_when_the_job_behind_it_forges_a_frame(
+    act: str, folder: Path
+) -> None:
+    async with one(folder) as here:
+        *before, lying, behind = here.submit(*["nothing"] * 50, act, "nothing")
+        worker = here.worker.pid
+        await wait_until(lambda: here.ended([*before, lying, behind]))
+        assert {here.said(lease)["pid"] for lease in before} == {worker}
+        assert here.said(behind)["pid"] != worker
+        assert isinstance(here.outcomes[lying.token].verdict, Crashed)
 
 
 @pytest.mark.fault("B7")

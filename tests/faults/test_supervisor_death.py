@@ -13,6 +13,7 @@ import pytest
 
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
+from portico.supervisor.scheduling.watch import KILL_AFTER
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 from tests.support.waiting import wait_until
@@ -99,7 +100,10 @@ async def test_a_job_that_outlasts_the_grace_is_put_back_uncharged(
     supervisor = here.supervisor("--shutdown-grace", "300ms")
     await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
     supervisor.signal(signal.SIGTERM)
+    signalled_at = time.monotonic()
     assert await supervisor.ended(timeout=6) == 0
+    taken = time.monotonic() - signalled_at
+    assert 0.3 + KILL_AFTER <= taken < 0.3 + KILL_AFTER + 1.5
     for job in (polite, rude):
         record = await queue.inspect(job.id)
         assert record is not None

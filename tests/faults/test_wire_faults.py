@@ -83,7 +83,7 @@ async def test_payloads_and_results_larger_than_a_pipe_in_both_directions_never_
     "frame",
     [
         "length of 4 GiB", "length over the limit", "unknown type", "no frame at all",
-        "frame of the other direction", "another version",
+        "frame of the other direction", "another version", "batch of a number to come",
     ],
 )  # fmt: skip
 async def test_a_frame_that_cannot_be_costs_its_worker_and_nothing_else(

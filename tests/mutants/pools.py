@@ -23,7 +23,17 @@ from contextlib import suppress
 from typing import Any
 
 from portico.ports.job_executor import Crashed, Outcome, Released
-from portico.supervisor import birth, crew, evidence, launch, orphans, pool, process, running_page
+from portico.supervisor import (
+    birth,
+    crew,
+    evidence,
+    launch,
+    orphans,
+    pool,
+    process,
+    running_page,
+    tray,
+)
 from portico.supervisor.exit import Exit
 from portico.supervisor.process import WorkerProcess
 from portico.supervisor.scheduling import inquest
@@ -91,6 +101,22 @@ def a_death_collects_every_child(patch: Patch) -> None:
 def a_death_is_judged_before_the_pipe_is_read(patch: Patch) -> None:
     """What a worker wrote before it died, and nobody has read yet, counts for nothing."""
     patch(process, "_LAST_READS", 0)
+
+
+def a_death_is_judged_without_the_tray(patch: Patch) -> None:
+    """What a worker had gathered when it died, and had not sent, counts for nothing."""
+    patch(tray.Tray, "left", lambda *_: None)
+
+
+def a_tray_is_read_whatever_has_arrived(patch: Patch) -> None:
+    """A batch that came through the pipe counts again when its worker dies before it is cleared."""
+    real = tray.Tray.left
+
+    def left(self: tray.Tray, received: int) -> tray.Gathered | None:
+        found = real(self, received) or real(self, received - 1)
+        return found and found._replace(number=received + 1)
+
+    patch(tray.Tray, "left", left)
 
 
 Conclude = Callable[[Any, Any, Death], list[Conclusion]]

@@ -22,6 +22,7 @@ from tests.faults import (
     test_worker_crashes,
     test_worker_death,
     test_worker_signals,
+    test_worker_trays,
 )
 from tests.mutants import pools
 from tests.mutants.pools import Mutant, command_of
@@ -59,6 +60,16 @@ FOUND_OUT_BY: dict[Mutant, Judge] = {
     pools.a_death_is_judged_before_the_pipe_is_read: judge(
         test_worker_crashes.test_a_large_result_is_read_to_its_end_before_the_death_behind_it_is_judged,
         "'crashes': 1",
+    ),
+    pools.a_death_is_judged_without_the_tray: judge(
+        test_worker_trays.test_no_job_whose_handler_had_returned_runs_again_or_is_charged,
+        r"where 2 = count\('BEGIN'",
+        injury="after-result",
+    ),
+    pools.a_tray_is_read_whatever_has_arrived: judge(
+        test_worker_trays.test_no_job_whose_handler_had_returned_runs_again_or_is_charged,
+        "'event': 'frame_invalid'",
+        injury="after-batch",
     ),
     pools.whatever_a_dead_worker_held_is_charged: judge(
         test_worker_death.test_jobs_that_wait_behind_a_killer_are_not_charged,

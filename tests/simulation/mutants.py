@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
+from inspect import Parameter, signature
 from typing import Any
 
 from portico.exceptions import QueueConnectionError
@@ -32,6 +34,8 @@ def mutant(replace: Callable[[], list[tuple[Any, str, Any]]]) -> None:
     def applied() -> Iterator[None]:
         replaced = replace()
         before = [(owner, name, owner.__dict__[name]) for owner, name, _ in replaced]
+        for (_, name, stand_in), (*_, real) in zip(replaced, before, strict=True):
+            assert _shape(stand_in) in (_shape(real), None), f"{name} is called in another way"
         for owner, name, stand_in in replaced:
             setattr(owner, name, stand_in)
         try:
@@ -41,6 +45,15 @@ def mutant(replace: Callable[[], list[tuple[Any, str, Any]]]) -> None:
                 setattr(owner, name, value)
 
     MUTANTS[replace.__name__] = applied
+
+
+def _shape(stand_in: Any) -> list[Any] | None:
+    """How it is called; `None` when it takes anything."""
+    function = stand_in.fget if isinstance(stand_in, property) else stand_in
+    parameters = signature(function).parameters.values()
+    if any(p.kind is Parameter.VAR_POSITIONAL for p in parameters):
+        return None
+    return [(p.kind, p.name if p.kind is Parameter.KEYWORD_ONLY else None) for p in parameters]
 
 
 @mutant
@@ -165,6 +178,11 @@ def what_a_worker_wrote_before_its_death_is_ignored():
 
 
 @mutant
+def what_a_dead_worker_had_gathered_is_forgotten():
+    return [(FakeProcess, "_left", lambda self: None)]
+
+
+@mutant
 def only_running_jobs_are_renewed():
     def held(self):
         return [a.lease for seat in self._seats.values() for a in seat.inflight.values()]
@@ -249,9 +267,10 @@ def a_job_that_ran_is_released_by_a_shutdown():
 def a_job_past_its_deadline_is_left_alone():
     real = Watch._check
 
-    def check(self, seat, assignment, since, now):
-        found = real(self, seat, assignment, since, now)
-        return [c for c in found if not isinstance(c, events.Kill)]
+    def check(self, seat, assignment, limits, since, now):
+        assignment = assignment if assignment.told_to_stop else copy(assignment)
+        found = real(self, seat, assignment, limits, since, now)
+        return [c for c in found if not isinstance(c, events.ShowStack)]
 
     return [(Watch, "_check", check)]
 
@@ -260,9 +279,9 @@ def a_job_past_its_deadline_is_left_alone():
 def a_worker_that_starts_nothing_is_left_alone():
     real = Watch._inspect
 
-    def inspect(self, seat, started, now):
+    def inspect(self, seat, started, limits, now):
         seat.ended_at = now
-        return real(self, seat, started, now)
+        return real(self, seat, started, limits, now)
 
     return [(Watch, "_inspect", inspect)]
 
@@ -302,4 +321,4 @@ def what_ended_during_the_last_exchange_is_not_counted():
 
 @mutant
 def nobody_is_told_of_a_cancellation():
-    return [(LeaseKeeper, "_cancel", lambda self, leases, renewals, held: None)]
+    return [(LeaseKeeper, "_cancel", lambda self, asked: None)]

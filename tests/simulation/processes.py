@@ -9,7 +9,7 @@ import asyncio
 import json
 import signal
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
@@ -73,6 +73,27 @@ class Page:
         return max((serial for serial, _ in self.slots.values()), default=0)
 
 
+@dataclass(eq=False)
+class Tray:
+    """Results that have not been written to the pipe, as far as the worker knows."""
+
+    held: list[tuple[wire.End, Running]] = field(default_factory=list)
+    written: int = 0
+    """How many batches the worker knows to be in the pipe."""
+    read: int = 0
+    """How many the supervisor has read."""
+
+    def batch(self) -> wire.Batch:
+        return wire.Batch(self.written + 1, [end for end, _ in self.held])
+
+    def runs(self) -> list[Running]:
+        return [run for _, run in self.held]
+
+    def clear(self) -> None:
+        self.held = []
+        self.written += 1
+
+
 class Output:
     def __init__(self, world: World) -> None:
         self._world = world
@@ -110,7 +131,9 @@ class FakeProcess:
         self._frozen_until = 0.0
         self._inbox: deque[tuple[float, wire.ToWorker]] = deque()
         self._waiting: deque[tuple[int, Lease, Failure | None]] = deque()
-        self._out: deque[tuple[Any, Running | None]] = deque()
+        self._out: deque[tuple[Any, list[Running]]] = deque()
+        """What is in the pipe, and which ends it tells."""
+        self._tray = Tray()
         self._heard = False
         self._readable = True
         self._loop_due = False
@@ -182,8 +205,16 @@ class FakeProcess:
                 self.kill()
                 break
             messages.append(message)
-            if ended is not None and not self._liar:
-                self._ledger.end_read(ended.attempt, self._supervisor)
+            self._tray.read += type(message) is wire.Batch
+            self._end_read(ended)
+        self._hand_on(messages)
+
+    def _end_read(self, ended: list[Running]) -> None:
+        if not self._liar:
+            for run in ended:
+                self._ledger.end_read(run.attempt, self._supervisor)
+
+    def _hand_on(self, messages: list[Any]) -> None:
         if messages:
             if self._world.history is not None:
                 self._world.say(f"{self} -> {', '.join(map(_brief, messages))}")
@@ -194,8 +225,18 @@ class FakeProcess:
             return
         self.alive = False
         self._take()
+        if left := self._left():
+            self._hand_on([left])
         self._supervisor.processes.remove(self)
         self._listener.exited(self, Exit(code, None if code is not None else 9))
+
+    def _left(self) -> wire.Batch | None:
+        """What the worker had gathered, and what has not come through the pipe."""
+        tray = self._tray
+        if not tray.held or tray.written != tray.read:
+            return None
+        self._end_read(tray.runs())
+        return tray.batch()
 
     # The worker: beginning and end
 
@@ -299,9 +340,26 @@ class FakeProcess:
             return
         self._idle_later()
 
-    def _write(self, message: Any, ended: Running | None = None) -> None:
-        self._out.append((message, ended))
+    def _write(self, message: Any, *ended: Running) -> None:
+        self._flush()
+        if not self.dead:
+            self._out.append((message, list(ended)))
+            self._notice()
+
+    def _gather(self, end: wire.End, run: Running) -> None:
+        self._tray.held.append((end, run))
+        if self._world.rng.random() < 0.2:  # there is no room for more, or it is the loop's turn
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what has gathered."""
+        tray = self._tray
+        if not tray.held or self.dead or self._perhaps_die("in the middle of a batch"):
+            return
+        self._out.append((tray.batch(), tray.runs()))
         self._notice()
+        if not self._perhaps_die("between a batch and the emptying of the tray"):
+            tray.clear()
 
     # The control thread
 
@@ -378,6 +436,7 @@ class FakeProcess:
     def _perhaps_exit(self) -> None:
         if self._closing and not self._closed and not any(self._slots):
             self._closed = True
+            self._flush()
             if not self._world.chance("worker does not go"):
                 self._later(0.001, lambda: self.die("retired", code=0))
 
@@ -395,12 +454,18 @@ class FakeProcess:
             return
         for slot, run in enumerate(self._slots):
             if run is None and self._waiting and not self._closing:
+                if len(self._waiting) == 1:
+                    self._flush()
+                    if self.dead:
+                        return
                 self._begin(slot, *self._waiting.popleft())
                 if self.dead or self._deaf:
                     return
                 if self._busy_until > self._world.now:
                     self._loop_soon()
                     return
+        if not self._waiting:
+            self._flush()
         self._perhaps_exit()
 
     def _begin(self, slot: int, serial: int, lease: Lease, failure: Failure | None) -> None:
@@ -487,18 +552,24 @@ class FakeProcess:
         if world.chance("death in the middle of the result"):
             self.die("in the middle of the result")
             return
+        gathers = isinstance(verdict, Completed) and world.rng.random() < 0.9
+        if not gathers:
+            self._flush()  # the supervisor hears of everything in order
+            if self.dead:
+                return
         if isinstance(verdict, Failed) and run.kind.listens:
             self._report(run, wire.Ended.of(run.serial, verdict, 0.1, mourning=True), verdict)
             run.reported = True
             if not self.dead:
                 self._hook(run)
             return
-        if isinstance(verdict, Completed):
-            message: Any = wire.Done(run.serial, verdict.result, 0.001 if run.kind.short else 0.5)
-        else:
+        elapsed, message = 0.001 if run.kind.short else 0.5, None
+        if not isinstance(verdict, Completed):
             message = wire.Ended.of(run.serial, verdict, 0.1, mourning=False)
+        elif not gathers:
+            message = wire.Done(run.serial, verdict.result, elapsed)
         self._slots[run.slot] = None
-        self._report(run, message, verdict)
+        self._report(run, message or (run.serial, b"{}", elapsed), verdict)
         self._free()
 
     def _report(self, run: Running, message: Any, verdict: Verdict) -> None:
@@ -508,8 +579,12 @@ class FakeProcess:
             run.attempt.doubtful = True
         else:
             self._ledger.frame_written(run.attempt, verdict)
-        final = self._slots[run.slot] is None
-        self._write(message, run if final else None)
+        if isinstance(message, tuple):
+            self._gather(message, run)
+        elif self._slots[run.slot] is None:
+            self._write(message, run)
+        else:
+            self._write(message)
         self._perhaps_die("after the result")
 
     def _leave(self) -> None:
@@ -562,7 +637,10 @@ class FakeProcess:
         ):
             if world.chance(kind):
                 self._liar = True
-                self._write(message)
+                for gathered in self._tray.runs():  # if it is sent, it is behind the lie
+                    gathered.attempt.doubtful = True
+                self._out.append((message, []))
+                self._notice()
 
 
 _DONE = Completed(b"{}")
@@ -586,4 +664,6 @@ def _brief(message: Any) -> str:
             return f"Ended({message.serial}, {message.kind}, mourning={message.mourning})"
         case wire.Done():
             return f"Done({message.serial})"
+        case wire.Batch():
+            return f"Batch({message.number}: {[serial for serial, *_ in message.ends]})"
     return str(message)

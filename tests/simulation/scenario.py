@@ -37,6 +37,8 @@ DEATHS = (
     "death after the handler, before the result",
     "death in the middle of the result",
     "death after the result",
+    "death in the middle of a batch",
+    "death between a batch and the emptying of the tray",
     "death in on_failure",
     "death while idle",
     "death while retiring",

@@ -12,7 +12,7 @@ from tests.simulation.scenario import simulate, stage
 
 SEEDS = 20_000
 _A_FEW = 60
-_ENOUGH_FOR_A_MUTANT = 400
+_ENOUGH_FOR_A_MUTANT = 1500
 
 
 @pytest.mark.slow

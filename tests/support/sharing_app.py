@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import time
 import weakref
 from collections.abc import AsyncIterator
@@ -22,10 +23,13 @@ import structlog
 
 from portico.ports.job import Job, JobResult
 from portico.ports.job_handler import JobHandler
+from portico.supervisor import wire
 from portico.utils.logging import bind_context
 from tests.support.waiting import wait_until
 
 BOUND: ContextVar[str] = ContextVar("BOUND", default="nothing")
+RESULTS_FD = 201
+"""Where a worker's result pipe is, as `birth` moves it."""
 LATER = 0.02
 """Seconds after which the traps spring: the next job waits for longer than that."""
 KEPT: list[Any] = []
@@ -144,6 +148,21 @@ async def stuck() -> None:
     re.match(r"(a+)+$", "a" * 64 + "b")
 
 
+async def forge_a_number() -> None:
+    await forge(wire.frame(wire.Batch(1000, [])))
+
+
+async def forge_a_frame() -> None:
+    await forge(b"\x08\0\0\0" + b"\xc1" * 8)
+
+
+async def forge(frame: bytes) -> None:
+    """And says nothing more: only SIGKILL gets through to it."""
+    os.write(RESULTS_FD, frame)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    await asyncio.sleep(3600)
+
+
 async def fork() -> None:
     """Its child comes back as well."""
     if os.fork() == 0:
@@ -159,7 +178,8 @@ ACTS = {
     for act in (
         nothing, wait, wait_for_ever, bind, bind_and_wait, keep_task, keep_task_weakly,
         cancel_soon, leave_a_canceller, leave_a_canceller_unseen, cancel_now, timeout,
-        timeout_left_open, tell_when_done, block, stuck, fork, until_let_go,
+        timeout_left_open, tell_when_done, block, stuck, fork, forge_a_number, forge_a_frame,
+        until_let_go,
     )
 }  # fmt: skip
 

@@ -56,6 +56,7 @@ def forged(kind: str, payload: dict[str, Any]) -> bytes:
         "another version": wire.frame(wire.Ready(wire.VERSION + 1, [], [])),
         "result": wire.frame(done),
         "result of the next": wire.frame(wire.Done(serial + 1, b'{"forged":true}', 0.001)),
+        "batch of a number to come": wire.frame(wire.Batch(1000, [])),
         "nothing": b"",
     }
     return frames[kind]
