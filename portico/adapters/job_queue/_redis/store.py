@@ -131,8 +131,7 @@ class RedisStore(Store):
         await self._give_back()
         nonce, calls = secrets.token_hex(12), []
         if settlements:
-            arguments = [part for one in settlements for part in rows.settlement_arguments(one)]
-            calls.append(Call("settle", arguments))
+            calls.append(Call("settle", rows.settlement_arguments(settlements)))
         if limit > 0 and queues:
             leasing = (
                 nonce, self._length, limit, self._owner, MAX_STORED, self._too_large, *queues,
@@ -154,7 +153,8 @@ class RedisStore(Store):
             return Exchange(receipts, [])
         now, next_due, refused, leases = granted
         self._tell_of(refused)
-        return Exchange(receipts, _leases(leases, nonce, int(now)), _seconds(now, next_due))
+        granted_now = rows.leases_of(leases, bytes.fromhex(nonce), int(now))
+        return Exchange(receipts, granted_now, _seconds(now, next_due))
 
     async def _give_back(self) -> None:
         """Release what was granted by an exchange whose answer got lost.
@@ -336,11 +336,6 @@ def _unless_refused(answer: Any) -> Any:
     if isinstance(answer, PorticoError):
         raise answer
     return answer
-
-
-def _leases(found: Sequence[Sequence[Any]], nonce: str, now: int) -> list[Lease]:
-    end = bytes.fromhex(nonce)
-    return [rows.lease_of(fields, fields[1].to_bytes(4, "big") + end, now) for fields in found]
 
 
 def _seconds(now: bytes, due: bytes) -> float | None:
