@@ -85,10 +85,7 @@ def settlement_arguments(settlements: Sequence[Settlement]) -> list[Any]:
     arguments: list[Any] = []
     for one in settlements:
         job_id, token, transition, result = one[:4]
-        if transition is _COMPLETE:
-            body = result or b""
-        else:
-            body = ending(one)
+        body = (result or b"") if transition is _COMPLETE else ending(one)
         arguments += (
             job_id.hex(),
             "" if token is None else token.hex() or "none",
