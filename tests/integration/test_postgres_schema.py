@@ -1,4 +1,4 @@
-"""The schema's versions keep what is there, and its tables are set up for rows that change often."""
+"""The schema's versions keep what is there; its tables are set up for rows that change often."""
 
 from __future__ import annotations
 

@@ -320,7 +320,8 @@ def _refused(error: BaseException, code: str, said: str, place: RedisPlace) -> s
             f"{place} refuses the user or the password ({said}); correct them in the queue's "
             "URL: redis://user:password@host:6379/0, a password alone as redis://:password@host"
         )
-    if isinstance(error, trouble.NoPermissionError) or code == "NOPERM":
+    may_not = "user executing the script can't" in said  # the script itself it may run
+    if may_not or isinstance(error, trouble.NoPermissionError) or code == "NOPERM":
         return (
             f"{place}: this user may not do what a queue needs ({said}); with ACLs, allow it "
             f"~{place.prefix}* &{place.prefix}* +@all -@admin -@dangerous +info"

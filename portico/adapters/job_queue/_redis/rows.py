@@ -17,6 +17,7 @@ All keys begin with `portico:{namespace}:`, where the braces keep them in one sl
 | `grant:NONCE` | list of ids that one exchange leased, or the mark that none may be leased any |
 | | more; gone after a lease length, or an hour |
 | `queues`, `cancels`, `seq`, `wake` | names; ids asked to stop; the last number; the channel |
+| `version` | of all of this: `VERSION` of the release that stored the first job |
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from portico.adapters.job_queue._liveness import process_name
 from portico.adapters.job_queue._redis import rows
 from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.adapters.job_queue._redis.place import RedisPlace
+from portico.adapters.job_queue._redis.version import check_version
 from portico.adapters.job_queue._redis.wake import Listener
 from portico.adapters.job_queue._rows import (
     DEAD_LETTER,
@@ -95,6 +96,11 @@ class RedisStore(Store):
 
     async def connect(self) -> None:
         await self._client.open()
+        try:
+            await check_version(self._client)
+        except BaseException:
+            await self._client.close()
+            raise
 
     async def close(self) -> None:
         await self._listener.stop()
@@ -309,16 +315,9 @@ class RedisStore(Store):
         if jobs.older_than is not None:
             before = await self._now() - int(jobs.older_than * 1_000_000)
         while gone < limit:
-            went, stayed, looked = await self._client.one(
-                "purge",
-                queue,
-                status,
-                before,
-                jobs.job_type or "",
-                limit - gone,
-                _LOOKED_AT,
-                passed,
-            )
+            most = limit - gone
+            what = (queue, status, before, jobs.job_type or "", most, _LOOKED_AT, passed)
+            went, stayed, looked = await self._client.one("purge", *what)
             gone, passed = gone + went, passed + stayed
             if looked < _LOOKED_AT:
                 break

@@ -40,6 +40,7 @@ local function any_exist()
 end
 
 local answers, seen, all, asked = {}, {}, {}, any_exist()
+redis.call('SET', VERSION, '@VERSION@', 'NX')
 local last = redis.call('INCRBY', SEQ, total) - total
 for number = 1, total do
     local at = 2 + (number - 1) * WIDTH

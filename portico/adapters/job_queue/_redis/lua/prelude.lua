@@ -14,6 +14,7 @@ local function history_key(id) return PREFIX .. 'history:' .. id end
 local function queue_key(queue, part) return PREFIX .. 'queue:' .. queue .. ':' .. part end
 local LEASES, ALL, CANCELS = PREFIX .. 'leases', PREFIX .. 'all', PREFIX .. 'cancels'
 local QUEUES, SEQ, WAKE = PREFIX .. 'queues', PREFIX .. 'seq', PREFIX .. 'wake'
+local VERSION = PREFIX .. 'version'
 
 local function text(number) return string.format('%d', number) end
 
