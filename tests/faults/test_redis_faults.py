@@ -132,6 +132,32 @@ async def test_a_server_that_comes_back_empty_takes_new_jobs_and_the_old_ones_ar
     assert await supervisor.ended() == 0
 
 
+@pytest.mark.fault("D20")
+async def test_when_jobs_that_ran_are_gone_the_log_says_once_what_to_do(
+    here: Place, queue: JobQueueAdapter, server: RedisServer
+) -> None:
+    jobs = [await queue.enqueue(gated(here)) for _ in range(2)]
+    supervisor = here.supervisor("--lease", "60s", app=APP)  # too long to hear of it by renewing
+    for job in jobs:
+        await supervisor.until(lambda job=job: here.ledger.count("BEGIN", job.id))
+    server.kill()
+    shutil.rmtree(server.folder / "appendonlydir")
+    server.start()
+    await reconnected(queue)
+    open_gate(here)
+    told = await supervisor.event("store_data_loss")
+    assert told["level"] == "error"
+    assert "appendonly" in told["next"]
+    assert "enqueue again" in told["next"]
+    for job in jobs:
+        await supervisor.event("settlement_refused", job_id=str(job.id), answer="not_found")
+    new = await queue.enqueue(make_job(job_type="test.fine"))
+    await ran_once(here, queue, new.id)
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended() == 0
+    assert len(supervisor.events("store_data_loss")) == 1
+
+
 def fail_over(primary: RedisServer, follower: RedisServer) -> None:
     """Let the follower, with what it has, stand where the primary stood."""
     primary.kill()
