@@ -103,7 +103,7 @@ class Journal:
                     await self.audit.flushed()
 
     def _tell_loss(self, missing: int) -> None:
-        """Jobs that ran here are not in the store: it has lost them, for no job that runs is purged.
+        """Jobs that ran here are gone: the store has lost them, for what runs is never purged.
 
         Told once, until a batch of settlements finds all of its jobs again.
         """
