@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.exceptions import PorticoError, QueueConnectionError
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Answer, Failure, Settlement, Transition
+from portico.ports.leasing import Answer, Failure, JobFilter, Settlement, Transition
 from portico.supervisor.supervisor import EXIT_CONFIGURATION
 from tests.faults.server_faults import (
     APP,
@@ -129,6 +130,32 @@ async def test_a_server_that_comes_back_empty_takes_new_jobs_and_the_old_ones_ar
     await ran_once(here, queue, new.id)
     supervisor.signal(signal.SIGTERM)
     assert await supervisor.ended() == 0
+
+
+@pytest.mark.fault("D20")
+async def test_when_jobs_that_ran_are_gone_the_log_says_once_what_to_do(
+    here: Place, queue: JobQueueAdapter, server: RedisServer
+) -> None:
+    jobs = [await queue.enqueue(gated(here)) for _ in range(2)]
+    supervisor = here.supervisor("--lease", "60s", app=APP)  # too long to hear of it by renewing
+    for job in jobs:
+        await supervisor.until(lambda job=job: here.ledger.count("BEGIN", job.id))
+    server.kill()
+    shutil.rmtree(server.folder / "appendonlydir")
+    server.start()
+    await reconnected(queue)
+    open_gate(here)
+    told = await supervisor.event("store_data_loss")
+    assert told["level"] == "error"
+    assert "appendonly" in told["next"]
+    assert "enqueue again" in told["next"]
+    for job in jobs:
+        await supervisor.event("settlement_refused", job_id=str(job.id), answer="not_found")
+    new = await queue.enqueue(make_job(job_type="test.fine"))
+    await ran_once(here, queue, new.id)
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended() == 0
+    assert len(supervisor.events("store_data_loss")) == 1
 
 
 def fail_over(primary: RedisServer, follower: RedisServer) -> None:
@@ -334,14 +361,17 @@ async def test_on_a_cluster_every_script_keeps_to_one_slot(here: Place) -> None:
 def contents(server: RedisServer) -> dict[bytes, bytes]:
     """All that the server holds."""
     with redis.Redis(host=server.host, port=server.port) as client:
-        return {key: client.dump(key) for key in client.scan_iter()}
+        keys = list(client.scan_iter(count=10_000))
+        dumps = client.pipeline(transaction=False)
+        for key in keys:
+            dumps.dump(key)
+        return dict(zip(keys, dumps.execute(), strict=True))
 
 
-@pytest.mark.fault("D28")
-async def test_a_script_that_fails_has_written_nothing(
-    here: Place, queue: JobQueueAdapter, server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each script with each of its arguments missing, or no number where one is needed."""
+async def calls_of_every_script(
+    queue: JobQueueAdapter, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, tuple[RedisClient, Call]]:
+    """Let each script that writes run once, and answer with what it was called with."""
     calls: dict[str, tuple[RedisClient, Call]] = {}
     sent = RedisClient._sent
 
@@ -358,18 +388,58 @@ async def test_a_script_that_fails_has_written_nothing(
     fail = Settlement(leases[1].id, leases[1].token, Transition.FAIL, failure=failure)
     await queue.exchange((retry, fail), ("default",), 0)
     await queue.renew(leases[2:])
+    await queue.recover(10)
+    await queue.request_cancel(leases[2].job_id)
     await queue.cancel_job(ids[-1])
+    await queue.redrive([leases[1].job_id])
+    await queue.purge(JobFilter(), 10)
     monkeypatch.undo()
-    assert {"insert", "lease", "settle", "renew", "cancel"} <= calls.keys()
-    refused = 0
-    for client, call in calls.values():
-        count = len(call.arguments)
-        wrong = [call.arguments[:kept] for kept in range(count)]
-        wrong += [(*call.arguments[:n], b"\xff?", *call.arguments[n + 1 :]) for n in range(count)]
-        for arguments in wrong:
-            before = contents(server)
-            [answer] = await client.run(Call(call.script, arguments))
+    client, _ = calls["lease"]
+    calls["give_back"] = client, Call("give_back", ("0" * 24, "1" * 24))
+    return calls
+
+
+def afresh(call: Call, number: int) -> Call:
+    """The same on jobs and grants that nobody has heard of yet."""
+    arguments = list(call.arguments)
+    if call.script == "lease":
+        arguments[0] = f"{number:024x}"
+    if call.script == "give_back":
+        arguments = [f"{number:024x}", f"{number:023x}g"]
+    if call.script == "insert":
+        one = arguments[1:]
+        arguments = [arguments[0], *one, *one]
+        for at, job in ((1, "a"), (1 + len(one), "b")):
+            arguments[at] = f"{job}{number:031x}"
+    return Call(call.script, arguments)
+
+
+@pytest.mark.fault("D28")
+async def test_a_script_that_is_refused_has_written_nothing(
+    queue: JobQueueAdapter, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each script with each of its arguments missing, or none of what may stand there."""
+    calls = await calls_of_every_script(queue, monkeypatch)
+    await many(queue, 60)  # something to lease
+    refused: Counter[str] = Counter()
+    number, before = 0, contents(server)
+    for client, made in calls.values():
+        count = len(afresh(made, 0).arguments)
+        wrong = [(kept, None) for kept in range(count)]
+        wrong += [(at, value) for at in range(count) for value in (b"\xff?", "nan", "1.5")]
+        for at, value in wrong:
+            number += 1
+            arguments = list(afresh(made, number).arguments)
+            if value is None:
+                del arguments[at:]
+            else:
+                arguments[at] = value
+            [answer] = await client.run(Call(made.script, arguments))
             if isinstance(answer, PorticoError):
-                refused += 1
-                assert contents(server) == before, (call.script, arguments)
-    assert refused > 5
+                refused[made.script] += 1
+                assert contents(server) == before, (made.script, at, value, answer)
+            else:
+                before = contents(server)
+    for script in ("insert", "lease", "settle", "renew", "recover", "purge", "give_back", "cancel"):
+        assert refused[script] >= 2, script
+    assert {"redrive", "request_cancel"} <= calls.keys()  # to them any text is some job's id

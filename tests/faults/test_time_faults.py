@@ -6,6 +6,7 @@ import math
 import signal
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,11 +24,32 @@ from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Settlement, Transition
 from tests.support.jobs import ended, make_job
 from tests.support.odd_supervisor import odd
-from tests.support.supervisors import Place, SupervisorProcess
+from tests.support.redis_queues import own_namespace
+from tests.support.servers import PostgresServer, RedisServer
+from tests.support.supervisors import Place, SupervisorProcess, place
 from tests.support.waiting import wait_until
 
 APP = "tests.support.store_app:app"
 HOUR = 3600.0
+each_store = pytest.mark.parametrize(
+    "here",
+    ["sqlite", *(pytest.param(kind, marks=pytest.mark.servers) for kind in ("postgres", "redis"))],
+    indirect=True,
+)
+
+
+@pytest.fixture
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """With a SQLite queue, or one on the server that the test asks for."""
+    kind = getattr(request, "param", "sqlite")
+    with place(tmp_path) as found:
+        if kind == "postgres":
+            postgres: PostgresServer = request.getfixturevalue("postgres")
+            found.url = postgres.url(postgres.database())
+        elif kind == "redis":
+            redis: RedisServer = request.getfixturevalue("redis")
+            found.url = own_namespace(redis.url())
+        yield found
 
 
 @pytest.fixture
@@ -70,6 +92,7 @@ async def ran_once(here: Place, queue: JobQueueAdapter, job_id: UUID) -> None:
 @pytest.mark.fault("E2")
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 @pytest.mark.parametrize("who", ["holder", "other"])
+@each_store
 async def test_a_wall_clock_that_jumps_by_an_hour_costs_no_lease(
     here: Place, queue: JobQueueAdapter, clock: Path, jump: float, who: str
 ) -> None:
@@ -94,6 +117,7 @@ async def test_a_wall_clock_that_jumps_by_an_hour_costs_no_lease(
 @pytest.mark.fault("E1")
 @pytest.mark.fault("E2")
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
+@each_store
 async def test_a_wall_clock_that_jumps_during_a_drain_neither_shortens_nor_prolongs_it(
     here: Place, queue: JobQueueAdapter, clock: Path, jump: float
 ) -> None:
@@ -127,6 +151,7 @@ async def test_a_wall_clock_that_jumps_during_a_drain_neither_shortens_nor_prolo
 @pytest.mark.fault("E1")
 @pytest.mark.fault("E2")
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
+@each_store
 async def test_a_wall_clock_that_jumps_moves_no_deadline_of_a_job(
     here: Place, queue: JobQueueAdapter, clock: Path, jump: float
 ) -> None:
@@ -154,6 +179,7 @@ def signal_all(supervisor: SupervisorProcess, number: signal.Signals) -> None:
 
 
 @pytest.mark.fault("E4")
+@each_store
 async def test_a_pause_of_everything_beyond_a_lease_costs_nothing_when_nobody_else_was_there(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -171,6 +197,7 @@ async def test_a_pause_of_everything_beyond_a_lease_costs_nothing_when_nobody_el
 
 
 @pytest.mark.fault("E4")
+@each_store
 async def test_after_a_pause_of_everything_the_job_that_another_took_is_killed_and_not_settled(
     here: Place, queue: JobQueueAdapter
 ) -> None:

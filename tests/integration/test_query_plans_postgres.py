@@ -27,6 +27,8 @@ EXPLAINING = {
     "auto_explain.log_format": "json",
 }
 _TABLES = {"portico_jobs", "portico_attempts"}
+_PER_BATCH = {"Sort", "CTE Scan"}
+"""Steps over a batch: one that is taken for each row of it is quadratic."""
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -91,7 +93,7 @@ def flaws(query, found):
         kind, of_a_table = node["Node Type"], node.get("Relation Name") in _TABLES
         if kind == "Seq Scan" and of_a_table:
             yield f"scans {node['Relation Name']}:\n{query}"
-        if (of_a_table or kind == "Sort") and rows_of(node) > MOST_ROWS:
+        if (of_a_table or kind in _PER_BATCH) and rows_of(node) > MOST_ROWS:
             yield f"{kind} saw {rows_of(node)} rows:\n{query}"
 
 

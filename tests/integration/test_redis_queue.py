@@ -18,6 +18,7 @@ import redis as driver
 from portico import compose
 from portico.adapters.job_queue import RedisJobQueueAdapter
 from portico.adapters.job_queue._redis import client as speaking
+from portico.adapters.job_queue._redis.scripts import VERSION
 from portico.exceptions import ConfigurationError, QueueConnectionError
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
@@ -112,6 +113,39 @@ class TestWaiting:
         assert int(line.split("calls=")[1].split(",")[0]) <= seconds + 3
 
 
+class TestVersion:
+    @pytest.mark.fault("D33")
+    async def test_data_of_a_newer_release_is_refused_with_both_versions(
+        self, own: RedisServer
+    ) -> None:
+        async with opened(own.url()) as queue:
+            job = await enqueued(queue)
+            key = f"{queue._store._place.prefix}version"
+        assert own.run("GET", key) == str(VERSION)
+        own.run("SET", key, str(VERSION + 1))
+        for _ in range(2):
+            with pytest.raises(ConfigurationError) as refused:
+                await queue.initialize()
+        said = str(refused.value)
+        assert f"have version {VERSION + 1}" in said
+        assert f"up to {VERSION}; upgrade Portico, or name another namespace" in said
+        async with opened(f"{own.url()}?namespace=other") as other:
+            await enqueued(other)
+        own.run("SET", key, str(VERSION))
+        await queue.initialize()
+        assert await queue.get_job(job.id) is not None
+        await queue.close()
+
+    async def test_what_was_stored_before_versions_were_is_of_the_first(
+        self, own: RedisServer
+    ) -> None:
+        async with opened(own.url()) as queue:
+            job = await enqueued(queue)
+            own.run("DEL", f"{queue._store._place.prefix}version")
+        async with opened(own.url()) as queue:
+            assert await queue.get_job(job.id) is not None
+
+
 class TestScripts:
     async def test_flushed_scripts_are_sent_again_and_nobody_notices(
         self, own: RedisServer
@@ -149,7 +183,7 @@ class TestScripts:
                     assert await queue.cancel_job(job.id)
             await queue.purge(JobFilter())
             left = [key.decode().removeprefix(prefix) for key in keys(redis, prefix)]
-        assert [name for name in left if not name.startswith("grant:")] == ["seq"]
+        assert [name for name in left if not name.startswith("grant:")] == ["seq", "version"]
 
     async def test_what_one_exchange_granted_is_forgotten_after_a_lease_length(
         self, redis: RedisServer
@@ -296,7 +330,11 @@ class TestBadInput:
     async def test_a_user_without_the_rights_is_told_what_to_allow(self, own: RedisServer) -> None:
         own.run("ACL", "SETUSER", "poor", "on", ">secret", "~*", "&*", "+ping", "+info", "+hello",
                 "+client", "+select", "+auth")  # fmt: skip
-        async with opened(f"redis://poor:secret@127.0.0.1:{own.port}/0") as queue:
+        url = f"redis://poor:secret@127.0.0.1:{own.port}/0"
+        with pytest.raises(ConfigurationError, match="ACL"):
+            await compose.job_queue(url).initialize()
+        own.run("ACL", "SETUSER", "poor", "+evalsha", "+eval", "+get")
+        async with opened(url) as queue:
             with pytest.raises(ConfigurationError, match="ACL"):
                 await enqueued(queue)
 

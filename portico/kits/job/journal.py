@@ -54,6 +54,7 @@ class Journal:
     def __init__(self, audit: Audit | None = None) -> None:
         self.progress = Progress()
         self.audit = None if audit is None else AuditFeed(audit)
+        self._loss_told = False
 
     def opened(self, queue: JobQueueAdapter) -> None:
         """Work begins on this queue: say what it cannot promise."""
@@ -77,6 +78,8 @@ class Journal:
             else:
                 self._settled(outcome.lease, settlement, receipt)
         self.progress.completed += completed
+        if self._loss_told or completed < len(receipts):
+            self._tell_loss(sum(receipt.answer is Answer.NOT_FOUND for receipt in receipts))
 
     def recovered(self, lease: Lease, status: JobStatus, reason: Failure) -> None:
         """An attempt of another owner, whose lease ran out, was settled."""
@@ -98,6 +101,22 @@ class Journal:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self.audit.flushed()
+
+    def _tell_loss(self, missing: int) -> None:
+        """Jobs that ran here are gone: the store has lost them, for what runs is never purged.
+
+        Told once, until a batch of settlements finds all of its jobs again.
+        """
+        if missing and not self._loss_told:
+            logger.error(
+                "store_data_loss",
+                jobs=missing,
+                note="the store does not know jobs that it leased to us: it was restarted without "
+                "its data, restored from a backup, failed over, or somebody deleted rows",
+                next="new jobs are run as ever; find out what the store keeps (for Redis: "
+                "appendonly yes), and enqueue again what is missing",
+            )
+        self._loss_told = missing > 0
 
     def _settled(self, lease: Lease, settlement: Settlement, receipt: Receipt) -> None:
         if receipt.status is None or receipt.answer in (Answer.LOST, Answer.NOT_FOUND):

@@ -69,7 +69,11 @@ _UNFIT: tuple[tuple[type[Exception], str], ...] = (
         "the database does not exist; create it, or name another one",
     ),
     (asyncpg.ClientConfigurationError, "the options do not fit together"),
-    (SSLError, "its certificate is not trusted; give sslrootcert=FILE, or another sslmode"),
+    (
+        SSLError,
+        "its certificate does not verify; give the authority that signed it with "
+        "sslrootcert=FILE, the host name that it was made for, or another sslmode",
+    ),
     (
         asyncpg.InsufficientPrivilegeError,
         "this user lacks a right; let its owner run `portico migrate up`, and grant the rest",

@@ -130,7 +130,7 @@ class Exchanging:
             told = settling.completion_receipts(completions, standing)
             receipts.update(zip(plan.completions, told, strict=True))
             leases = settling.in_order(row for row in rows if row[0] == "lease")
-            due = rows[-1][2] if rows else None
+            due = rows[-1]["run_at"] if rows else None
             return _Granted([receipts[n] for n in range(len(settlements))], leases, due)
 
         try:
@@ -148,7 +148,8 @@ class Exchanging:
     async def _fit(self, rows: list[Any], queues: Sequence[str], limit: int) -> list[Lease]:
         """The leases that can be carried to a worker; others take the place of what cannot."""
         large = [row for row in rows if settling.is_too_large(row)]
-        leases = [settling.lease_of(row) for row in rows if not settling.is_too_large(row)]
+        fitting = [row for row in rows if not settling.is_too_large(row)] if large else rows
+        leases = settling.leases_of(fitting)
         if large:
             await self._bury(large)
             leases += (await self._together((), queues, limit - len(leases))).leases
@@ -157,19 +158,14 @@ class Exchanging:
     async def _bury(self, rows: list[Any]) -> None:
         """Dead-letter what is too large to be carried to a worker."""
         buried = [
-            Settlement(
-                row["id"].bytes,
-                token_of(row["attempt"], row["nonce"]),
-                Transition.QUARANTINE,
-                failure=TOO_LARGE,
-            )
+            Settlement(row["id"], row["token"], Transition.QUARANTINE, failure=TOO_LARGE)
             for row in rows
         ]
         await self._connections.run(lambda found: self._settled(found, buried), atomic=True)
         for row in rows:
             logger.error(
                 "job_dead_lettered",
-                job_id=UUID(bytes=row["id"].bytes),
+                job_id=UUID(bytes=row["id"]),
                 job_type=row["job_type"],
                 queue=row["queue_name"],
                 attempt=row["attempt"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -24,7 +25,13 @@ _COMPLETED = Receipt(Answer.OK, JobStatus.COMPLETED)
 _LARGEST_ATTEMPT = 2**31
 _COLUMNS = 20
 
-_EXCHANGE = "SELECT * FROM {schema}.portico_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+# From the id on, the columns are the fields of a `Lease`.
+_EXCHANGE = """
+SELECT kind, place, -priority AS rank, run_at, seq, cancel_requested, status, settled_as, nonce,
+    uuid_send(id) AS id, int4send(attempt) || nonce AS token, attempt, queue_name, job_type,
+    payload, priority, max_retries, retry_count, scheduled_at, started_at, created_at,
+    uuid_send(created_by) AS created_by, metadata, error_message, suspect
+FROM {schema}.portico_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"""
 _SETTLE = (
     "SELECT * FROM {schema}.portico_settle("
     + ", ".join(f"${number}" for number in range(1, _COLUMNS + 4))
@@ -55,10 +62,10 @@ class Plan(NamedTuple):
 def plan_of(settlements: Sequence[Settlement]) -> Plan:
     """Sort settlements by how they can be made; each part by id, so that no two batches that meet
     wait for each other."""
-    plain = [n for n, one in enumerate(settlements) if _is_plain(one)]
-    if len(plain) == len(settlements) == len({one.id for one in settlements}):
-        return Plan([], _by_id(settlements, plain))
     if len({one.id for one in settlements}) == len(settlements):
+        plain = [n for n, one in enumerate(settlements) if _is_plain(one)]
+        if len(plain) == len(settlements):
+            return Plan([], _by_id(settlements, plain))
         others = [n for n, one in enumerate(settlements) if not _is_plain(one)]
         return Plan([_by_id(settlements, others)], _by_id(settlements, plain))
     waves: list[list[int]] = []
@@ -77,16 +84,18 @@ def _is_plain(settlement: Settlement) -> bool:
 
 
 def _by_id(settlements: Sequence[Settlement], numbers: list[int]) -> list[int]:
-    return sorted(numbers, key=lambda number: settlements[number].id)
+    ids = [one.id for one in settlements]
+    return sorted(numbers, key=ids.__getitem__)
 
 
 def completion_arguments(settlements: Sequence[Settlement]) -> list[Any]:
     """The first arguments of an exchange: completions with their tokens, each job once."""
-    fences = [fence(settlement.token or b"") for settlement in settlements]
+    tokens = [settlement.token or b"" for settlement in settlements]
+    fences = {token: fence(token) for token in set(tokens)}  # of one grant, nearly always
     return [
-        [UUID(bytes=settlement.id) for settlement in settlements],
-        [attempt for attempt, _ in fences],
-        [nonce for _, nonce in fences],
+        [settlement.id.hex() for settlement in settlements],  # the driver reads it faster
+        [fences[token][0] for token in tokens],
+        [fences[token][1] for token in tokens],
         [settlement.result for settlement in settlements],
     ]
 
@@ -156,13 +165,14 @@ def _standing(settlement: Settlement, row: Any) -> Receipt:
     return Receipt(Answer.ALREADY if again else Answer.LOST, STATUS[status])
 
 
-_PLACE, _RUN_AT, _SEQ, _ID, _NONCE, _ATTEMPT, _QUEUE = range(1, 8)
-_PAYLOAD, _PRIORITY, _CREATED_BY, _CANCEL = 9, 10, 16, 20
+_CANCEL, _LEASE, _PAYLOAD = 5, 9, 14
+_in_order = itemgetter(slice(1, 5))
+"""By queue, rank, due time and age."""
 
 
 def in_order(rows: Iterable[Any]) -> list[Any]:
     """Rows of leases as they should start: RETURNING keeps no order."""
-    return sorted(rows, key=lambda row: (row[_PLACE], -row[_PRIORITY], row[_RUN_AT], row[_SEQ]))
+    return sorted(rows, key=_in_order)
 
 
 def is_too_large(row: Any) -> bool:
@@ -175,17 +185,7 @@ def is_to_stop(row: Any) -> bool:
     return bool(row[_CANCEL])
 
 
-def lease_of(row: Any) -> Lease:
-    """The lease of a row that was granted."""
-    attempt, created_by = row[_ATTEMPT], row[_CREATED_BY]
-    # By position: this is done for every job.
-    return Lease._make(
-        (
-            row[_ID].bytes,
-            token_of(attempt, row[_NONCE]),
-            attempt,
-            *row[_QUEUE:_CREATED_BY],
-            None if created_by is None else created_by.bytes,
-            *row[_CREATED_BY + 1 : _CANCEL],
-        )
-    )
+def leases_of(rows: Sequence[Any]) -> list[Lease]:
+    """The leases of rows that were granted."""
+    # Past the named tuple's own constructor: this is done for every job.
+    return [tuple.__new__(Lease, row[_LEASE:]) for row in rows]

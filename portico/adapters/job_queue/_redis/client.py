@@ -16,6 +16,13 @@ try:
     from redis.asyncio.retry import Retry
     from redis.asyncio.sentinel import Sentinel
     from redis.backoff import NoBackoff
+
+    from portico.adapters.job_queue._redis.packing import (
+        Packed,
+        PackedByName,
+        PackedByNameTls,
+        PackedTls,
+    )
 except ImportError as error:
     from portico.exceptions import ConfigurationError as _Missing
 
@@ -197,13 +204,13 @@ class RedisClient:
         secure: dict[str, Any] = {}
         if place.tls:
             secure = {
-                "ssl": True, "ssl_ca_certs": place.tls_ca,
+                "ssl_ca_certs": place.tls_ca,
                 "ssl_cert_reqs": "none" if place.tls_insecure else "required",
                 "ssl_check_hostname": not place.tls_insecure,
             }  # fmt: skip
         if place.kind == "cluster":
             nodes = [ClusterNode(host, port) for host, port in place.hosts]
-            return RedisCluster(startup_nodes=nodes, **settings, **secure)
+            return RedisCluster(startup_nodes=nodes, ssl=place.tls, **settings, **secure)
         if place.kind == "sentinel":
             own = {
                 "username": place.sentinel_username, "password": place.sentinel_password,
@@ -211,11 +218,19 @@ class RedisClient:
                 "socket_connect_timeout": place.connect_timeout,
             }  # fmt: skip
             self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-                list(place.hosts), sentinel_kwargs={**own, **secure}
+                list(place.hosts), sentinel_kwargs={**own, **secure, "ssl": place.tls}
             )
-            return self._sentinel.master_for(place.service, db=place.database, **settings, **secure)
+            return self._sentinel.master_for(
+                place.service, db=place.database, **settings, **secure,
+                connection_class=PackedByNameTls if place.tls else PackedByName,
+            )  # fmt: skip
         host, port = place.hosts[0]
-        return driver.Redis(host=host, port=port, db=place.database, **settings, **secure)
+        return driver.Redis.from_pool(
+            driver.ConnectionPool(
+                connection_class=PackedTls if place.tls else Packed,
+                host=host, port=port, db=place.database, **settings, **secure,
+            )
+        )  # fmt: skip
 
     async def _check(self) -> None:
         """Hold the server against what is needed of it."""
@@ -305,7 +320,8 @@ def _refused(error: BaseException, code: str, said: str, place: RedisPlace) -> s
             f"{place} refuses the user or the password ({said}); correct them in the queue's "
             "URL: redis://user:password@host:6379/0, a password alone as redis://:password@host"
         )
-    if isinstance(error, trouble.NoPermissionError) or code == "NOPERM":
+    may_not = "user executing the script can't" in said  # the script itself it may run
+    if may_not or isinstance(error, trouble.NoPermissionError) or code == "NOPERM":
         return (
             f"{place}: this user may not do what a queue needs ({said}); with ACLs, allow it "
             f"~{place.prefix}* &{place.prefix}* +@all -@admin -@dangerous +info"

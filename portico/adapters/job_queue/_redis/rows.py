@@ -17,18 +17,20 @@ All keys begin with `portico:{namespace}:`, where the braces keep them in one sl
 | `grant:NONCE` | list of ids that one exchange leased, or the mark that none may be leased any |
 | | more; gone after a lease length, or an hour |
 | `queues`, `cancels`, `seq`, `wake` | names; ids asked to stop; the last number; the channel |
+| `version` | of all of this: `VERSION` of the release that stored the first job |
 """
 
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from portico.adapters.job_queue._attempts import StoredAttempt, stored_attempt, worth_noting
-from portico.adapters.job_queue._rows import StoredJob, micros
+from portico.adapters.job_queue._rows import StoredJob, micros, token_of
 from portico.adapters.job_queue._settling import micros_of, told
 from portico.ports.draft import Draft
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
@@ -79,12 +81,19 @@ def draft_arguments(draft: Draft) -> tuple[Any, ...]:
     )
 
 
-def settlement_arguments(settlement: Settlement) -> tuple[Any, ...]:
-    """What `settle.lua` takes of one settlement."""
-    token = "" if settlement.token is None else settlement.token.hex() or "none"
-    if settlement.transition is _COMPLETE:
-        return settlement.id.hex(), token, "complete", settlement.result or b""
-    return settlement.id.hex(), token, settlement.transition.value, ending(settlement)
+def settlement_arguments(settlements: Sequence[Settlement]) -> list[Any]:
+    """What `settle.lua` takes: four of each settlement."""
+    arguments: list[Any] = []
+    for one in settlements:
+        job_id, token, transition, result = one[:4]
+        body = (result or b"") if transition is _COMPLETE else ending(one)
+        arguments += (
+            job_id.hex(),
+            "" if token is None else token.hex() or "none",
+            transition.value,
+            body,
+        )
+    return arguments
 
 
 def ending(settlement: Settlement) -> bytes:
@@ -122,29 +131,45 @@ def attempt_of_note(packed: bytes) -> StoredAttempt:
     )  # fmt: skip
 
 
+LEASE_WIDTH = 14
+"""Fields of a lease, as `grant` in `lease.lua` lists them."""
+
+
+def leases_of(fields: Sequence[Any], nonce: bytes, started_at: int) -> list[Lease]:
+    """The leases that one script granted, given one field after the other."""
+    tokens = {attempt: token_of(attempt, nonce) for attempt in set(fields[1::LEASE_WIDTH])}
+    return [
+        lease_of(row, tokens[row[1]], started_at)
+        for row in zip(*[iter(fields)] * LEASE_WIDTH, strict=True)
+    ]
+
+
 def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
     """The lease that a script tells of: from the id on, as `grant` in `lease.lua` lists it."""
     (
         job_id, attempt, queue, job_type, body, priority, most, retries, scheduled, created, by,
         metadata, error, suspect,
     ) = fields  # fmt: skip
-    return Lease(
-        bytes.fromhex(job_id.decode()),
-        token,
-        attempt,
-        queue.decode(),
-        job_type.decode(),
-        body,
-        number(priority),
-        number(most),
-        number(retries),
-        number(scheduled) if scheduled else None,
-        started_at,
-        number(created),
-        _id(by),
-        metadata,
-        None if error is None else error.decode("utf-8", "replace"),
-        suspect == b"1",
+    return tuple.__new__(  # past the named tuple's own __new__, which costs as much again
+        Lease,
+        (
+            unhexlify(job_id),
+            token,
+            attempt,
+            queue.decode(),
+            job_type.decode(),
+            body,
+            number(priority),
+            number(most),
+            number(retries),
+            number(scheduled) if scheduled else None,
+            started_at,
+            number(created),
+            _id(by) if by else None,
+            metadata,
+            None if error is None else error.decode("utf-8", "replace"),
+            suspect == b"1",
+        ),
     )
 
 
@@ -159,7 +184,7 @@ def number(value: bytes | None) -> int:
 def _id(value: bytes | None) -> bytes | None:
     if value is None or not _ID.fullmatch(value):
         return None
-    return bytes.fromhex(value.decode())
+    return unhexlify(value)
 
 
 def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> StoredJob:

@@ -14,6 +14,9 @@ from importlib.resources import files
 
 from portico.ports.leasing import MAX_CRASHES, MAX_EXPIRIES, MAX_HISTORY
 
+VERSION = 1
+"""Of what the scripts keep. A release that would misread what an older one wrote, or write what
+that one would misread, has a higher number, and scripts that bring the older one's data along."""
 CLOCK = "clock.lua"
 """Which file says what time it is."""
 
@@ -32,11 +35,13 @@ _FLAGS = {
     "page": " flags=no-writes",
     "counts": " flags=no-writes",
     "now": " flags=no-writes",
+    "version": " flags=no-writes",
     "cancel_requests": " flags=no-writes",
 }
 _ENDING = frozenset({"settle", "lease", "give_back", "recover", "cancel", "redrive"})
 _CONSTANTS = {
     "@MAX_CRASHES@": MAX_CRASHES, "@MAX_EXPIRIES@": MAX_EXPIRIES, "@MAX_HISTORY@": MAX_HISTORY,
+    "@VERSION@": VERSION,
 }  # fmt: skip
 
 

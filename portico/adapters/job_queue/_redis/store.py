@@ -16,6 +16,7 @@ from portico.adapters.job_queue._liveness import process_name
 from portico.adapters.job_queue._redis import rows
 from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.adapters.job_queue._redis.place import RedisPlace
+from portico.adapters.job_queue._redis.version import check_version
 from portico.adapters.job_queue._redis.wake import Listener
 from portico.adapters.job_queue._rows import (
     DEAD_LETTER,
@@ -95,6 +96,11 @@ class RedisStore(Store):
 
     async def connect(self) -> None:
         await self._client.open()
+        try:
+            await check_version(self._client)
+        except BaseException:
+            await self._client.close()
+            raise
 
     async def close(self) -> None:
         await self._listener.stop()
@@ -131,8 +137,7 @@ class RedisStore(Store):
         await self._give_back()
         nonce, calls = secrets.token_hex(12), []
         if settlements:
-            arguments = [part for one in settlements for part in rows.settlement_arguments(one)]
-            calls.append(Call("settle", arguments))
+            calls.append(Call("settle", rows.settlement_arguments(settlements)))
         if limit > 0 and queues:
             leasing = (
                 nonce, self._length, limit, self._owner, MAX_STORED, self._too_large, *queues,
@@ -154,7 +159,8 @@ class RedisStore(Store):
             return Exchange(receipts, [])
         now, next_due, refused, leases = granted
         self._tell_of(refused)
-        return Exchange(receipts, _leases(leases, nonce, int(now)), _seconds(now, next_due))
+        granted_now = rows.leases_of(leases, bytes.fromhex(nonce), int(now))
+        return Exchange(receipts, granted_now, _seconds(now, next_due))
 
     async def _give_back(self) -> None:
         """Release what was granted by an exchange whose answer got lost.
@@ -309,16 +315,9 @@ class RedisStore(Store):
         if jobs.older_than is not None:
             before = await self._now() - int(jobs.older_than * 1_000_000)
         while gone < limit:
-            went, stayed, looked = await self._client.one(
-                "purge",
-                queue,
-                status,
-                before,
-                jobs.job_type or "",
-                limit - gone,
-                _LOOKED_AT,
-                passed,
-            )
+            most = limit - gone
+            what = (queue, status, before, jobs.job_type or "", most, _LOOKED_AT, passed)
+            went, stayed, looked = await self._client.one("purge", *what)
             gone, passed = gone + went, passed + stayed
             if looked < _LOOKED_AT:
                 break
@@ -336,11 +335,6 @@ def _unless_refused(answer: Any) -> Any:
     if isinstance(answer, PorticoError):
         raise answer
     return answer
-
-
-def _leases(found: Sequence[Sequence[Any]], nonce: str, now: int) -> list[Lease]:
-    end = bytes.fromhex(nonce)
-    return [rows.lease_of(fields, fields[1].to_bytes(4, "big") + end, now) for fields in found]
 
 
 def _seconds(now: bytes, due: bytes) -> float | None:

@@ -269,19 +269,20 @@ BEGIN
         ) AS said (text)
         WHERE job.seq = end_.seq
         RETURNING end_.place, job.status, job.queue_name, job.id, job.attempt, job.started_at,
-            job.owner_id
+            job.owner_id, end_.transition, end_.noted, end_.type, end_.message, end_.traceback,
+            end_.pid, end_.exit_code, end_.signal, end_.oom, end_.run, end_.cpu, end_.peak,
+            end_.output
     ), noted_down AS (
         INSERT INTO {schema}.portico_attempts (
             job_id, attempt, ended_as, started_at, ended_at, owner, error_type, error_message,
             traceback, pid, exit_code, signal, oom_suspected, run_seconds, worker_cpu_seconds,
             worker_peak_rss, output
         )
-        SELECT changed.id, changed.attempt, end_.transition, changed.started_at, clock,
-            (SELECT name FROM {schema}.portico_owners WHERE id = changed.owner_id),
-            end_.type, nullif(end_.message, ''), end_.traceback, end_.pid, end_.exit_code,
-            end_.signal, end_.oom, end_.run, end_.cpu, end_.peak, end_.output
-        FROM changed JOIN picked end_ ON end_.place = changed.place
-        WHERE end_.noted ORDER BY changed.place
+        SELECT id, attempt, transition, started_at, clock,
+            (SELECT name FROM {schema}.portico_owners owner WHERE owner.id = changed.owner_id),
+            type, nullif(message, ''), traceback, pid, exit_code, signal, oom, run, cpu, peak,
+            output
+        FROM changed WHERE noted ORDER BY place
         RETURNING job_id
     )
     SELECT array_agg(place), array_agg(status), array_agg(queue_name),
@@ -389,7 +390,10 @@ BEGIN
                 THEN last_word ELSE message END,
             traceback = NULL
         FROM old WHERE job.seq = old.seq
-        RETURNING job.seq, job.status
+        RETURNING old.id, old.nonce, old.attempt, old.queue_name, old.job_type, old.payload,
+            old.priority, old.max_retries, old.retry_count, old.scheduled_at, old.started_at,
+            old.created_at, old.created_by, old.metadata, old.error_message, old.suspect,
+            job.status
     ), noted_down AS (
         INSERT INTO {schema}.portico_attempts (
             job_id, attempt, ended_as, started_at, ended_at, owner, error_type, error_message
@@ -398,11 +402,7 @@ BEGIN
             (SELECT name FROM {schema}.portico_owners WHERE id = old.owner_id), type, message
         FROM old
     )
-    SELECT old.id, old.nonce, old.attempt, old.queue_name, old.job_type, old.payload,
-        old.priority, old.max_retries, old.retry_count, old.scheduled_at, old.started_at,
-        old.created_at, old.created_by, old.metadata, old.error_message, old.suspect,
-        changed.status
-    FROM old JOIN changed ON changed.seq = old.seq;
+    SELECT * FROM changed;
     PERFORM {schema}.portico_trim(
         ARRAY(SELECT job.id FROM {schema}.portico_jobs job WHERE job.seq = ANY (taken)), history
     );

@@ -1,4 +1,5 @@
 -- ARGV: id, error type, error message. A job that waits ends.
+checked_width(#ARGV - 3, 3)
 local id = ARGV[1]
 local row = read(id)
 if not row or not WAITING[row.status] then return 0 end

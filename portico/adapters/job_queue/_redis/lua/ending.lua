@@ -12,19 +12,17 @@ local function read(id)
     if not found[1] then return nil end
     local row = {}
     for number, name in ipairs(READ) do row[name] = found[number] or nil end
+    row.queue = row.queue or ''
     return row
 end
 
--- What a completion needs, as nearly every settlement is one.
-local function read_little(id)
-    local found = redis.call(
-        'HMGET', job_key(id), 'status', 'token', 'ended_as', 'queue', 'seq', 'cancel'
-    )
-    if not found[1] then return nil end
-    return {
-        status = found[1], token = found[2] or nil, ended_as = found[3] or nil, queue = found[4],
-        seq = found[5], cancel = found[6] or nil,
-    }
+-- The packed arguments of `end_attempt`, held against what it takes.
+local function checked_told(packed)
+    local told = cmsgpack.unpack(packed)
+    if type(told) ~= 'table' then error('an ending is none', 0) end
+    checked(told[5])
+    checked(told[6])
+    return told
 end
 
 local function number_of(row, name) return whole(row[name]) end
@@ -46,22 +44,35 @@ local function next_status(row, word, patience, now)
     return spent and 'dead_letter' or 'retrying'
 end
 
-local function hold_no_more(id, row)
-    redis.call('ZREM', LEASES, id)
-    if row.cancel then redis.call('SREM', CANCELS, id) end
-    count(row.queue, 'running', -1)
+local any_cancels
+local function hold_no_more(id, queue)
+    local held = gather('ZREM', LEASES)
+    held[#held + 1] = id
+    if any_cancels == nil then any_cancels = redis.call('SCARD', CANCELS) > 0 end
+    if any_cancels then
+        local asked = gather('SREM', CANCELS)
+        asked[#asked + 1] = id
+    end
+    count(queue, 'running', -1)
 end
 
-local function complete(id, row, result, now)
-    local set = {
-        'status', 'completed', 'ended_as', 'complete', 'ended', text(now), 'ended_by', '1',
-    }
-    if result ~= '' then set[9] = 'result'; set[10] = result end
-    hold_no_more(id, row)
-    redis.call('HSET', job_key(id), unpack(set))
-    ends(row.queue, id, row.seq, 'completed', now)
-    count(row.queue, 'completed', 1)
-    return 'completed'
+local function complete(id, queue, result, now, ended)
+    local key = job_key(id)
+    if result == '' then
+        redis.call(
+            'HSET', key, 'status', 'completed', 'ended_as', 'complete', 'ended', ended,
+            'ended_by', '1'
+        )
+    else
+        redis.call(
+            'HSET', key, 'status', 'completed', 'ended_as', 'complete', 'ended', ended,
+            'ended_by', '1', 'result', result
+        )
+    end
+    hold_no_more(id, queue)
+    ends(queue, id, nil, 'completed', now)
+    count(queue, 'completed', 1)
+    return 'ok:completed'
 end
 
 local function remember(id, row, word, note, now)
@@ -109,7 +120,7 @@ local function end_attempt(id, row, word, told, now)
         put('due', due)
     end
 
-    hold_no_more(id, row)
+    hold_no_more(id, row.queue)
     redis.call('HSET', job_key(id), unpack(set))
     if #gone > 0 then redis.call('HDEL', job_key(id), unpack(gone)) end
     if note then remember(id, row, word, note, now) end

@@ -1,6 +1,7 @@
 -- ARGV: nonces of grants that nobody has heard of. What was granted and still runs is released:
 -- it never started. A request that is still on its way finds a mark, and is granted nothing.
 local REMEMBERED = 3600000 -- milliseconds; a network that was cut repeats for minutes at most
+for _, nonce in ipairs(ARGV) do checked_size(nonce, 24) end
 local now = clock()
 local told = { false, false, false, false, 0, -1, false }
 local released = 0

@@ -1,9 +1,19 @@
 -- ARGV: the most jobs that may wait in a queue, or 0; then nine per job.
 local WIDTH = 9
-local now = clock()
+local most = checked(ARGV[1])
+checked_width(#ARGV - 1, WIDTH)
 local total = (#ARGV - 1) / WIDTH
+local keys = {}
+for number = 1, total do
+    local at = 2 + (number - 1) * WIDTH
+    keys[number] = job_key(checked_size(ARGV[at], 32))
+    checked(ARGV[at + 4])
+    checked(ARGV[at + 5])
+    if ARGV[at + 6] ~= '' then checked(ARGV[at + 6]) end
+end
+local now = clock()
+local created = text(now)
 
-local most = tonumber(ARGV[1])
 if most > 0 then
     local wanted = {}
     for number = 0, total - 1 do
@@ -21,34 +31,46 @@ if most > 0 then
     end
 end
 
-local answers = {}
+local function any_exist()
+    for first = 1, total, AT_ONCE do
+        local last = math.min(first + AT_ONCE - 1, total)
+        if redis.call('EXISTS', unpack(keys, first, last)) > 0 then return true end
+    end
+    return false
+end
+
+local answers, seen, all, asked = {}, {}, {}, any_exist()
+redis.call('SET', VERSION, '@VERSION@', 'NX')
 local last = redis.call('INCRBY', SEQ, total) - total
-for number = 0, total - 1 do
-    local at = 2 + number * WIDTH
-    local id, queue, priority, due = ARGV[at], ARGV[at + 1], ARGV[at + 4], ARGV[at + 6]
-    local key = job_key(id)
-    if redis.call('EXISTS', key) == 1 then
-        answers[number + 1] = ''
+for number = 1, total do
+    local at = 2 + (number - 1) * WIDTH
+    local id, key = ARGV[at], keys[number]
+    if seen[id] or (asked and redis.call('EXISTS', key) == 1) then
+        answers[number] = ''
     else
-        local seq = last + number + 1
+        seen[id] = true
+        local queue, priority, due = ARGV[at + 1], ARGV[at + 4], ARGV[at + 6]
+        local seq = last + number
         local later = due ~= '' and tonumber(due) > now
         local status = later and 'scheduled' or 'pending'
         local row = {
-            'queue', queue, 'type', ARGV[at + 2], 'priority', priority, 'max', ARGV[at + 5],
-            'created', text(now), 'due', due == '' and text(now) or due, 'seq', text(seq),
-            'status', status,
+            'status', status, 'queue', queue, 'type', ARGV[at + 2], 'priority', priority,
+            'max', ARGV[at + 5], 'created', created, 'due', due == '' and created or due,
+            'seq', text(seq),
         }
         if due ~= '' then row[#row + 1] = 'scheduled'; row[#row + 1] = due end
         if ARGV[at + 7] ~= '' then row[#row + 1] = 'by'; row[#row + 1] = ARGV[at + 7] end
         if ARGV[at + 8] ~= '{}' then row[#row + 1] = 'metadata'; row[#row + 1] = ARGV[at + 8] end
         redis.call('HSET', key, unpack(row))
         redis.call('SET', body_key(id), ARGV[at + 3])
-        redis.call('ZADD', ALL, seq, id)
+        all[#all + 1] = seq
+        all[#all + 1] = id
         wait_in(queue, id, seq, priority, due == '' and now or due, now, not later)
         count(queue, status, 1)
-        answers[number + 1] = status
+        answers[number] = status
     end
 end
+write_all('ZADD', ALL, all)
 for queue in pairs(changes) do redis.call('SADD', QUEUES, queue) end
 finish()
-return { 'stored', text(now), answers }
+return { 'stored', created, answers }

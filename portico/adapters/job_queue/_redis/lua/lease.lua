@@ -4,17 +4,20 @@
 local PROMOTED_AT_ONCE = 1000
 local FIELDS = {
     'status', 'type', 'priority', 'max', 'retries', 'scheduled', 'created', 'by', 'metadata',
-    'error', 'suspect', 'attempt', 'cancel', 'seq',
+    'error', 'suspect', 'attempt', 'cancel',
 }
-local nonce, length, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local owner, largest, too_large = ARGV[4], tonumber(ARGV[5]), cmsgpack.unpack(ARGV[6])
+local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
+local length, limit, largest = checked(ARGV[2]), checked(ARGV[3]), checked(ARGV[5])
+local too_large = checked_told(ARGV[6])
 local now = clock()
-local now_place = string.format('%018.0f', now)
+local started = text(now)
+local now_place = string.format('%018d', now)
 local grant_key = PREFIX .. 'grant:' .. nonce
-local leases, refused, alert = {}, {}, false
+local leases, ids, refused, alert = {}, {}, {}, false
+local expires, held = now + length, {}
 
 if redis.call('EXISTS', grant_key) == 1 then -- whoever asked has given up, see give_back.lua
-    return { text(now), '', refused, leases }
+    return { started, '', refused, leases }
 end
 
 local function promote(queue)
@@ -23,74 +26,85 @@ local function promote(queue)
         'ZRANGEBYLEX', later, '-', '[' .. now_place .. ':~', 'LIMIT', 0, PROMOTED_AT_ONCE
     )
     if #due == 0 then return end
-    local priorities = {}
-    for number, place in ipairs(due) do
-        priorities[number] = redis.call('HGET', job_key(string.sub(place, -32)), 'priority')
-    end
-    for number, place in ipairs(due) do
-        if priorities[number] then
-            redis.call('ZADD', queue_key(queue, 'ready'), -whole(priorities[number]), place)
+    local ready = {}
+    for _, place in ipairs(due) do
+        local priority = redis.call('HGET', job_key(string.sub(place, -32)), 'priority')
+        if priority then
+            ready[#ready + 1] = -whole(priority)
+            ready[#ready + 1] = place
         end
     end
+    write_all('ZADD', queue_key(queue, 'ready'), ready)
     redis.call('ZREMRANGEBYRANK', later, 0, #due - 1)
 end
 
-local function grant(queue, id, row, body)
+-- The attempts so far are few different numbers, and so are the tokens.
+local tokens = {}
+local function token_of(attempt)
+    local token = tokens[attempt]
+    if not token then
+        token = string.format('%08x', attempt) .. nonce
+        tokens[attempt] = token
+    end
+    return token
+end
+
+local function start(key, queue, row)
     local attempt = whole(row[12]) + 1
     redis.call(
-        'HSET', job_key(id), 'status', 'running', 'attempt', text(attempt),
-        'token', string.format('%08x', attempt) .. nonce, 'started', text(now), 'owner', owner
+        'HSET', key, 'status', 'running', 'token', token_of(attempt), 'attempt', attempt,
+        'started', started, 'owner', owner
     )
-    redis.call('ZADD', LEASES, now + length, id)
     count(queue, row[1], -1)
     count(queue, 'running', 1)
+    return attempt
+end
+
+local function grant(key, queue, id, row, body)
+    local attempt = start(key, queue, row)
+    held[#held + 1] = expires
+    held[#held + 1] = id
     if row[13] then
         redis.call('SADD', CANCELS, id)
         alert = true
     end
-    leases[#leases + 1] = {
-        id, attempt, queue, row[2], body, row[3], row[4], row[5] or '0', row[6] or '',
-        row[7], row[8] or '', row[9] or '{}', row[10], row[11] or '0',
-    }
+    ids[#ids + 1] = id
+    local at = #leases
+    leases[at + 1], leases[at + 2], leases[at + 3], leases[at + 4] = id, attempt, queue, row[2]
+    leases[at + 5], leases[at + 6], leases[at + 7] = body, row[3], row[4]
+    leases[at + 8], leases[at + 9], leases[at + 10] = row[5] or '0', row[6] or '', row[7]
+    leases[at + 11], leases[at + 12], leases[at + 13] = row[8] or '', row[9] or '{}', row[10]
+    leases[at + 14] = row[11] or '0'
 end
 
-local function refuse(queue, id, row)
+local function refuse(key, queue, id, row)
     -- Its attempt is counted as started, and ended by its size.
-    local attempt = whole(row[12]) + 1
-    redis.call(
-        'HSET', job_key(id), 'status', 'running', 'attempt', text(attempt),
-        'token', string.format('%08x', attempt) .. nonce, 'started', text(now), 'owner', owner
-    )
-    count(queue, row[1], -1)
-    count(queue, 'running', 1)
+    local attempt = start(key, queue, row)
     end_attempt(id, read(id), 'quarantine', too_large, now)
     refused[#refused + 1] = { id, row[2], queue, attempt }
 end
 
 local function take(queue)
-    local ready, later = queue_key(queue, 'ready'), queue_key(queue, 'later')
-    while #leases < limit do
-        local places = redis.call('ZRANGE', ready, 0, limit - #leases - 1)
+    local ready = queue_key(queue, 'ready')
+    while #ids < limit do
+        local places = redis.call('ZRANGE', ready, 0, limit - #ids - 1)
         if #places == 0 then return end
-        local rows, bodies = {}, {}
-        for number, place in ipairs(places) do
-            local id = string.sub(place, -32)
-            rows[number] = redis.call('HMGET', job_key(id), unpack(FIELDS))
-            local length_of = redis.call('STRLEN', body_key(id))
-            if length_of + #(rows[number][9] or '') <= largest then
-                bodies[number] = redis.call('GET', body_key(id)) or ''
-            end
-        end
         redis.call('ZREMRANGEBYRANK', ready, 0, #places - 1)
-        for number, place in ipairs(places) do
-            local id, row = string.sub(place, -32), rows[number]
+        for _, place in ipairs(places) do
+            local id = string.sub(place, -32)
+            local key = job_key(id)
+            local row = redis.call('HMGET', key, unpack(FIELDS))
             if row[1] and WAITING[row[1]] then
                 if row[1] ~= 'pending' and string.sub(place, 1, 18) > now_place then
-                    redis.call('ZADD', later, 0, place) -- the clock was set back
-                elseif bodies[number] then
-                    grant(queue, id, row, bodies[number])
+                    redis.call('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back
                 else
-                    refuse(queue, id, row)
+                    -- One byte more than may be, so that what is too large shows.
+                    local body = redis.call('GETRANGE', body_key(id), 0, largest)
+                    if #body + #(row[9] or '') <= largest then
+                        grant(key, queue, id, row, body)
+                    else
+                        refuse(key, queue, id, row)
+                    end
                 end
             end
         end
@@ -102,12 +116,9 @@ for number = 7, #ARGV do
     take(ARGV[number])
 end
 
-if #leases > 0 then
-    local ids = {}
-    for number, lease in ipairs(leases) do ids[number] = lease[1] end
-    for first = 1, #ids, 1000 do
-        redis.call('RPUSH', grant_key, unpack(ids, first, math.min(first + 999, #ids)))
-    end
+write_all('ZADD', LEASES, held)
+if #ids > 0 then
+    write_all('RPUSH', grant_key, ids)
     redis.call('PEXPIRE', grant_key, math.ceil(length / 1000))
 end
 
@@ -119,4 +130,4 @@ for number = 7, #ARGV do
 end
 finish()
 if alert then redis.call('PUBLISH', WAKE, '*') end
-return { text(now), next_due, refused, leases }
+return { started, next_due, refused, leases }

@@ -1,13 +1,15 @@
 -- ARGV: queue, status, ended before (microseconds, or ''), job type or '', how many to delete at
 -- most, how many to look at, how many to pass over. Answers with how many went and how many stayed.
 local queue, status, job_type = ARGV[1], ARGV[2], ARGV[4]
-local before = ARGV[3] == '' and '+inf' or ARGV[3]
+local before = ARGV[3] == '' and '+inf' or checked(ARGV[3])
+local most, looked_at, passed = checked(ARGV[5]), checked(ARGV[6]), checked(ARGV[7])
+if not ENDED[status] then error('no status of jobs that ended: ' .. status, 0) end
 local ids = redis.call(
-    'ZRANGEBYSCORE', queue_key(queue, status), '-inf', before, 'LIMIT', ARGV[7], ARGV[6]
+    'ZRANGEBYSCORE', queue_key(queue, status), '-inf', before, 'LIMIT', passed, looked_at
 )
 local going, stayed = {}, 0
 for _, id in ipairs(ids) do
-    if #going == tonumber(ARGV[5]) then break end
+    if #going == most then break end
     if job_type == '' or redis.call('HGET', job_key(id), 'type') == job_type then
         going[#going + 1] = id
     else

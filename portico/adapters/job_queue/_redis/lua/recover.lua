@@ -1,8 +1,9 @@
 -- ARGV: limit, the packed failure of an expired lease, and the time after which nothing is settled
 -- any more: what kept this waiting kept others from renewing. Answers with the leases as they were.
+checked(ARGV[1])
+local told, not_after = checked_told(ARGV[2]), checked(ARGV[3])
 local now = clock()
-if now > tonumber(ARGV[3]) then return {} end
-local told = cmsgpack.unpack(ARGV[2])
+if now > not_after then return {} end
 local recovered = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, ARGV[1])) do
     local row = read(id)

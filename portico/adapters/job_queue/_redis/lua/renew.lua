@@ -1,6 +1,7 @@
 -- ARGV: lease length in microseconds, then id and token per lease.
-local expires = clock() + tonumber(ARGV[1])
-local answers = {}
+local expires = clock() + checked(ARGV[1])
+checked_width(#ARGV - 1, 2)
+local answers, held = {}, gather('ZADD', LEASES)
 for at = 2, #ARGV, 2 do
     local row = redis.call('HMGET', job_key(ARGV[at]), 'status', 'token', 'cancel')
     if not row[1] then
@@ -8,8 +9,10 @@ for at = 2, #ARGV, 2 do
     elseif row[1] ~= 'running' or row[2] ~= ARGV[at + 1] then
         answers[#answers + 1] = 'lost'
     else
-        redis.call('ZADD', LEASES, expires, ARGV[at])
+        held[#held + 1] = expires
+        held[#held + 1] = ARGV[at]
         answers[#answers + 1] = row[3] and 'cancel' or 'ok'
     end
 end
+finish()
 return answers

@@ -1,26 +1,40 @@
 -- ARGV: four per settlement: id, token ('' for whichever attempt runs), transition, body. The body
 -- is the result of a completion, and the packed arguments of `end_attempt` for all else.
+local WORDS = {
+    complete = true, retry = true, fail = true, release = true, interrupt = true, suspect = true,
+    crash = true, snooze = true, quarantine = true,
+}
+checked_width(#ARGV, 4)
 local now = clock()
-local bodies = {}
+local ended = text(now)
+local told = {}
 for at = 1, #ARGV, 4 do
-    local transition, body = ARGV[at + 2], ARGV[at + 3]
-    bodies[at] = transition == 'complete' and body or cmsgpack.unpack(body)
+    local word = ARGV[at + 2]
+    if not WORDS[word] then error('no such transition: ' .. word, 0) end
+    if word ~= 'complete' then told[at] = checked_told(ARGV[at + 3]) end
+end
+
+local function standing(id, token, word)
+    local found = redis.call('HMGET', job_key(id), 'status', 'token', 'ended_as')
+    if not found[1] then return 'not_found' end
+    local again = token ~= '' and token == found[2] and word == found[3]
+        and found[1] ~= 'running'
+    return (again and 'already:' or 'lost:') .. found[1]
 end
 
 local receipts = {}
 for at = 1, #ARGV, 4 do
     local id, token, word = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local row = word == 'complete' and read_little(id) or read(id)
-    if not row then
-        receipts[#receipts + 1] = 'not_found'
-    elseif row.status ~= 'running' or (token ~= '' and token ~= row.token) then
-        local again = token ~= '' and token == row.token and row.ended_as == word
-        receipts[#receipts + 1] = (again and 'already:' or 'lost:') .. row.status
+    local found = redis.call('HMGET', job_key(id), 'status', 'queue', 'token')
+    local receipt
+    if found[1] ~= 'running' or (token ~= '' and token ~= found[3]) then
+        receipt = standing(id, token, word)
     elseif word == 'complete' then
-        receipts[#receipts + 1] = 'ok:' .. complete(id, row, bodies[at], now)
+        receipt = complete(id, found[2] or '', ARGV[at + 3], now, ended)
     else
-        receipts[#receipts + 1] = 'ok:' .. end_attempt(id, row, word, bodies[at], now)
+        receipt = 'ok:' .. end_attempt(id, read(id), word, told[at], now)
     end
+    receipts[#receipts + 1] = receipt
 end
 finish()
 return receipts

@@ -1,0 +1,2 @@
+-- The version of what is kept here, '' when nothing was stored yet.
+return redis.call('GET', VERSION) or ''
