@@ -28,7 +28,7 @@ from pathlib import Path
 
 from portico.ports.job_handler import JobHandler
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import birth, worker
+from portico.supervisor import birth, slots
 from portico.supervisor.inbox import Outbox
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.tray import Tray
@@ -38,7 +38,7 @@ FOLDER = Path(os.environ["LEDGER"]).parent
 KINDS = {b"\x93\xa5batch": "batch", b"\x94\xa4done": "done"}
 """Of frames, by what their bodies begin with."""
 
-worker._TURN = 3600.0  # a slow machine gathers as much as a fast one
+slots._TURN = 3600.0  # a slow machine gathers as much as a fast one
 
 
 def once(name: str, gathered: int = 0) -> bool:

@@ -6,7 +6,7 @@ says: the serials that its slots began last, and when.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from portico.ports.leasing import Failure, Lease
@@ -188,3 +188,22 @@ def condemn(seat: Seat, reason: str) -> list[Command]:
         return []
     seat.condemned, seat.load.open = True, False
     return [Kill(seat, reason)]
+
+
+def recall(seats: Iterable[Seat]) -> list[Command]:
+    """Ask workers for what they have not started."""
+    asked: list[Command] = []
+    for seat in seats:
+        if seat.inflight and not seat.recalling:
+            seat.recalling = True
+            asked.append(Send(seat, wire.Recall()))
+    return asked
+
+
+def cancel(seats: Iterable[Seat]) -> list[Command]:
+    """Tell workers to stop all that they run, which nobody asked for but a shutdown."""
+    return [
+        Send(seat, wire.Cancel(serial, requested=False))
+        for seat in seats
+        for serial in seat.inflight
+    ]

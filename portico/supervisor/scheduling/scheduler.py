@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from portico.ports.job_executor import Completed, Outcome, Released
+from portico.ports.job_executor import Outcome, Released
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
-from portico.supervisor.scheduling import claims, dispatch, events, inquest
+from portico.supervisor.scheduling import claims, dispatch, events, inquest, successes
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.backlog import Backlog
 from portico.supervisor.scheduling.events import (
@@ -30,7 +30,9 @@ from portico.supervisor.scheduling.events import (
     Note,
     Recycle,
     Send,
+    cancel,
     condemn,
+    recall,
 )
 from portico.supervisor.scheduling.inquest import Death, Ruling
 from portico.supervisor.scheduling.memory import Bounds, Memory
@@ -181,20 +183,9 @@ class Scheduler:
 
     def _succeeded(self, seat: Seat, ends: Sequence[wire.End], latest: int) -> None:
         """Take back what has ended well: nearly every job comes through here."""
-        inflight, waiting = seat.inflight, self._reports.waiting
-        ended: list[Assignment] = []
-        for serial, result, _ in ends:
-            held = inflight.get(serial)
-            if held is None or not claims.may_end(held, serial, len(result), latest):
-                self._discredit(seat, claims.no_such_end(serial, len(result)))
-                break
-            del inflight[serial]
-            ended.append(held)
-            outcome = Outcome(held.lease, Completed(result))
-            if held.fate is None:
-                waiting.append(outcome)
-            else:
-                self._reports.add(outcome, held.fate)
+        ended, flaw = successes.taken_back(seat, ends, latest, self._reports)
+        if flaw is not None:
+            self._discredit(seat, flaw)
         self._backlog.ended(seat, ended, [elapsed for _, _, elapsed in ends[: len(ended)]])
         self._serve_out(seat, len(ended))
 
@@ -334,20 +325,13 @@ class Scheduler:
         if self._phase is Phase.WORKING:
             self._phase = Phase.DRAINING
             self._release_backlog()
-            self._recall()
+            self._commands += recall(self._seats.values())
         self._let_go()
 
     def _pause(self, event: events.Paused) -> None:
         self._backlog.paused = event.paused
         if event.paused:
-            self._recall()
-
-    def _recall(self) -> None:
-        """Ask the workers for what they have not started."""
-        for seat in self._seats.values():
-            if seat.inflight and not seat.recalling:
-                seat.recalling = True
-                self._commands.append(Send(seat, wire.Recall()))
+            self._commands += recall(self._seats.values())
 
     def _let_go(self) -> None:
         """The grace over, cancel what runs; two seconds later, kill its workers."""
@@ -357,9 +341,7 @@ class Scheduler:
             self._phase, self._phase_ends = Phase.CANCELLED, self._now + KILL_AFTER
             for mourning in self._backlog.take_mourning():
                 self._reports.add(mourning.outcome, mourning.fate)
-            for seat in self._seats.values():
-                for serial in seat.inflight:
-                    self._commands.append(Send(seat, wire.Cancel(serial, requested=False)))
+            self._commands += cancel(self._seats.values())
         else:
             self._phase, self._phase_ends = Phase.KILLED, inf
             for seat in self._seats.values():
