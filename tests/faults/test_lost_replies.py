@@ -1,0 +1,231 @@
+"""A reply of the server that is lost on the wire, and a reaper that looked too early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from portico import compose
+from portico.adapters.job_queue import DatabaseJobQueueAdapter, RedisJobQueueAdapter
+from portico.adapters.job_queue._postgres.connections import Connections
+from portico.adapters.job_queue._redis.client import Call, RedisClient
+from portico.adapters.job_queue._redis.scripts import script
+from portico.ports.job import JobStatus
+from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import Answer, Lease, Settlement, Transition
+from tests.faults.server_faults import APP, gated, open_gate, ran_once
+from tests.support.jobs import make_job
+from tests.support.redis_queues import own_namespace
+from tests.support.servers import PostgresServer, RedisServer
+from tests.support.supervisors import Place, place
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
+
+
+class Cutter:
+    """Stands before a server; once armed, it passes one matching request on and cuts the reply."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._mark: bytes | None = None
+        self.cut = asyncio.Event()
+        self.port = 0
+
+    def arm(self, mark: bytes) -> None:
+        """The next request with these bytes is carried out, and nobody hears of it."""
+        self._mark = mark
+
+    @asynccontextmanager
+    async def standing(self) -> AsyncIterator[Cutter]:
+        door = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        self.port = door.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            door.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        replies, requests = await asyncio.open_connection("127.0.0.1", self._port)
+        doomed = False
+
+        async def there() -> None:
+            nonlocal doomed
+            while data := await reader.read(1 << 20):
+                if self._mark is not None and self._mark in data:
+                    doomed, self._mark = True, None
+                requests.write(data)
+            requests.close()
+
+        async def back() -> None:
+            while data := await replies.read(1 << 20):
+                if doomed:  # the server has done it
+                    self.cut.set()
+                    break
+                writer.write(data)
+            writer.close()
+
+        await asyncio.gather(there(), back(), return_exceptions=True)
+
+
+@pytest.fixture
+def there(tmp_path: Path, redis: RedisServer) -> Iterator[Place]:
+    with place(tmp_path) as found:
+        found.url = own_namespace(redis.url())
+        yield found
+
+
+@pytest.mark.fault("D30")
+async def test_a_reply_to_a_settlement_that_redis_sent_in_vain_is_made_up_for_by_the_token(
+    there: Place, redis: RedisServer
+) -> None:
+    queue = compose.job_queue(there.url)
+    await queue.initialize()
+    async with Cutter(redis.port).standing() as cutter:
+        there.url = there.url.replace(f":{redis.port}/", f":{cutter.port}/")
+        supervisor = there.supervisor("--workers", "1", app=APP)
+        first = await queue.enqueue(make_job(job_type="test.fine"))
+        await ran_once(there, queue, first.id)  # and the script is known to the server
+        job = await queue.enqueue(gated(there))
+        await supervisor.until(lambda: there.ledger.count("BEGIN", job.id))
+        cutter.arm(script("settle").digest.encode())
+        open_gate(there)
+        await asyncio.wait_for(cutter.cut.wait(), 20)
+        told = await supervisor.event("ack_ambiguous_resolved", job_id=str(job.id))
+        assert told["transition"] == "complete"
+        await ran_once(there, queue, job.id)
+        assert not supervisor.events("settlement_refused") + supervisor.events("lease_lost")
+        later = await queue.enqueue(make_job(job_type="test.fine"))
+        await ran_once(there, queue, later.id)
+    await queue.close()
+
+
+SHORT = 1.0
+"""A lease length, in seconds, that a test can wait for."""
+
+
+async def leased_and_expired(queue: JobQueueAdapter) -> Lease:
+    """A lease that has run out, and that nobody has taken."""
+    await queue.enqueue(make_job())
+    [lease] = (await queue.exchange((), ("default",), 1)).leases
+    loop = asyncio.get_running_loop()
+    until = loop.time() + SHORT + 0.1
+    await wait_until(lambda: loop.time() > until)
+    return lease
+
+
+async def is_completed_once(queue: JobQueueAdapter, lease: Lease) -> None:
+    record = await queue.inspect(lease.job_id)
+    assert record is not None
+    assert record.accounted
+    assert record.job.status is JobStatus.COMPLETED
+    assert (record.expiry_count, record.job.retry_count, record.attempt) == (0, 0, 1)
+
+
+async def complete(queue: JobQueueAdapter, lease: Lease) -> Answer:
+    done = Settlement(lease.id, lease.token, Transition.COMPLETE, b"{}")
+    [receipt] = (await queue.exchange([done], (), 0)).receipts
+    return receipt.answer
+
+
+@asynccontextmanager
+async def holder_and_reaper(
+    kind: type[DatabaseJobQueueAdapter | RedisJobQueueAdapter], url: str
+) -> AsyncIterator[tuple[JobQueueAdapter, JobQueueAdapter]]:
+    holder, reaper = kind(url, SHORT), kind(url, 60.0)
+    await holder.initialize()
+    await reaper.initialize()
+    try:
+        yield holder, reaper
+    finally:
+        await holder.close()
+        await reaper.close()
+
+
+@pytest.mark.fault("D31")
+async def test_on_redis_a_job_that_ends_after_the_reaper_looked_at_the_clock_stays_completed(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with holder_and_reaper(RedisJobQueueAdapter, own_namespace(redis.url())) as (
+        holder, reaper,
+    ):  # fmt: skip
+        lease = await leased_and_expired(holder)
+        sent, answers = RedisClient._sent, []
+
+        async def too_late(self: RedisClient, client: Any, calls: Any) -> list[Any]:
+            if calls[0].script == "recover":  # it is on its way, and the holder is faster
+                done = Call("settle", (lease.id.hex(), lease.token.hex(), "complete", b"{}"))
+                answers.extend(await sent(self, client, [done]))
+            return await sent(self, client, calls)
+
+        monkeypatch.setattr(RedisClient, "_sent", too_late)
+        assert await reaper.recover(10) == []
+        monkeypatch.undo()
+        assert answers == [[b"ok:completed"]]
+        await is_completed_once(holder, lease)
+
+
+@pytest.mark.fault("D31")
+async def test_on_postgresql_a_job_that_ends_after_the_reaper_looked_at_the_clock_stays_completed(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.url(postgres.database())
+    async with holder_and_reaper(DatabaseJobQueueAdapter, url) as (holder, reaper):
+        lease = await leased_and_expired(holder)
+        run, turns = Connections.run, iter((None, "the holder's"))
+        answers = []
+
+        async def too_late(self: Connections, work: Any, *, atomic: bool = False) -> Any:
+            if next(turns, None) is not None:
+                answers.append(await complete(holder, lease))
+            return await run(self, work, atomic=atomic)
+
+        monkeypatch.setattr(Connections, "run", too_late)
+        assert await reaper.recover(10) == []
+        monkeypatch.undo()
+        assert answers == [Answer.OK]
+        await is_completed_once(holder, lease)
+
+
+@pytest.mark.fault("D31")
+async def test_on_postgresql_a_reaper_passes_over_a_job_that_is_being_completed(
+    postgres: PostgresServer,
+) -> None:
+    url = postgres.url(postgres.database())
+    async with holder_and_reaper(DatabaseJobQueueAdapter, url) as (holder, reaper):
+        lease = await leased_and_expired(holder)
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "UPDATE portico.portico_jobs SET status = 'completed', settled_as = 'complete',"
+                " ended_by_attempt = true WHERE id = %s",
+                (lease.job_id,),
+            )
+            assert await reaper.recover(10) == []  # its snapshot shows a job that runs
+            connection.commit()
+        await is_completed_once(holder, lease)
+
+
+@pytest.mark.fault("D31")
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+async def test_a_settlement_that_comes_after_the_reaper_changes_nothing(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    server = request.getfixturevalue(kind)
+    if isinstance(server, PostgresServer):
+        made = holder_and_reaper(DatabaseJobQueueAdapter, server.url(server.database()))
+    else:
+        made = holder_and_reaper(RedisJobQueueAdapter, own_namespace(server.url()))
+    async with made as (holder, reaper):
+        lease = await leased_and_expired(holder)
+        assert [one.status for one in await reaper.recover(10)] == [JobStatus.RETRYING]
+        assert await complete(holder, lease) is Answer.LOST
+        record = await holder.inspect(lease.job_id)
+        assert record is not None
+        assert record.accounted
+        assert (record.job.status, record.expiry_count) == (JobStatus.RETRYING, 1)
