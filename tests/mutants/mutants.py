@@ -10,7 +10,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from heapq import heapify
 from typing import Any
 from uuid import UUID
 
@@ -230,11 +229,10 @@ class RetryingIsNotLeasable(MemoryJobQueueAdapter):
 
 
 class _Unordered(MemoryQueue):
-    def take(self, limit: int, now: int) -> Iterator[MemoryRow]:
-        self._promote(now)
-        self._due = [(0, *entry[1:]) for entry in self._due]
-        heapify(self._due)
-        return super().take(limit, now)
+    def push(self, row: MemoryRow) -> None:
+        priority, row.priority = row.priority, 0
+        super().push(row)
+        row.priority = priority
 
 
 class PriorityIgnored(MemoryJobQueueAdapter):
