@@ -14,6 +14,7 @@ from portico.exceptions import ValidationError
 from portico.ports.document import MAX_DEPTH
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.leasing import JobFilter
 from tests.support.accounts import MISBEHAVING, account, enqueue
 from tests.support.jobs import make_job
 from tests.support.supervisors import Place, SupervisorProcess
@@ -144,3 +145,30 @@ async def test_a_batch_is_filled_from_behind_the_rows_that_are_too_large(
         await account(
             here, queue, job, JobStatus.DEAD_LETTER, executions=0, error="PayloadTooLarge"
         )
+
+
+@pytest.mark.fault("B36")
+@pytest.mark.timeout(60)
+async def test_rows_with_values_that_nobody_could_have_meant_cost_no_other_job(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    odd = [
+        ("attempt", str(2**62)), ("attempt", "0.5"), ("attempt", "-1"), ("priority", "'x'"),
+        ("max_retries", "'x'"), ("retry_count", "'x'"), ("created_at", "'x'"),
+        ("created_at", str(2**62)), ("scheduled_at", "'x'"), ("created_by", "7"), ("id", "7"),
+    ]  # fmt: skip
+    damaged = [await enqueue(queue, "pid") for _ in odd]
+    others = [await enqueue(queue, "pid") for _ in range(20)]
+    for (column, value), job in zip(odd, damaged, strict=True):
+        store(here, column, [(value, job)])
+    supervisor = here.supervisor("--workers", "1", app=MISBEHAVING)
+    for job in others:
+        await account(here, queue, job, JobStatus.COMPLETED, timeout=30)
+    await supervisor.until(
+        lambda: len(supervisor.events("job_dead_lettered", error_type="RowDamaged")) == len(odd)
+    )
+    assert not supervisor.events("worker_exited")
+    shown = (await queue.list_jobs(JobFilter(), 100)).jobs
+    assert len(shown) == len(odd) + len(others)
+    supervisor.process.terminate()
+    assert await supervisor.ended() == 0

@@ -85,8 +85,26 @@ def micros(instant: datetime) -> int:
 
 
 def instant(value: int | None) -> datetime | None:
-    """The aware datetime of a stored instant."""
-    return None if value is None else _EPOCH + timedelta(microseconds=value)
+    """The aware datetime of a stored instant; `None` for one that is none, too."""
+    if value is None:
+        return None
+    try:
+        return _EPOCH + timedelta(microseconds=value)
+    except (TypeError, ValueError, OverflowError):  # written by something else than Portico
+        return None
+
+
+def status_of(value: object) -> JobStatus:
+    """A stored status; one that there is not is a job that nobody will ever run."""
+    return STATUS.get(value, JobStatus.DEAD_LETTER) if isinstance(value, str) else _LOST
+
+
+_LOST = JobStatus.DEAD_LETTER
+
+
+def uuid_of(value: object) -> UUID | None:
+    """A stored id, if it is one."""
+    return UUID(bytes=value) if isinstance(value, bytes) and len(value) == 16 else None  # noqa: PLR2004
 
 
 def new_row(draft: Draft, now: int) -> tuple[Any, ...]:
@@ -182,7 +200,7 @@ def job_of(row: StoredJob) -> Job:
     try:
         return _job(row, document.decode(row.payload), document.decode(row.metadata))
     except ValueError as error:
-        job_id = UUID(bytes=row.id)
+        job_id = uuid_of(row.id)
         raise DatabaseError(
             f"job {job_id} cannot be read: its stored payload or metadata is damaged ({error}); "
             "it is dead-lettered when it is leased",
@@ -202,7 +220,7 @@ def job_for_listing(row: StoredJob) -> Job:
 def _job(row: StoredJob, payload: dict[str, Any], metadata: dict[str, Any]) -> Job:
     ended_at = instant(row.ended_at)
     return Job(
-        id=UUID(bytes=row.id),
+        id=uuid_of(row.id) or UUID(int=0),
         queue_name=row.queue_name,
         job_type=row.job_type,
         payload=payload,
@@ -213,9 +231,9 @@ def _job(row: StoredJob, payload: dict[str, Any], metadata: dict[str, Any]) -> J
         started_at=instant(row.started_at),
         completed_at=ended_at if row.status == COMPLETED else None,
         failed_at=ended_at if row.status in (FAILED, DEAD_LETTER) else None,
-        status=STATUS[row.status],
+        status=status_of(row.status),
         error_message=row.error_message,
-        created_by=None if row.created_by is None else UUID(bytes=row.created_by),
+        created_by=uuid_of(row.created_by),
         created_at=instant(row.created_at),
         metadata=metadata,
     )

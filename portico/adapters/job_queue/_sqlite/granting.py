@@ -20,6 +20,12 @@ from portico.utils.logging import get_logger
 TOO_LARGE = Failure(
     "PayloadTooLarge", f"the stored job has more than {MAX_STORED:,} bytes, too many to be run"
 )
+DAMAGED = {
+    "type": "RowDamaged",
+    "message": "the stored row has values that Portico does not write there",
+}
+_LATEST = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
 
 logger = get_logger(__name__)
 
@@ -61,12 +67,24 @@ FROM levels WHERE level IS NOT NULL"""
 _ANY_PENDING = f"SELECT 1 FROM ({_PENDING.replace(':limit', '1')})"
 
 _LARGE = f"length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) > {MAX_STORED}"
+_SOUND = " AND ".join([
+    *(f"typeof({name}) = 'integer'" for name in (
+        "attempt", "priority", "max_retries", "retry_count", "run_at", "created_at",
+    )),
+    *(f"typeof({name}) IN ('integer', 'null')" for name in ("scheduled_at",)),
+    "attempt BETWEEN 0 AND 2147483646", "max_retries BETWEEN 0 AND 2147483647",
+    "retry_count BETWEEN 0 AND 2147483647", f"created_at BETWEEN 0 AND {_LATEST}",
+    f"coalesce(scheduled_at, 0) BETWEEN 0 AND {_LATEST}",
+    "typeof(id) = 'blob' AND length(id) = 16",
+    "(created_by IS NULL OR (typeof(created_by) = 'blob' AND length(created_by) = 16))",
+])  # fmt: skip
+"""What a row needs to be run at all; SQLite keeps any value in any column."""
 _LEASED = f"""
 SELECT seq, run_at, id, attempt + 1, queue_name, job_type,
     CASE WHEN {_LARGE} THEN NULL ELSE CAST(payload AS BLOB) END, priority,
     max_retries, retry_count, scheduled_at, :now, created_at, created_by,
     CASE WHEN {_LARGE} THEN NULL ELSE CAST(metadata AS BLOB) END,
-    CAST(error_message AS TEXT), suspect, cancel_requested FROM portico_jobs"""
+    CAST(error_message AS TEXT), suspect, cancel_requested, {_SOUND} FROM portico_jobs"""
 """Of a row over the limit the documents stay where they are: a batch of them would not fit into
 memory."""
 _READ_PENDING = _PENDING.replace("SELECT seq, priority, run_at FROM portico_jobs", _LEASED)
@@ -82,7 +100,7 @@ _GRANT_DUE = _LEVELS + _GRANT.format(rows=_DUE)
 _PAYLOAD = 6
 """Its place in what is read."""
 
-_CANCEL_REQUESTED = itemgetter(17)
+_CANCEL_REQUESTED, _IS_SOUND = itemgetter(17), itemgetter(18)
 
 Row = tuple[Any, ...]
 """What is read of a job that is leased."""
@@ -155,11 +173,36 @@ def _granted(
     rows = connection.execute(_READ_DUE if due else _READ_PENDING, values).fetchall()
     if not rows:
         return rows, False
+    if not all(map(_IS_SOUND, rows)):
+        _bury_damaged(connection, [row for row in rows if not row[-1]], values)
+        return [], True
     connection.execute(_GRANT_DUE if due else _GRANT_PENDING, values)
     if large := [row for row in rows if row[_PAYLOAD] is None]:
         rows = [row for row in rows if row[_PAYLOAD] is not None]
         _bury(connection, large, values)
     return rows, bool(large)
+
+
+_BURY_DAMAGED = """
+UPDATE portico_jobs SET status = 'dead_letter', settled_as = 'quarantine', ended_at = :now,
+    ended_by_attempt = 0, attempt = 0, retry_count = 0, release_count = 0, snooze_count = 0,
+    nonce = NULL, error_type = :type, error_message = :message WHERE seq = :seq"""
+
+
+def _bury_damaged(connection: Connection, rows: Sequence[Row], values: dict[str, object]) -> None:
+    """Dead-letter what was written by something else than Portico and cannot be run: by the row's
+    number, for its id may be what is damaged."""
+    for row in rows:
+        told = {"now": values["now"], "seq": row[0], **DAMAGED}
+        connection.execute(_BURY_DAMAGED, told)
+        logger.error(
+            "job_dead_lettered",
+            job_id=row[2].hex() if isinstance(row[2], bytes) else str(row[2]),
+            row=row[0],
+            error_type=DAMAGED["type"],
+            error=DAMAGED["message"],
+            next="dead-lettered: something other than Portico has written to its row",
+        )
 
 
 def _bury(connection: Connection, rows: Sequence[Row], values: dict[str, object]) -> None:
