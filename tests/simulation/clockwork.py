@@ -169,8 +169,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> _Call:
         call = _Call(self, callback, args, context, when)
         heappush(self._timers, (when, next(self._numbers), call))
-        if when < self.due:
-            self.due = when
+        self.due = min(self.due, when)
         return call
 
     def look_ahead(self) -> None:

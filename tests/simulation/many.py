@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +17,8 @@ from tests.simulation.scenario import FAULTS, simulate, stage
 _CHUNK = 250
 _COLLECTED = 25
 """Seeds after which the garbage is collected."""
+_NICE = 10
+"""It takes what is left of the machine: whatever runs beside it may measure real time."""
 _RARELY = 200
 """One fault of each kind in so many seeds, or the simulation does not do what it says."""
 
@@ -73,7 +76,9 @@ def run_many(first: int, count: int, processes: int, progress: IO[str] | None = 
     """Play these seeds in so many processes."""
     total = Total()
     chunks = [(at, min(_CHUNK, first + count - at)) for at in range(first, first + count, _CHUNK)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=os.nice, initargs=(_NICE,)
+    ) as pool:
         for done in as_completed([pool.submit(run_some, *chunk) for chunk in chunks]):
             total.add(done.result())
             if progress is not None:
