@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,7 @@ REDIS_SETTINGS = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
 
 _ROOT = Path(__file__).parents[1]
 _START = 30.0
+_FIRST_PORT = 10_000
 _STEP = 0.02
 
 
@@ -76,11 +78,21 @@ def redis() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of the loopback that nobody listens on now, and that no client will be given."""
+    while True:
+        port = _FIRST_PORT + secrets.randbelow(_first_of_clients() - _FIRST_PORT)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+def _first_of_clients() -> int:
+    """The first port that a connection may get for its own end: those below stay free between a
+    look at them and the start, or the next start, of a server."""
+    with suppress(OSError, ValueError):
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        return max(first, _FIRST_PORT + 10_000)
+    return 32768
 
 
 def find(program: str) -> str:

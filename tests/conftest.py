@@ -20,6 +20,14 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+FIRST = ("tests/simulation/", "tests/chaos/test_soak.py", "tests/contract/test_queue_model.py")
+"""What takes minutes is begun first, for other tests to run beside it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Place]:
     """A folder with a SQLite queue and a ledger, in which supervisors are started."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 from asyncio import events
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from random import Random
+from typing import Any
 
 _LATE = 1e-9
 
@@ -50,9 +52,11 @@ class World:
         if self.history is not None:
             self.say(f"FAULT {kind}")
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *things: object) -> None:
+        """Add a line, with the things in its braces; they are put there only if somebody reads."""
         if self.history is not None:
-            self.history.append(f"{self.now - 1000.0:10.4f}  {text}")
+            said = text.format(*things) if things else text
+            self.history.append(f"{self.now - 1000.0:10.4f}  {said}")
 
     def violated(self, text: str) -> None:
         self.say(f"VIOLATION: {text}")
@@ -64,23 +68,25 @@ class World:
 
     def run(self, done: Callable[[], bool], until: float) -> bool:
         """Let things happen until `done`; `False` when it never came to be."""
-        kernel, rng = self._kernel, self.rng
+        kernel, rng, loops = self._kernel, self.rng, self.loops
         checks = 0
         while not self.wrong:
-            able = [loop for loop in self.loops if loop.next < self.now]
-            if kernel and kernel[0][0] <= self.now and (not able or rng.random() < 0.5):
+            now = self.now
+            able = [x for x in loops if (x.ready or x.due < now) and not x.frozen]
+            if kernel and kernel[0][0] <= now and (not able or rng.random() < 0.5):
                 heappop(kernel)[2]()
             elif able:
                 (able[0] if len(able) == 1 else rng.choice(able)).step()
             else:
                 if done():
                     return True
-                soonest = min((loop.next for loop in self.loops), default=inf)
-                if kernel:
-                    soonest = min(soonest, kernel[0][0])
+                soonest = kernel[0][0] if kernel else inf
+                for loop in loops:
+                    if loop.due < soonest and not loop.frozen:
+                        soonest = loop.due
                 if soonest > until:
                     return False
-                self.now = max(self.now, soonest) + _LATE  # no timer is ever early
+                self.now = max(now, soonest) + _LATE  # no timer is ever early
                 checks = 0
             checks += 1
             if checks > 20_000:
@@ -88,44 +94,118 @@ class World:
         return False
 
 
-class _NoSelector:
-    def select(self, timeout: float | None) -> list[object]:
-        return []
+class _Call:
+    """A handle as asyncio's, without what serves its debugging."""
+
+    __slots__ = ("_when", "args", "callback", "context", "loop")
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
+        when: float = -inf,
+    ) -> None:
+        self.loop, self.callback, self.args = loop, callback, args
+        self.context = copy_context() if context is None else context
+        self._when = when
+
+    def when(self) -> float:
+        return self._when
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def cancel(self) -> None:
+        self.callback, self.args = None, ()
+        if self._when == self.loop.due:
+            self.loop.look_ahead()
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """A real asyncio loop, one turn at a time, on the world's clock and without descriptors."""
+    """An asyncio loop, one turn at a time, on the world's clock and without descriptors.
+
+    Most of what a history costs is spent in here: turns and handles are written anew, to do what
+    asyncio's own do and nothing else.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self._world = world
-        self._selector = _NoSelector()
-        self._clock_resolution = 0.0
+        self.ready: deque[_Call] = deque()
+        self._timers: list[tuple[float, int, _Call]] = []
+        self._numbers = count()
+        self.due = inf
+        """The instant of its next timer."""
         self.frozen = False
         self._stash: list[Callable[[], None]] = []
 
     def time(self) -> float:
         return self._world.now
 
-    @property
-    def next(self) -> float:
-        """When it has something to do."""
-        if self.frozen:
-            return inf
-        if self._ready:
-            return -inf
-        timers = self._scheduled
-        while timers and timers[0]._cancelled:
-            self._timer_cancelled_count -= 1
-            heappop(timers)._scheduled = False
-        return timers[0]._when if timers else inf
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> _Call:
+        call = _Call(self, callback, args, context)
+        self.ready.append(call)
+        return call
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> _Call:
+        return self.call_at(self._world.now + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> _Call:
+        call = _Call(self, callback, args, context, when)
+        heappush(self._timers, (when, next(self._numbers), call))
+        self.due = min(self.due, when)
+        return call
+
+    def look_ahead(self) -> None:
+        """Find its next timer."""
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heappop(timers)
+        self.due = timers[0][0] if timers else inf
 
     def step(self) -> None:
+        """One turn: timers that are due become ready, and what is ready now is called."""
+        ready = self.ready
+        if self.due < self._world.now:
+            self._ring()
         events._set_running_loop(self)
         try:
-            self._run_once()
+            for _ in range(len(ready)):
+                call = ready.popleft()
+                try:
+                    if call.callback is not None:
+                        call.context.run(call.callback, *call.args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    said = f"Exception in callback {call.callback}"
+                    self.call_exception_handler({"message": said, "exception": error})
         finally:
             events._set_running_loop(None)
+
+    def _ring(self) -> None:
+        now, timers = self._world.now, self._timers
+        while timers and timers[0][0] < now:
+            call = heappop(timers)[2]
+            if call.callback is not None:
+                self.ready.append(call)
+        self.look_ahead()
 
     def tell(self, callback: Callable[[], None]) -> None:
         """Something arrived from outside: a pipe is readable, a process has ended."""
@@ -150,7 +230,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self.call_soon(callback)
 
     def step_timers(self) -> None:
-        if self.next < self._world.now:
+        if self.ready or self.due < self._world.now:
             self.step()
 
     def abandon(self) -> None:
@@ -158,24 +238,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
         history, self._world.history = self._world.history, None
         state = random.getstate()
         for _ in range(20):
-            self._scheduled.clear()
+            self._forget_timers()
             tasks = [task for task in asyncio.all_tasks(self) if not task.done()]
             if not tasks:
                 break
             for task in tasks:
                 task.cancel()
-            while self._ready:
+            while self.ready:
                 self.step()
         else:
             raise AssertionError(f"these do not end: {tasks}")
-        self._scheduled.clear()
+        self._forget_timers()
         self.frozen = True
         self.close()
         random.setstate(state)
         self._world.history = history
 
-    def _process_events(self, event_list: list[object]) -> None:
-        pass
+    def _forget_timers(self) -> None:
+        self._timers.clear()
+        self.due = inf
 
     def _write_to_self(self) -> None:
         pass

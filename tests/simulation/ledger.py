@@ -84,9 +84,10 @@ class Ledger:
         self.jobs: dict[bytes, JobStory] = defaultdict(JobStory)
         self.unread: dict[Any, list[Attempt]] = defaultdict(list)
 
-    def _check(self, holds: object, text: str) -> None:
+    def _check(self, whose: Attempt | str, holds: object, text: str, *things: object) -> None:
+        """Checked so often that the text is put together only where it does not hold."""
         if not holds:
-            self.world.violated(text)
+            self.world.violated(f"{whose}: {text.format(*things)}")
 
     # The store's side
 
@@ -102,10 +103,9 @@ class Ledger:
         attempt = Attempt(lease, holder)
         job = self.jobs[lease.id]
         job.attempts.append(attempt)
-        self._check(lease.id not in self.current, f"{attempt}: leased while another lease holds")
-        self._check(
-            due.get(lease.id, 0) <= self.world.now * 1e6, f"{attempt}: leased before it was due"
-        )
+        self._check(attempt, lease.id not in self.current, "leased while another lease holds")
+        due_by_now = due.get(lease.id, 0) <= self.world.now * 1e6
+        self._check(attempt, due_by_now, "leased before it was due")
         self.attempts[lease.id, lease.token] = self.current[lease.id] = attempt
         return attempt
 
@@ -113,14 +113,14 @@ class Ledger:
         assert settlement.token is not None
         attempt = self.attempts[settlement.id, settlement.token]
         transition = settlement.transition
-        self.world.say(f"  {attempt}: {transition.value} -> {answer.value}")
+        self.world.say("  {}: {.value} -> {.value}", attempt, transition, answer)
         if answer is Answer.ALREADY:
-            self._check(attempt.ended == transition.value, f"{attempt}: ALREADY, but it is not so")
+            self._check(attempt, attempt.ended == transition.value, "ALREADY, but it is not so")
         if answer is not Answer.OK:
             return
         current = self.current.pop(settlement.id, None)
-        self._check(current is attempt, f"{attempt}: settled with a stale token")
-        self._check(attempt.ended is None, f"{attempt}: ended twice")
+        self._check(attempt, current is attempt, "settled with a stale token")
+        self._check(attempt, attempt.ended is None, "ended twice")
         attempt.ended = transition.value
         self._truth(attempt, settlement)
 
@@ -129,19 +129,20 @@ class Ledger:
         told, written = settlement.transition, attempt.written
         if attempt.known_cancelled:
             heard = told in (Transition.COMPLETE, Transition.FAIL) or _timed_out(settlement)
-            self._check(heard, f"{attempt}: {told.value}, though it was to be cancelled")
+            self._check(attempt, heard, "{.value}, though it was to be cancelled", told)
         if told is Transition.FAIL and _cancelled(settlement):
-            self._check(not isinstance(written, Completed), f"{attempt}: a success was cancelled")
+            self._check(attempt, not isinstance(written, Completed), "a success was cancelled")
             return
         if written is not None:
-            self._check(told in _TOLD[type(written)], f"{attempt}: {told} after {written}")
+            self._check(attempt, told in _TOLD[type(written)], "{} after {}", told, written)
             return
         if attempt.doubtful:
             return
         if told is Transition.CRASH and KINDS[attempt.lease.job_type].listens:
             mourned = attempt.hooks or attempt.holder.stops
-            self._check(mourned, f"{attempt}: nobody ran its on_failure")
+            self._check(attempt, mourned, "nobody ran its on_failure")
         self._check(
+            attempt,
             {
                 Transition.CRASH: attempt.death == "alone",
                 Transition.SUSPECT: attempt.death == "with others",
@@ -149,8 +150,10 @@ class Ledger:
                 Transition.RETRY: attempt.death is not None,
                 Transition.RELEASE: not attempt.starts,
             }.get(told, False),
-            f"{attempt}: {told.value}, but its worker's death: {attempt.death}, "
-            f"starts: {attempt.starts}",
+            "{.value}, but its worker's death: {}, starts: {}",
+            told,
+            attempt.death,
+            attempt.starts,
         )
 
     def exchanged(self, holder: Any, exchange: Exchange) -> None:
@@ -173,9 +176,9 @@ class Ledger:
 
     def expired(self, found: Recovered) -> None:
         attempt = self.attempts[found.lease.id, found.lease.token]
-        self.world.say(f"  {attempt}: its lease ran out -> {found.status.value}")
+        self.world.say("  {}: its lease ran out -> {.value}", attempt, found.status)
         current = self.current.pop(found.lease.id, None)
-        self._check(current is attempt, f"{attempt}: expired, but is not the current one")
+        self._check(attempt, current is attempt, "expired, but is not the current one")
         attempt.ended = "expire"
         holder = attempt.holder
         if holder.up and attempt.arrived and holder.undisturbed_for() > 2 * holder.lease + 6:
@@ -190,29 +193,34 @@ class Ledger:
         expected = (
             row.retry_count + row.release_count + row.snooze_count + running + row.ended_by_attempt
         )
-        name = f"job {int.from_bytes(key, 'big')}"
-        self._check(
-            row.attempt == expected, f"{name}: {row.attempt} attempts, {expected} accounted"
+        if (
+            row.attempt == expected
+            and row.retry_count <= row.max_retries
+            and row.crash_count <= MAX_CRASHES
+            and row.expiry_count <= MAX_EXPIRIES
+            and running == (key in self.current)
+        ):
+            return
+        self.world.violated(
+            f"job {int.from_bytes(key, 'big')}: {row.attempt} attempts, {expected} accounted, "
+            f"{row.retry_count} retries, {row.crash_count} crashes, {row.expiry_count} expiries, "
+            f"{row.status}, a lease: {key in self.current}"
         )
-        self._check(row.retry_count <= row.max_retries, f"{name}: too many retries")
-        self._check(row.crash_count <= MAX_CRASHES, f"{name}: too many crashes")
-        self._check(row.expiry_count <= MAX_EXPIRIES, f"{name}: too many expiries")
-        self._check(running == (key in self.current), f"{name}: {row.status}, lease or none")
 
     # The workers' side
 
     def handler_starts(self, lease: Lease) -> Attempt:
         attempt, job = self.attempts[lease.id, lease.token], self.jobs[lease.id]
-        self.world.say(f"    {attempt}: handler starts")
+        self.world.say("    {}: handler starts", attempt)
         attempt.starts += 1
         attempt.running += 1
         job.starts += 1
         # Who has run a job may give it back and say it had not: that cannot be disproved.
         once = attempt.starts == 1 or attempt.doubtful
-        self._check(once, f"{attempt}: started {attempt.starts} times")
+        self._check(attempt, once, "started {} times", attempt.starts)
         if lease.max_retries == 0 and not job.redriven:
             starts = sum(a.starts for a in job.attempts if not a.doubtful)
-            self._check(starts <= 1, f"{attempt}: started twice, with max_retries=0")
+            self._check(attempt, starts <= 1, "started twice, with max_retries=0")
         for earlier in job.attempts:
             busy = (earlier.running or earlier.hooking) and earlier is not attempt
             if busy and "expire" not in (earlier.ended, attempt.ended):
@@ -221,17 +229,17 @@ class Ledger:
 
     def hook_starts(self, lease: Lease) -> Attempt:
         attempt = self.attempts[lease.id, lease.token]
-        self.world.say(f"    {attempt}: on_failure starts")
+        self.world.say("    {}: on_failure starts", attempt)
         attempt.hooks += 1
         attempt.hooking += 1
         expired = attempt.ended == "expire"
         once = attempt.hooks == 1 or expired or attempt.doubtful
-        self._check(once, f"{attempt}: on_failure runs twice")
-        self._check(attempt.ended is None or expired, f"{attempt}: on_failure after the end")
+        self._check(attempt, once, "on_failure runs twice")
+        self._check(attempt, attempt.ended is None or expired, "on_failure after the end")
         return attempt
 
     def frame_written(self, attempt: Attempt, verdict: Verdict) -> None:
-        self.world.say(f"    {attempt}: {type(verdict).__name__} is in the pipe")
+        self.world.say("    {}: {.__name__} is in the pipe", attempt, type(verdict))
         attempt.written = verdict
 
     def end_read(self, attempt: Attempt, holder: Any) -> None:

@@ -155,7 +155,7 @@ class FakeProcess:
             await asyncio.sleep(world.rng.uniform(0.001, 0.05))
         self.pid, self.alive, self._hello = next(world.numbers), True, hello
         self._supervisor.processes.append(self)
-        world.say(f"{self}: started")
+        world.say("{}: started", self)
         self._later(world.rng.uniform(0.001, 0.03), self._boot)
 
     def send(self, message: wire.ToWorker) -> None:
@@ -270,7 +270,7 @@ class FakeProcess:
             return
         self.dead = True
         world = self._world
-        world.say(f"{self}: dies, {why}")
+        world.say("{}: dies, {}", self, why)
         running = [r for r in self._slots if r is not None]
         for run in running:
             run.attempt.running = 0 if not run.in_hook else run.attempt.running
@@ -475,7 +475,7 @@ class FakeProcess:
         run = self._slots[slot] = Running(
             serial, lease, attempt, slot, kind, world.now, self._usual
         )
-        world.say(f"{self}: page says {serial}, {attempt}")
+        world.say("{}: page says {}, {}", self, serial, attempt)
         run.mourns = failure is not None
         others = [r for r in self._slots if r is not None and r is not run]
         suspected = any(r.attempt.lease.suspect and not r.mourns for r in (run, *others))

@@ -121,15 +121,12 @@ class _Log:
     def is_enabled_for(self, level: int) -> bool:
         return False
 
-    def __getattr__(self, level: str) -> Any:
+    def debug(self, event: str, **facts: Any) -> None:
         world = _clock.world
-        if world.history is None:
-            return _say_nothing
-        return lambda event, **facts: world.say(f"log: {event} {_brief(facts)}")
+        if world.history is not None:
+            world.say(f"log: {event} {_brief(facts)}")
 
-
-def _say_nothing(event: str, **facts: Any) -> None:
-    pass
+    info = warning = error = exception = debug
 
 
 def _brief(facts: dict[str, Any]) -> str:
@@ -369,6 +366,8 @@ class _Scenario:
         if not self.calm and world.now < world.quiet_at:
             return False
         if len(self.store._rows) < self.count or len(self.supervisors) < self.wanted:
+            return False
+        if self.ledger.current:  # as most of the time; the rest need not be looked at
             return False
         return not self._rows_open() and not any(s.unrest() for s in self.supervisors)
 

@@ -56,8 +56,11 @@ class Line:
             due = ledger.before_lease() if limit else {}
             exchange = value_of(self._store.exchange(settlements, queues, limit))
             self._world.say(
-                f"{self._owner}: exchange of {len(settlements)} settlements, "
-                f"{len(exchange.leases)} leases of {limit}"
+                "{}: exchange of {} settlements, {} leases of {}",
+                self._owner,
+                len(settlements),
+                len(exchange.leases),
+                limit,
             )
             for settlement, receipt in zip(settlements, exchange.receipts, strict=True):
                 ledger.settled(settlement, receipt.answer)
@@ -65,7 +68,7 @@ class Line:
                 self._world.violated("more leases than asked for")
             for lease in exchange.leases:
                 granted.append(ledger.granted(lease, self._owner, due))
-                self._world.say(f"  {granted[-1]}: leased by {self._owner}")
+                self._world.say("  {}: leased by {}", granted[-1], self._owner)
             for key in {s.id: None for s in settlements} | {x.id: None for x in exchange.leases}:
                 ledger.row(key)
             ledger.exchanged(self._owner, exchange)
@@ -84,7 +87,7 @@ class Line:
 
         def apply() -> list[Renewal]:
             renewals = value_of(self._store.renew(leases))
-            self._world.say(f"{self._owner}: renews {len(leases)}")
+            self._world.say("{}: renews {}", self._owner, len(leases))
             return renewals
 
         renewals = await self._ask(apply)

@@ -16,7 +16,7 @@ _ENOUGH_FOR_A_MUTANT = 1500
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_no_history_loses_a_job_or_runs_one_without_need():
     total = run_many(0, SEEDS, os.cpu_count() or 1)
     assert not total.wrong, "\n".join(f"SEED={seed}: {wrong}" for seed, wrong in total.wrong)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -94,10 +93,11 @@ class Network:
 
     def __init__(self) -> None:
         _check()
-        self.prefix = f"10.213.{secrets.randbelow(254) + 1}"
+        self.switch = _Namespace()
+        number = self.switch.pid % 2**15  # another network at the same time has another one
+        self.prefix = f"10.{128 + number // 256}.{number % 256}"
         self.address = f"{self.prefix}.1"
         """That of this machine, where the tests run."""
-        self.switch = _Namespace()
         self._hosts: list[Host] = []
         link = f"pt{self.switch.pid}"
         self.switch.run("ip", "link", "add", "switch", "type", "bridge")
