@@ -13,7 +13,6 @@ import pytest
 
 from portico import compose
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, RedisJobQueueAdapter
-from portico.adapters.job_queue._postgres.connections import Connections
 from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.adapters.job_queue._redis.scripts import script
 from portico.ports.job import JobStatus
@@ -178,15 +177,17 @@ async def test_on_postgresql_a_job_that_ends_after_the_reaper_looked_at_the_cloc
     url = postgres.url(postgres.database())
     async with holder_and_reaper(DatabaseJobQueueAdapter, url) as (holder, reaper):
         lease = await leased_and_expired(holder)
-        run, turns = Connections.run, iter((None, "the holder's"))
-        answers = []
+        assert isinstance(reaper, DatabaseJobQueueAdapter)
+        connections: Any = reaper._store._connections
+        run, asked, answers = connections.run, [], []
 
-        async def too_late(self: Connections, work: Any, *, atomic: bool = False) -> Any:
-            if next(turns, None) is not None:
+        async def too_late(work: Any, *, atomic: bool = False) -> Any:
+            asked.append(work)
+            if len(asked) == 2:  # the first was what time it is
                 answers.append(await complete(holder, lease))
-            return await run(self, work, atomic=atomic)
+            return await run(work, atomic=atomic)
 
-        monkeypatch.setattr(Connections, "run", too_late)
+        monkeypatch.setattr(connections, "run", too_late)
         assert await reaper.recover(10) == []
         monkeypatch.undo()
         assert answers == [Answer.OK]
