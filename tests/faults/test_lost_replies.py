@@ -1,4 +1,4 @@
-"""A reply of the server that is lost on the wire, and a reaper that looked too early."""
+"""Replies that are lost on the wire, a server that is not ready, a reaper that looked too early."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import hiredis
 import psycopg
 import pytest
 
 from portico import compose
 from portico.adapters.job_queue import DatabaseJobQueueAdapter, RedisJobQueueAdapter
-from portico.adapters.job_queue._postgres.connections import Connections
 from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.adapters.job_queue._redis.scripts import script
+from portico.exceptions import QueueConnectionError
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Answer, Lease, Settlement, Transition
@@ -29,49 +30,90 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 
-class Cutter:
-    """Stands before a server; once armed, it passes one matching request on and cuts the reply."""
+class Door:
+    """Stands before a server on a port of its own, while `standing` lasts."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
-        self._mark: bytes | None = None
-        self.cut = asyncio.Event()
+        self._behind = port
+        self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[Any]] = set()
         self.port = 0
 
-    def arm(self, mark: bytes) -> None:
-        """The next request with these bytes is carried out, and nobody hears of it."""
-        self._mark = mark
-
     @asynccontextmanager
-    async def standing(self) -> AsyncIterator[Cutter]:
-        door = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+    async def standing(self) -> AsyncIterator[Self]:
+        door = await asyncio.start_server(self._entered, "127.0.0.1", 0)
         self.port = door.sockets[0].getsockname()[1]
         try:
             yield self
         finally:
             door.close()
+            for writer in self._open:
+                writer.close()
+            await asyncio.gather(*self._passing, return_exceptions=True)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        replies, requests = await asyncio.open_connection("127.0.0.1", self._port)
-        doomed = False
-
-        async def there() -> None:
-            nonlocal doomed
-            while data := await reader.read(1 << 20):
-                if self._mark is not None and self._mark in data:
-                    doomed, self._mark = True, None
-                requests.write(data)
+    async def _entered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._passing.add(task)
+        replies, requests = await asyncio.open_connection("127.0.0.1", self._behind)
+        self._open |= {writer, requests}
+        back = asyncio.create_task(self.back(replies, writer))
+        try:
+            await self.there(reader, requests, writer)
+        except OSError:
+            pass  # whoever spoke is gone
+        finally:
             requests.close()
+            await asyncio.gather(back, return_exceptions=True)
 
-        async def back() -> None:
-            while data := await replies.read(1 << 20):
-                if doomed:  # the server has done it
-                    self.cut.set()
-                    break
-                writer.write(data)
-            writer.close()
+    async def there(
+        self,
+        reader: asyncio.StreamReader,
+        requests: asyncio.StreamWriter,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Pass requests on."""
+        raise NotImplementedError
 
-        await asyncio.gather(there(), back(), return_exceptions=True)
+    async def back(self, replies: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass replies on."""
+        while data := await replies.read(1 << 20):
+            writer.write(data)
+        writer.close()
+
+
+class Cutter(Door):
+    """Once armed, it passes one matching request on and cuts the reply."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self._mark: bytes | None = None
+        self._doomed: set[asyncio.StreamWriter] = set()
+        self.cut = asyncio.Event()
+
+    def arm(self, mark: bytes) -> None:
+        """The next request with these bytes is carried out, and nobody hears of it."""
+        self._mark = mark
+
+    async def there(
+        self,
+        reader: asyncio.StreamReader,
+        requests: asyncio.StreamWriter,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        while data := await reader.read(1 << 20):
+            if self._mark is not None and self._mark in data:
+                self._doomed.add(writer)
+                self._mark = None
+            requests.write(data)
+
+    async def back(self, replies: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await replies.read(1 << 20):
+            if writer in self._doomed:  # the server has done it
+                self.cut.set()
+                break
+            writer.write(data)
+        writer.close()
 
 
 @pytest.fixture
@@ -104,6 +146,52 @@ async def test_a_reply_to_a_settlement_that_redis_sent_in_vain_is_made_up_for_by
         later = await queue.enqueue(make_job(job_type="test.fine"))
         await ran_once(there, queue, later.id)
     await queue.close()
+
+
+class Loader(Door):
+    """Answers for the server that it loads its data, as long as it is told to."""
+
+    loading = False
+
+    async def there(
+        self,
+        reader: asyncio.StreamReader,
+        requests: asyncio.StreamWriter,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        asked = hiredis.Reader()
+        while data := await reader.read(1 << 20):
+            asked.feed(data)
+            while (command := asked.gets()) is not False:
+                if self.loading and command[0] not in (b"INFO", b"HELLO", b"CLIENT", b"AUTH"):
+                    writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+                else:
+                    requests.write(hiredis.pack_command(tuple(command)))
+
+
+@pytest.mark.fault("D23")
+async def test_a_server_that_loads_its_data_is_waited_for(there: Place, redis: RedisServer) -> None:
+    async with Loader(redis.port).standing() as loader:
+        there.url = there.url.replace(f":{redis.port}/", f":{loader.port}/")
+        queue = compose.job_queue(there.url)
+        loader.loading = True
+        with pytest.raises(QueueConnectionError, match="loading its data") as refused:
+            await queue.initialize()
+        assert refused.value.details["reason"] == "loading"
+        loader.loading = False
+        await queue.initialize()
+        job = await queue.enqueue(gated(there))
+        supervisor = there.supervisor(app=APP)
+        await supervisor.until(lambda: there.ledger.count("BEGIN", job.id))
+        loader.loading = True
+        open_gate(there)
+        told = await supervisor.event("store_unreachable")
+        assert "loading its data" in told["error"]
+        loader.loading = False
+        await supervisor.event("store_back")
+        await ran_once(there, queue, job.id)
+        assert supervisor.process.poll() is None
+        await queue.close()
 
 
 SHORT = 1.0
@@ -178,15 +266,17 @@ async def test_on_postgresql_a_job_that_ends_after_the_reaper_looked_at_the_cloc
     url = postgres.url(postgres.database())
     async with holder_and_reaper(DatabaseJobQueueAdapter, url) as (holder, reaper):
         lease = await leased_and_expired(holder)
-        run, turns = Connections.run, iter((None, "the holder's"))
-        answers = []
+        assert isinstance(reaper, DatabaseJobQueueAdapter)
+        connections: Any = reaper._store._connections
+        run, asked, answers = connections.run, [], []
 
-        async def too_late(self: Connections, work: Any, *, atomic: bool = False) -> Any:
-            if next(turns, None) is not None:
+        async def too_late(work: Any, *, atomic: bool = False) -> Any:
+            asked.append(work)
+            if len(asked) == 2:  # the first was what time it is
                 answers.append(await complete(holder, lease))
-            return await run(self, work, atomic=atomic)
+            return await run(work, atomic=atomic)
 
-        monkeypatch.setattr(Connections, "run", too_late)
+        monkeypatch.setattr(connections, "run", too_late)
         assert await reaper.recover(10) == []
         monkeypatch.undo()
         assert answers == [Answer.OK]

@@ -231,6 +231,9 @@ class RedisServer(Server):
         settings: of redis.conf; can be changed before a `start`.
     """
 
+    program = "redis-server"
+    scheme = "redis"
+
     def __init__(
         self, folder: Path, settings: Mapping[str, Any] | None = None, **place: Any
     ) -> None:
@@ -243,7 +246,7 @@ class RedisServer(Server):
             part for name, value in self.settings.items() for part in (f"--{name}", str(value))
         ]
         self._start(
-            [program("redis-server"), "--port", str(self.port), "--bind", self.host,
+            [program(self.program), "--port", str(self.port), "--bind", self.host,
              "--protected-mode", "no", "--dir", str(self.folder), *options]
         )  # fmt: skip
         self._await_ready()
@@ -258,7 +261,7 @@ class RedisServer(Server):
         return self.run("PING") == "PONG"
 
     def url(self, database: int = 0) -> str:
-        return f"redis://{self.host}:{self.port}/{database}"
+        return f"{self.scheme}://{self.host}:{self.port}/{database}"
 
     def run(self, *command: str) -> str:
         """Send a command and return the answer, an error too, with a line per element."""
@@ -274,6 +277,13 @@ class RedisServer(Server):
         except OSError as error:
             return str(error)
         return "\n".join(_lines(answer))
+
+
+class ValkeyServer(RedisServer):
+    """The same of Valkey's."""
+
+    program = "valkey-server"
+    scheme = "valkey"
 
 
 def _lines(answer: Any) -> Iterator[str]:

@@ -54,6 +54,12 @@ _PASSING = {
     "MAXCLIENTS": "it takes no more clients",
 }
 _CODE = re.compile("-?([A-Z]+)")
+_CODES = (
+    (trouble.OutOfMemoryError, "OOM"), (trouble.ReadOnlyError, "READONLY"),
+    (trouble.BusyLoadingError, "LOADING"), (trouble.MasterDownError, "MASTERDOWN"),
+    (trouble.ClusterDownError, "CLUSTERDOWN"), (trouble.TryAgainError, "TRYAGAIN"),
+)  # fmt: skip
+"""What the driver has a class for, it tells without its code."""
 _AT_ONCE = 32
 """Round trips under way; more wait for their turn, as each takes a connection."""
 _TROUBLE = (trouble.RedisError, trouble.RedisClusterException, OSError, TimeoutError)
@@ -292,10 +298,7 @@ def translated(error: BaseException, place: RedisPlace) -> PorticoError:
         error = error.__cause__  # what the last node that was asked had to say
     said = str(error) or type(error).__name__
     code = match[1] if (match := _CODE.match(said)) else ""
-    if isinstance(error, trouble.OutOfMemoryError):
-        code = "OOM"
-    elif isinstance(error, trouble.ReadOnlyError):
-        code = "READONLY"
+    code = next((name for kind, name in _CODES if isinstance(error, kind)), code)
     refused = _refused(error, code, said, place)
     if refused is not None:
         return ConfigurationError(refused)
