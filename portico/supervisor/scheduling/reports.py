@@ -3,9 +3,9 @@ its attempt before it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from portico.ports.job_executor import Completed, Failed, Outcome
+from portico.ports.job_executor import Completed, Failed, Outcome, Released
 from portico.ports.leasing import CANCELLED, Lease, LeaseKey
 from portico.supervisor.scheduling.assignment import Fate
 
@@ -25,6 +25,11 @@ class Reports:
             failure = CANCELLED._replace(traceback=said.traceback, evidence=said.evidence)
             outcome = Outcome(outcome.lease, Failed(failure, retryable=False))
         self.waiting.append(outcome)
+
+    def release(self, leases: Iterable[Lease], fate: Fate | None = None) -> None:
+        """Report jobs that were never started."""
+        for lease in leases:
+            self.add(Outcome(lease, Released()), fate)
 
     def take(self) -> list[Outcome]:
         """The outcomes since the last call."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from portico.ports.job_executor import Outcome, Released
+from portico.ports.job_executor import Outcome
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
 from portico.supervisor.scheduling import claims, dispatch, events, inquest, successes
@@ -68,7 +68,7 @@ class Scheduler:
             events.Draining: self._drain,
             events.Looked: self._looked,
             events.Weighed: self._weighed,
-            events.Turn: self._turn,
+            events.Turn: lambda _: self._assign(),
         }
 
     def step(self, event: Event, now: float) -> list[Command]:
@@ -252,14 +252,9 @@ class Scheduler:
 
     def _leased(self, event: events.Leased) -> None:
         if self._phase:
-            for lease in event.leases:
-                self._reports.add(Outcome(lease, Released()))
+            self._reports.release(event.leases)
             return
         self._backlog.add(event.leases, self._now)
-        self._assign()
-
-    def _turn(self, event: events.Turn) -> None:
-        del event
         self._assign()
 
     def _assign(self) -> None:
@@ -276,7 +271,7 @@ class Scheduler:
         elif assignment.failure is not None:
             self._reports.add(assignment.outcome, assignment.fate)
         elif assignment.fate is not None or self._phase:
-            self._reports.add(Outcome(assignment.lease, Released()), assignment.fate)
+            self._reports.release([assignment.lease], assignment.fate)
         else:
             self._backlog.put_back(assignment.lease)
 
@@ -310,8 +305,7 @@ class Scheduler:
         keys, fate = {lease.key for lease in event.leases}, event.fate
         if fate is Fate.FORFEITED:
             self._reports.forget(keys)
-        for lease in self._backlog.take(keys):
-            self._reports.add(Outcome(lease, Released()), fate)
+        self._reports.release(self._backlog.take(keys), fate)
         self._backlog.stop_mourning(keys, fate)
         for seat in self._seats.values():
             for serial, assignment in seat.inflight.items():
@@ -350,8 +344,7 @@ class Scheduler:
 
     def _release_backlog(self) -> None:
         """Give leased jobs back to the store: nobody here will come to them soon."""
-        for lease in self._backlog.take_all():
-            self._reports.add(Outcome(lease, Released()))
+        self._reports.release(self._backlog.take_all())
 
     def _note(self, level: str, event: str, seat: Seat | None, **facts: object) -> None:
         self._commands.append(Note(level, event, seat, facts))
