@@ -8,6 +8,7 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -509,3 +510,14 @@ async def test_a_dequeue_that_is_cancelled_while_the_store_answers_gives_the_job
         return found.release_count == 1 and found.job.status is JobStatus.PENDING
 
     assert await wait_until(given_back)
+
+
+async def test_a_job_that_was_due_before_1970_is_due(tmp_path: Path) -> None:
+    queue = DatabaseJobQueueAdapter(f"sqlite:///{tmp_path / 'jobs.db'}")
+    await queue.initialize()
+    long_ago = datetime(1, 1, 1, tzinfo=UTC)
+    job = await queue.enqueue(make_job(scheduled_at=long_ago))
+    leased = await queue.dequeue("default", timeout=0)
+    assert leased is not None
+    assert (leased.id, leased.scheduled_at) == (job.id, long_ago)
+    await queue.close()

@@ -24,8 +24,8 @@ DAMAGED = {
     "type": "RowDamaged",
     "message": "the stored row has values that Portico does not write there",
 }
-_LATEST = 253_402_300_799_999_999
-"""The last microsecond of the year 9999."""
+_EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The first microsecond of the year 1, and the last one of 9999: what a datetime can be."""
 
 logger = get_logger(__name__)
 
@@ -73,8 +73,8 @@ _SOUND = " AND ".join([
     )),
     *(f"typeof({name}) IN ('integer', 'null')" for name in ("scheduled_at",)),
     "attempt BETWEEN 0 AND 2147483646", "max_retries BETWEEN 0 AND 2147483647",
-    "retry_count BETWEEN 0 AND 2147483647", f"created_at BETWEEN 0 AND {_LATEST}",
-    f"coalesce(scheduled_at, 0) BETWEEN 0 AND {_LATEST}",
+    "retry_count BETWEEN 0 AND 2147483647", f"created_at BETWEEN {_EARLIEST} AND {_LATEST}",
+    f"coalesce(scheduled_at, 0) BETWEEN {_EARLIEST} AND {_LATEST}",
     "typeof(id) = 'blob' AND length(id) = 16",
     "(created_by IS NULL OR (typeof(created_by) = 'blob' AND length(created_by) = 16))",
 ])  # fmt: skip
