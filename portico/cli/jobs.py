@@ -79,12 +79,15 @@ def show(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
 
 @jobs.command("cancel")
 @click.argument("job_ids", nargs=-1, required=True, callback=as_job_ids, metavar="JOB_ID...")
-@click.option("--running", is_flag=True, help="Also ask running jobs to stop.")
+@click.option(
+    "--running/--waiting", default=True, help="Leave running jobs alone: --waiting. Else stop them."
+)
 @store_option
 def cancel(job_ids: tuple[UUID, ...], *, running: bool, queue_url: str | None) -> int:
-    """Cancel waiting jobs; with --running also ask running ones to stop.
+    """Cancel jobs, waiting or running.
 
-    A running job is told to stop within a second; after two more its worker is killed.
+    A running job is told to stop within a second; after two more its worker is killed. With
+    --waiting running jobs are left alone.
     """
 
     async def cancel_each(service: JobService) -> int:
@@ -178,5 +181,5 @@ def _row(job: Job) -> Sequence[object]:
 def _why_not(job_id: UUID, job: Job | None) -> str:
     if job is None:
         return str(missing(job_id))
-    way_out = "add --running to stop it" if job.status == "running" else "only waiting jobs can be"
+    way_out = "leave --waiting out to stop it" if job.status == "running" else "only waiting jobs can be"
     return f"job {job_id} is {job.status.value} and was not cancelled; {way_out}"

@@ -76,7 +76,7 @@ async def test_the_command_stops_one_job_after_the_other(
 ) -> None:
     _, jobs = await busy(here, queue, "heed", "heed", "until_told")
     for job in jobs[:2]:
-        command = [sys.executable, "-m", "portico.cli", "jobs", "cancel", "--running", str(job.id)]
+        command = [sys.executable, "-m", "portico.cli", "jobs", "cancel", str(job.id)]
         surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "PORTICO_QUEUE_URL": here.url}
         subprocess.run(command, check=True, capture_output=True, env=surroundings)
         assert (await ended(queue, job.id, timeout=SOON)).error_message == "Job cancelled"

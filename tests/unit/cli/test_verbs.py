@@ -337,11 +337,11 @@ def test_waiting_jobs_are_cancelled_and_others_are_named(store: Store, said: Out
     waiting, running = sorted((waiting, running), key=lambda job: store.get(job.id).status.value)
     missing = uuid4()
     assert run(["jobs", "cancel", str(waiting.id)]) == 0
-    assert run(["jobs", "cancel", str(running.id), str(missing)]) == 4
+    assert run(["jobs", "cancel", "--waiting", str(running.id), str(missing)]) == 4
     err = said()[1]
-    assert f"{running.id} is running and was not cancelled; add --running" in err
+    assert f"{running.id} is running and was not cancelled; leave --waiting out to stop it" in err
     assert f"there is no job {missing}" in err
-    assert run(["jobs", "cancel", "--running", str(running.id)]) == 0
+    assert run(["jobs", "cancel", str(running.id)]) == 0
     assert run(["jobs", "cancel", str(missing)]) == 3
     assert store.get(waiting.id).error_message == "Job cancelled"
 
