@@ -181,5 +181,7 @@ def _row(job: Job) -> Sequence[object]:
 def _why_not(job_id: UUID, job: Job | None) -> str:
     if job is None:
         return str(missing(job_id))
-    way_out = "leave --waiting out to stop it" if job.status == "running" else "only waiting jobs can be"
+    way_out = (
+        "leave --waiting out to stop it" if job.status == "running" else "only waiting jobs can be"
+    )
     return f"job {job_id} is {job.status.value} and was not cancelled; {way_out}"
