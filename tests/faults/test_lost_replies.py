@@ -30,6 +30,14 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
 
 
+@asynccontextmanager
+async def closing(queue: JobQueueAdapter) -> AsyncIterator[JobQueueAdapter]:
+    try:
+        yield queue
+    finally:
+        await queue.close()
+
+
 class Door:
     """Stands before a server on a port of its own, while `standing` lasts."""
 
@@ -127,15 +135,18 @@ def there(tmp_path: Path, redis: RedisServer) -> Iterator[Place]:
 async def test_a_reply_to_a_settlement_that_redis_sent_in_vain_is_made_up_for_by_the_token(
     there: Place, redis: RedisServer
 ) -> None:
-    queue = compose.job_queue(there.url)
-    await queue.initialize()
-    async with Cutter(redis.port).standing() as cutter:
+    async with (
+        closing(compose.job_queue(there.url)) as queue,
+        Cutter(redis.port).standing() as cutter,
+    ):
+        await queue.initialize()
         there.url = there.url.replace(f":{redis.port}/", f":{cutter.port}/")
         supervisor = there.supervisor("--workers", "1", app=APP)
+        await supervisor.started()
         first = await queue.enqueue(make_job(job_type="test.fine"))
         await ran_once(there, queue, first.id)  # and the script is known to the server
         job = await queue.enqueue(gated(there))
-        await supervisor.until(lambda: there.ledger.count("BEGIN", job.id))
+        await supervisor.until(lambda: there.ledger.count("BEGIN", job.id), timeout=20)
         cutter.arm(script("settle").digest.encode())
         open_gate(there)
         await asyncio.wait_for(cutter.cut.wait(), 20)
@@ -145,7 +156,6 @@ async def test_a_reply_to_a_settlement_that_redis_sent_in_vain_is_made_up_for_by
         assert not supervisor.events("settlement_refused") + supervisor.events("lease_lost")
         later = await queue.enqueue(make_job(job_type="test.fine"))
         await ran_once(there, queue, later.id)
-    await queue.close()
 
 
 class Loader(Door):
@@ -173,25 +183,25 @@ class Loader(Door):
 async def test_a_server_that_loads_its_data_is_waited_for(there: Place, redis: RedisServer) -> None:
     async with Loader(redis.port).standing() as loader:
         there.url = there.url.replace(f":{redis.port}/", f":{loader.port}/")
-        queue = compose.job_queue(there.url)
-        loader.loading = True
-        with pytest.raises(QueueConnectionError, match="loading its data") as refused:
+        async with closing(compose.job_queue(there.url)) as queue:
+            loader.loading = True
+            with pytest.raises(QueueConnectionError, match="loading its data") as refused:
+                await queue.initialize()
+            assert refused.value.details["reason"] == "loading"
+            loader.loading = False
             await queue.initialize()
-        assert refused.value.details["reason"] == "loading"
-        loader.loading = False
-        await queue.initialize()
-        job = await queue.enqueue(gated(there))
-        supervisor = there.supervisor(app=APP)
-        await supervisor.until(lambda: there.ledger.count("BEGIN", job.id))
-        loader.loading = True
-        open_gate(there)
-        told = await supervisor.event("store_unreachable")
-        assert "loading its data" in told["error"]
-        loader.loading = False
-        await supervisor.event("store_back")
-        await ran_once(there, queue, job.id)
-        assert supervisor.process.poll() is None
-        await queue.close()
+            supervisor = there.supervisor(app=APP)
+            await supervisor.started()
+            job = await queue.enqueue(gated(there))
+            await supervisor.until(lambda: there.ledger.count("BEGIN", job.id), timeout=20)
+            loader.loading = True
+            open_gate(there)
+            told = await supervisor.event("store_unreachable")
+            assert "loading its data" in told["error"]
+            loader.loading = False
+            await supervisor.event("store_back")
+            await ran_once(there, queue, job.id)
+            assert supervisor.process.poll() is None
 
 
 SHORT = 1.0
