@@ -6,7 +6,7 @@ from portico.ports.job import TERMINAL, Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter, JobRecord
 from tests.support.jobs import make_job
 from tests.support.supervisors import Place
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 MISBEHAVING = "tests.support.misbehaving_app:app"
 AT_ONCE = "retry=0"
@@ -19,7 +19,7 @@ async def enqueue(queue: JobQueueAdapter, name: str, **fields: object) -> Job:
     return await queue.enqueue(make_job(job_type=f"test.{name}", payload=fields, **known))
 
 
-async def end_of(queue: JobQueueAdapter, job: Job, timeout: float = 12.0) -> JobRecord:
+async def end_of(queue: JobQueueAdapter, job: Job, timeout: float = PATIENCE) -> JobRecord:
     """The record of a job once it is in a terminal status, be its documents readable or not."""
 
     async def terminal() -> JobRecord | None:
@@ -42,7 +42,7 @@ async def account(
     expiries: int = 0,
     executions: int = 1,
     error: str | None = None,
-    timeout: float = 12.0,
+    timeout: float = PATIENCE,
 ) -> JobRecord:
     """Wait for the end of a job, and check all that is counted about it."""
     record = await end_of(queue, job, timeout)

@@ -7,12 +7,12 @@ from uuid import UUID
 from portico.ports.job import TERMINAL, Job
 from portico.ports.job_queue import JobQueueAdapter
 from portico.testing.jobs import make_job
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 __all__ = ["ended", "make_job"]
 
 
-async def ended(queue: JobQueueAdapter, job_id: UUID, timeout: float = 10.0) -> Job:
+async def ended(queue: JobQueueAdapter, job_id: UUID, timeout: float = PATIENCE) -> Job:
     """Wait until the job is in a terminal status, and return it."""
 
     async def terminal() -> Job | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "portico.supervisor")
@@ -96,7 +96,7 @@ class SupervisorProcess:
                 found.append(event)
         return found
 
-    async def event(self, name: str, timeout: float = 10.0, **values: Any) -> dict[str, Any]:
+    async def event(self, name: str, timeout: float = PATIENCE, **values: Any) -> dict[str, Any]:
         """The first event of this name, when it comes."""
         await self.until(lambda: bool(self.events(name, **values)), timeout, f"event {name}")
         return self.events(name, **values)[0]
@@ -110,14 +110,14 @@ class SupervisorProcess:
         return [psutil.Process(event["pid"]) for event in self.events("worker_ready")]
 
     async def until(
-        self, predicate: Callable[[], object], timeout: float = 10.0, what: str = "it"
+        self, predicate: Callable[[], object], timeout: float = PATIENCE, what: str = "it"
     ) -> None:
         try:
             await wait_until(predicate, timeout)
         except TimeoutError:
             raise AssertionError(f"{what} did not come; the log:\n{self.text()}") from None
 
-    async def ended(self, timeout: float = 10.0) -> int:
+    async def ended(self, timeout: float = PATIENCE) -> int:
         """The exit code, when it comes."""
         await self.until(lambda: self.process.poll() is not None, timeout, "the exit")
         code = self.process.returncode

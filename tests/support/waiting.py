@@ -11,9 +11,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 STEP = 0.005
+PATIENCE = 30.0
+"""Seconds until something that is to happen at once, or nearly, is taken for missing: the machine
+may be busy with other tests."""
 
 
-async def wait_until(predicate: Callable[[], T | Awaitable[T]], timeout: float = 10.0) -> T:
+async def wait_until(predicate: Callable[[], T | Awaitable[T]], timeout: float = PATIENCE) -> T:
     """Return the first true answer of `predicate`, a function or a coroutine function.
 
     Raises:
