@@ -155,6 +155,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     jobs = [await queue.enqueue(gated(here, str(number))) for number in range(2)]
     supervisor = here.supervisor("--lease", "3s", app=APP)
     vulture = here.supervisor("--lease", "3s", app=APP)
+    await supervisor.started()
     await vulture.started()
     await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
     server.stop("fast")
@@ -163,10 +164,12 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     open_gate(here, "0")
     open_gate(here, "1")
     await wait_until(lambda: here.ledger.count("END") == 2)
-    status = await said_by_status(here, lambda said: results_told_to_wait(said) == 2)
+    both = [f"supervisor {one.pid} leases nothing since" for one in (supervisor, vulture)]
+    status = await said_by_status(
+        here,
+        lambda said: results_told_to_wait(said) == 2 and all(words in said for words in both),
+    )
     assert status.returncode == 1
-    for one in (supervisor, vulture):
-        assert f"supervisor {one.pid} leases nothing since" in status.stderr
     assert "cannot be used right now" in status.stderr
     assert "portico:portico" not in status.stderr + supervisor.text()
     await asyncio.sleep(4.5)  # the leases have run out

@@ -67,6 +67,7 @@ async def test_a_server_that_is_killed_under_load_loses_nothing_and_repeats_noth
     running = [await queue.enqueue(gated(here, priority=1)) for _ in range(2)]
     supervisor = here.supervisor("--lease", "8s", "--workers", "3", app=APP)
     vulture = here.supervisor("--lease", "8s", "--workers", "1", app=APP)
+    await supervisor.started()
     await vulture.started()
     await supervisor.until(lambda: here.ledger.count("END") > 50)
     server.kill()
@@ -90,6 +91,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     jobs = [await queue.enqueue(gated(here)) for _ in range(2)]
     supervisor = here.supervisor("--lease", "3s", app=APP)
     vulture = here.supervisor("--lease", "3s", app=APP)
+    await supervisor.started()
     await vulture.started()
     await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
     server.kill()
@@ -97,11 +99,13 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     await vulture.event("store_unreachable")
     open_gate(here)
     await wait_until(lambda: here.ledger.count("END") == 2)
-    status = await said_by_status(here, lambda said: results_told_to_wait(said) == 2)
+    both = [f"supervisor {one.pid} leases nothing since" for one in (supervisor, vulture)]
+    status = await said_by_status(
+        here,
+        lambda said: results_told_to_wait(said) == 2 and all(words in said for words in both),
+    )
     assert status.returncode == 1
     assert "cannot be reached" in status.stderr
-    for one in (supervisor, vulture):
-        assert f"supervisor {one.pid} leases nothing since" in status.stderr
     await asyncio.sleep(4.5)  # the leases have run out
     server.start()
     await reconnected(queue)
