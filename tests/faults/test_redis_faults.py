@@ -111,7 +111,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     await reconnected(queue)
     for job in jobs:
         await ran_once(here, queue, job.id)
-    told = [event for one in (supervisor, vulture) for event in one.events("store_back")]
+    told = [await one.event("store_back") for one in (supervisor, vulture)]
     assert sum(event["settlements_waited"] for event in told) == 2
     assert not supervisor.events("job_recovered") + vulture.events("job_recovered")
     await wait_until(lambda: "leases nothing" not in portico_status(here).stderr)
