@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ import click
 
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.leasing import AttemptRecord, JobPage, JobRecord
+from portico.supervisor.trouble import Trouble
 from portico.utils.log_lines import escaped_json
 
 
@@ -49,6 +50,16 @@ def stats_shape(stats: QueueStats) -> dict[str, Any]:
     """The counts of a queue, by status, and their sum."""
     counts = {status.value: getattr(stats, f"{status.value}_count") for status in JobStatus}
     return {"queue_name": stats.queue_name, **counts, "total": stats.total}
+
+
+def trouble_shape(trouble: Trouble) -> dict[str, Any]:
+    """What a supervisor tells of a store that it cannot use."""
+    return {
+        "pid": trouble.pid,
+        "since": datetime.fromtimestamp(trouble.since, UTC),
+        "said": trouble.said,
+        "results_waiting": trouble.results_waiting,
+    }
 
 
 def _plain(value: object) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from portico.cli.messages import complain
 from portico.cli.options import STATUSES, json_option, queue_option
 from portico.cli.store import store_option, with_jobs
 
@@ -19,12 +20,19 @@ if TYPE_CHECKING:
 @json_option
 @store_option
 def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> None:
-    """Count the jobs of each queue.
+    """Count the jobs of each queue, and say which supervisors of this host cannot use the store.
 
     With --json: {"queues": [{"queue_name", "pending", "scheduled", "running", "completed",
-    "failed", "retrying", "dead_letter", "total"}, ...]}, by name.
+    "failed", "retrying", "dead_letter", "total"}, ...]}, by name, and {"troubles": [{"pid",
+    "since", "said", "results_waiting"}, ...]}.
     """
     from portico.cli import shapes, tables
+    from portico.supervisor.config import resolve_queue_url
+    from portico.supervisor.trouble import troubles
+
+    found = troubles(resolve_queue_url(queue_url))
+    for trouble in found:  # at once, for the store may be away from here too
+        complain(str(trouble))
 
     async def counts(jobs: JobService) -> list[QueueStats]:
         if queue is not None:
@@ -33,7 +41,7 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> None:
 
     shown = [shapes.stats_shape(stats) for stats in with_jobs(queue_url, counts)]
     if as_json:
-        shapes.write({"queues": shown})
+        shapes.write({"queues": shown, "troubles": [shapes.trouble_shape(one) for one in found]})
     elif shown:
         columns = ("queue_name", *STATUSES, "total")
         headings = ("queue", *STATUSES, "total")

@@ -141,6 +141,10 @@ class JobQueueAdapter(ABC):
 
     # The leasing surface: everything below has a default over the nine methods above.
 
+    def trouble(self) -> str | None:
+        """Why the store gives out no jobs at the moment though it answers, as far as is known."""
+        return None
+
     def limitations(self) -> list[str]:
         """What this adapter cannot promise because it leaves parts of the surface to defaults."""
         return [

@@ -29,6 +29,7 @@ from portico.supervisor.orphans import Orphans
 from portico.supervisor.requests import StoreDesk
 from portico.supervisor.settings import DEFAULT_APP
 from portico.supervisor.spawning import Zygote
+from portico.supervisor.trouble import Notice
 from portico.utils.logging import get_logger
 
 EXIT_DRAINED = 0
@@ -79,6 +80,7 @@ class Supervisor:
         self._work: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[bool]] = set()
         self._since = monotonic()
+        self._notice = Notice(config.queue_url)
 
     async def run(self) -> int:
         """Work until the end, and return the exit code."""
@@ -101,6 +103,7 @@ class Supervisor:
             await self._crew.stop(self._config.shutdown_grace if self._stops < 2 else 0.0)  # noqa: PLR2004
             await self._desk.close()
             sweep.cancel()
+            self._notice.clear()
             orphans.sweep(self._workers(), self._crew.zygotes)
             await self._queue.close()
             if self._audit is not None:
@@ -186,6 +189,17 @@ class Supervisor:
             await asyncio.sleep(_SWEEP)
             crew = self._crew
             orphans.sweep(self._workers(), crew.zygotes, starting=crew.launching)
+            self._tell_of_the_store()
+
+    def _tell_of_the_store(self) -> None:
+        outage, trouble = self._pipeline.outage, self._queue.trouble()
+        waiting = self._pipeline.unsettled
+        if outage.on:
+            self._notice.put(seconds=outage.seconds, said=outage.said, waiting=waiting)
+        elif trouble is not None:
+            self._notice.put(seconds=0.0, said=trouble, waiting=waiting)
+        else:
+            self._notice.clear()
 
     def _workers(self) -> set[int]:
         return {member.process.pid for member in self._crew.members}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import JobRecord
 from tests.support.jobs import ended, make_job
 from tests.support.servers import PostgresServer, RedisServer, server_folder
-from tests.support.supervisors import Place
+from tests.support.supervisors import ROOT, Place
 from tests.support.waiting import wait_until
 
 APP = "tests.support.store_app:app"
@@ -89,6 +93,32 @@ async def ran_twice(here: Place, queue: JobQueueAdapter, job_id: UUID) -> None:
     record = await accounted(queue, job_id)
     assert (record.attempt, record.job.retry_count, record.expiry_count) == (2, 1, 1), record
     assert here.ledger.count("BEGIN", job_id) == 2
+
+
+def portico_status(here: Place) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "portico.cli", "--queue-url", here.url, "status"],
+        capture_output=True, text=True, timeout=15, check=False, cwd=ROOT,
+    )  # fmt: skip
+
+
+def results_told_to_wait(said: str) -> int:
+    """How many results wait for the store, as `portico status` says of all supervisors here."""
+    return sum(int(count) for count in re.findall("and ([0-9]+) results? of what has ended", said))
+
+
+async def said_by_status(
+    here: Place, true: Callable[[str], object]
+) -> subprocess.CompletedProcess[str]:
+    """What `portico status` answers once this is true of it: supervisors tell every 2 seconds."""
+
+    async def answer() -> subprocess.CompletedProcess[str] | None:
+        said = await asyncio.to_thread(portico_status, here)
+        return said if true(said.stderr) else None
+
+    found = await wait_until(answer)
+    assert found is not None
+    return found
 
 
 async def reconnected(queue: JobQueueAdapter) -> None:

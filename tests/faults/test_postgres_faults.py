@@ -6,8 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,12 +26,14 @@ from tests.faults.server_faults import (
     open_gate,
     ran_once,
     reconnected,
+    results_told_to_wait,
+    said_by_status,
     server_of_its_own,
 )
 from tests.support.jobs import ended, make_job
 from tests.support.server_sets import PgBouncer
 from tests.support.servers import PostgresServer, server_folder
-from tests.support.supervisors import ROOT, Place, place
+from tests.support.supervisors import Place, place
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
@@ -155,6 +155,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     jobs = [await queue.enqueue(gated(here, str(number))) for number in range(2)]
     supervisor = here.supervisor("--lease", "3s", app=APP)
     vulture = here.supervisor("--lease", "3s", app=APP)
+    await supervisor.started()
     await vulture.started()
     await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
     server.stop("fast")
@@ -163,7 +164,11 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     open_gate(here, "0")
     open_gate(here, "1")
     await wait_until(lambda: here.ledger.count("END") == 2)
-    status = await asyncio.to_thread(portico_status, here)
+    both = [f"supervisor {one.pid} leases nothing since" for one in (supervisor, vulture)]
+    status = await said_by_status(
+        here,
+        lambda said: results_told_to_wait(said) == 2 and all(words in said for words in both),
+    )
     assert status.returncode == 1
     assert "cannot be used right now" in status.stderr
     assert "portico:portico" not in status.stderr + supervisor.text()
@@ -172,16 +177,35 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     await reconnected(queue)
     for job in jobs:
         await ran_once(here, queue, job.id)
-    told = [event for one in (supervisor, vulture) for event in one.events("store_back")]
+    told = [await one.event("store_back") for one in (supervisor, vulture)]
     assert sum(event["settlements_waited"] for event in told) == 2
     assert not supervisor.events("job_recovered") + vulture.events("job_recovered")
 
 
-def portico_status(here: Place) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "portico.cli", "--queue-url", here.url, "status"],
-        capture_output=True, text=True, timeout=15, check=False, cwd=ROOT,
+@pytest.mark.fault("D10")
+@own_server
+async def test_an_outbox_that_is_full_lets_nothing_begin_and_what_runs_goes_on(
+    here: Place, queue: JobQueueAdapter, server: PostgresServer
+) -> None:
+    jobs = [await queue.enqueue(gated(here)) for _ in range(6)]
+    supervisor = here.supervisor(
+        "--concurrency", "3", "--lease", "20s", app=APP,
+        TUNING="kits.job.outbox:MOST_RESULTS=3",
     )  # fmt: skip
+    await supervisor.until(lambda: here.ledger.count("BEGIN") == 6)
+    server.stop("fast")
+    await supervisor.event("store_unreachable")
+    open_gate(here)
+    full = await supervisor.event("outbox_full")
+    assert full["results"] > 3
+    await wait_until(lambda: here.ledger.count("END") == 6)
+    server.start()
+    await supervisor.event("outbox_has_room")
+    await reconnected(queue)
+    for job in jobs:
+        await ran_once(here, queue, job.id)
+    late = await queue.enqueue(make_job(job_type="test.fine"))
+    await ran_once(here, queue, late.id)
 
 
 @pytest.mark.fault("D11")

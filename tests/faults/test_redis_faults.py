@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +26,18 @@ from tests.faults.server_faults import (
     gated,
     many,
     open_gate,
+    portico_status,
     ran_once,
     ran_twice,
     reconnected,
+    results_told_to_wait,
+    said_by_status,
     server_of_its_own,
 )
 from tests.support.jobs import ended, make_job
 from tests.support.server_sets import Cluster, Sentinels, replica
 from tests.support.servers import RedisServer, server_folder
-from tests.support.supervisors import ROOT, Place, place
+from tests.support.supervisors import Place, place
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
@@ -66,6 +67,7 @@ async def test_a_server_that_is_killed_under_load_loses_nothing_and_repeats_noth
     running = [await queue.enqueue(gated(here, priority=1)) for _ in range(2)]
     supervisor = here.supervisor("--lease", "8s", "--workers", "3", app=APP)
     vulture = here.supervisor("--lease", "8s", "--workers", "1", app=APP)
+    await supervisor.started()
     await vulture.started()
     await supervisor.until(lambda: here.ledger.count("END") > 50)
     server.kill()
@@ -89,6 +91,7 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     jobs = [await queue.enqueue(gated(here)) for _ in range(2)]
     supervisor = here.supervisor("--lease", "3s", app=APP)
     vulture = here.supervisor("--lease", "3s", app=APP)
+    await supervisor.started()
     await vulture.started()
     await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
     server.kill()
@@ -96,11 +99,11 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     await vulture.event("store_unreachable")
     open_gate(here)
     await wait_until(lambda: here.ledger.count("END") == 2)
-    status = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "portico.cli", "--queue-url", here.url, "status"],
-        capture_output=True, text=True, timeout=15, check=False, cwd=ROOT,
-    )  # fmt: skip
+    both = [f"supervisor {one.pid} leases nothing since" for one in (supervisor, vulture)]
+    status = await said_by_status(
+        here,
+        lambda said: results_told_to_wait(said) == 2 and all(words in said for words in both),
+    )
     assert status.returncode == 1
     assert "cannot be reached" in status.stderr
     await asyncio.sleep(4.5)  # the leases have run out
@@ -108,9 +111,10 @@ async def test_while_the_server_is_down_work_goes_on_and_is_settled_when_it_is_b
     await reconnected(queue)
     for job in jobs:
         await ran_once(here, queue, job.id)
-    told = [event for one in (supervisor, vulture) for event in one.events("store_back")]
+    told = [await one.event("store_back") for one in (supervisor, vulture)]
     assert sum(event["settlements_waited"] for event in told) == 2
     assert not supervisor.events("job_recovered") + vulture.events("job_recovered")
+    await wait_until(lambda: "leases nothing" not in portico_status(here).stderr)
 
 
 @pytest.mark.fault("D20")
@@ -307,6 +311,11 @@ async def test_a_full_server_takes_no_jobs_and_still_settles_and_renews(
     open_gate(here)
     await ran_once(here, queue, running.id)
     assert here.ledger.count("BEGIN", waiting.id) == 0
+    status = await said_by_status(
+        here, lambda said: f"supervisor {supervisor.pid} leases nothing since" in said
+    )
+    assert status.returncode == 0
+    assert "its memory is full" in status.stderr
     server.run("CONFIG", "SET", "maxmemory", "0")
     await ran_once(here, queue, waiting.id)
 
@@ -440,6 +449,6 @@ async def test_a_script_that_is_refused_has_written_nothing(
                 assert contents(server) == before, (made.script, at, value, answer)
             else:
                 before = contents(server)
-    for script in ("insert", "lease", "settle", "renew", "recover", "purge", "give_back", "cancel"):
-        assert refused[script] >= 2, script
+    for name in ("insert", "lease", "settle", "renew", "recover", "purge", "give_back", "cancel"):
+        assert refused[name] >= 2, name
     assert {"redrive", "request_cancel"} <= calls.keys()  # to them any text is some job's id

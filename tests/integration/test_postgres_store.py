@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -187,6 +187,28 @@ async def test_two_supervisors_of_one_database_do_every_job_once(url: str, tmp_p
         assert ask(url, "SELECT count(*) FROM portico.portico_owners") == [(0,)]
 
 
+async def test_renewals_and_ends_are_written_in_place(url: str) -> None:
+    """Where the page has room left, and no index holds what changed: no index grows by it."""
+    async with opened(url) as queue:
+        await queue.insert(drafts(200))
+        leases = (await queue.exchange((), ("default",), 100)).leases
+        await asyncio.sleep(1.1)  # a session tells its figures once a second at most
+        await queue.renew(leases)
+        [(before,)] = ask(url, _IN_PLACE)
+        for _ in range(3):
+            await queue.renew(leases)
+        await asyncio.sleep(1.1)
+        await queue.renew(leases)
+        [(after,)] = ask(url, _IN_PLACE)
+        assert int(str(after)) - int(str(before)) > 150
+
+
+_IN_PLACE = (
+    "SELECT n_tup_hot_upd FROM pg_stat_user_tables"
+    " WHERE schemaname = 'portico' AND relname = 'portico_jobs'"
+)
+
+
 # What is asked of the planner.
 
 
@@ -305,6 +327,60 @@ async def test_notifications_of_a_flood_are_few(url: str) -> None:
         heard = [note.payload for note in listener.notifies(timeout=0.5)]
     assert set(heard) == {"default"}
     assert len(heard) <= took / 0.01 + 2
+
+
+@contextmanager
+def notices(url: str) -> Iterator[Callable[[], list[str]]]:
+    """What is said on the channel: a function that gives all since it was called last."""
+    with psycopg.connect(url.partition("?")[0], autocommit=True) as listener:
+        listener.execute('LISTEN "portico.portico"')
+
+        def heard() -> list[str]:
+            listener.execute("SELECT pg_notify('portico.portico', 'END')")
+            said = listener.notifies(timeout=10)
+            found = []
+            for note in said:
+                if note.payload == "END":
+                    said.close()
+                else:
+                    found.append(note.payload)
+            return sorted(found)
+
+        yield heard
+
+
+async def test_settling_and_recovering_say_once_in_which_queues_there_is_work_again(
+    url: str,
+) -> None:
+    async with opened(url, lease_seconds=0.1) as queue:
+        await queue.insert(drafts(40) + drafts(40, queue_name="other"))
+        queues = ("default", "other")
+        with notices(url) as heard:
+            for transition in (Transition.RETRY, Transition.RELEASE, Transition.SNOOZE):
+                leases = (await queue.exchange((), queues, 80)).leases
+                assert {lease.queue_name for lease in leases} == {"default", "other"}
+                ends = [Settlement(one.id, one.token, transition) for one in leases]
+                await queue.exchange(ends, (), 0)
+                assert heard() == ["default", "other"]
+            assert (await queue.exchange((), queues, 80)).leases
+            await wait_until(queue.recover)
+            assert heard() == ["default", "other"]
+            leases = (await queue.exchange((), queues, 80)).leases
+            ends = [Settlement(one.id, one.token, Transition.COMPLETE) for one in leases]
+            assert len(ends) == 80
+            await queue.exchange(ends, (), 0)
+            assert heard() == [], "nothing is to be done where all is done"
+
+
+async def test_a_redrive_says_once_in_which_queue_there_is_work_again(url: str) -> None:
+    async with opened(url) as queue:
+        await queue.insert(drafts(20))
+        leases = (await queue.exchange((), ("default",), 20)).leases
+        ends = [Settlement(one.id, one.token, Transition.FAIL) for one in leases]
+        await queue.exchange(ends, (), 0)
+        with notices(url) as heard:
+            assert len(await queue.redrive([one.job_id for one in leases])) == 20
+            assert heard() == ["default"]
 
 
 # What can go wrong.

@@ -13,6 +13,7 @@ import redis as driver
 from portico import compose
 from portico.adapters.job_queue._postgres.connections import AnyConnection, Connections
 from portico.ports.draft import Draft
+from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
 from tests.support.jobs import make_job
@@ -76,7 +77,7 @@ async def test_a_turn_and_a_bulk_insert_are_one_statement_on_postgresql(
         assert len(asked) == 1
 
 
-async def test_a_turn_with_failures_is_one_transaction_on_postgresql(
+async def test_a_turn_with_failures_is_one_statement_too_on_postgresql(
     postgres: PostgresServer, asked: list[str]
 ) -> None:
     async with opened(postgres.url(postgres.database())) as queue:
@@ -88,10 +89,20 @@ async def test_a_turn_with_failures_is_one_transaction_on_postgresql(
         failed, done = ends(held[:20], Transition.RETRY), ends(held[20:])
         exchange = await queue.exchange([*failed, *done], ("default",), 10)
         assert len(exchange.leases) == 10
-        begin, *between, commit = asked
-        assert begin.startswith("BEGIN")
-        assert commit.startswith("COMMIT")
-        assert len(between) == 2
+        assert len(asked) == 1
+        assert {receipt.status for receipt in exchange.receipts[:20]} == {JobStatus.RETRYING}
+        assert {receipt.status for receipt in exchange.receipts[20:]} == {JobStatus.COMPLETED}
+
+
+async def test_what_a_statement_settles_can_be_leased_by_it_on_postgresql(
+    postgres: PostgresServer,
+) -> None:
+    async with opened(postgres.url(postgres.database())) as queue:
+        await queue.insert(drafts(3))
+        held = (await queue.exchange((), ("default",), 3)).leases
+        exchange = await queue.exchange(ends(held, Transition.RELEASE), ("default",), 3)
+        assert [lease.id for lease in exchange.leases] == [lease.id for lease in held]
+        assert {lease.attempt for lease in exchange.leases} == {2}
 
 
 @contextmanager

@@ -43,10 +43,15 @@ class RedisJobQueueAdapter(StoredQueueAdapter[RedisStore]):
     ) -> None:
         super().__init__(lease_seconds, clock, monotonic)
         place = redis_place(url)
-        self._admission = place.admission
+        self._place, self._admission = place, place.admission
         self._store = RedisStore(
             place, lease_seconds, monotonic, self._ring_one, self._cancels.ring
         )
+
+    def trouble(self) -> str | None:
+        if not self._store.is_full:
+            return None
+        return f"{self._place}: its memory is full; purge jobs, or raise maxmemory"
 
     def _ring_one(self, queue_name: str | None) -> None:
         self._bell.ring(None if queue_name is None else (queue_name,))

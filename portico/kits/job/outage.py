@@ -37,6 +37,8 @@ class Outage:
         self._since = self._said_at = -inf
         self._attempts = 0
         self._reason: object = None
+        self.said = ""
+        """Why the store cannot be used, while it cannot."""
         self._ended_at = -inf
 
     @property
@@ -44,9 +46,14 @@ class Outage:
         """Seconds since the last one ended; 0 while it lasts."""
         return 0.0 if self.on else self._clock() - self._ended_at
 
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began; 0 when there is none."""
+        return self._clock() - self._since if self.on else 0.0
+
     def begin(self, error: QueueConnectionError) -> None:
         """The store could not be reached; said once per outage and reason, and now and then."""
-        reason, now = error.details.get("reason"), self._clock()
+        reason, now, self.said = error.details.get("reason"), self._clock(), str(error)
         if self.on and reason == self._reason and now - self._said_at < REMIND:
             return
         new, self.on = not self.on, True

@@ -123,6 +123,11 @@ class Pipeline:
         """How many attempts ended without the store knowing; after `run`, for good."""
         return len(self._outbox)
 
+    @property
+    def outage(self) -> Outage:
+        """Whether the store can be reached, to be looked at."""
+        return self._outage
+
     async def open(self) -> None:
         """Make contact with the store and recover what others have lost; `run` does it too.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +21,8 @@ from portico.exceptions import QueueConnectionError
 from portico.kits.job.job_service import JobService
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Evidence, Failure, JobFilter, Lease, Settlement, Transition
+from portico.supervisor.config import resolve_queue_url
+from portico.supervisor.trouble import Notice
 
 Output = Callable[[], tuple[str, str]]
 
@@ -232,8 +236,29 @@ def test_status_as_json_has_a_stable_shape(store: Store, said: Output) -> None:
                 "queue_name": "default", "pending": 1, "scheduled": 0, "running": 0,
                 "completed": 0, "failed": 0, "retrying": 0, "dead_letter": 0, "total": 1,
             }
-        ]
+        ],
+        "troubles": [],
     }  # fmt: skip
+
+
+def test_status_says_which_supervisor_cannot_use_the_store(
+    store: Store, said: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    notice = Notice(resolve_queue_url(None))
+    notice.put(seconds=5.0, said="its disk is full", waiting=3)
+    assert run(["status"]) == 0
+    told = said()[1]
+    assert f"supervisor {os.getpid()} leases nothing since" in told
+    assert "its disk is full" in told
+    assert "3 results" in told
+    run(["status", "--json"])
+    [trouble] = json.loads(said()[0])["troubles"]
+    assert (trouble["pid"], trouble["results_waiting"]) == (os.getpid(), 3)
+    assert datetime.now(UTC) - datetime.fromisoformat(trouble["since"]) < timedelta(minutes=1)
+    notice.clear()
+    run(["status"])
+    assert said()[1] == ""
 
 
 def test_status_of_nothing_says_so(store: Store, said: Output) -> None:

@@ -53,6 +53,7 @@ class Exchanging:
         self._ring_cancels = ring_cancels
         self._exchange = settling.exchange_statement(schema)
         self._settle = settling.settle_statement(schema)
+        self._whole = settling.whole_statement(schema)
         self._unheard = (
             f"SELECT id, attempt, nonce FROM {schema}.portico_jobs "
             "WHERE status = 'running' AND nonce = ANY ($1::bytea[])"
@@ -108,25 +109,19 @@ class Exchanging:
         nonce = secrets.token_bytes(12)
         holder = await self._owner.id() if limit > 0 else 0
 
+        asked = (queues, max(0, min(limit, 2**20)), nonce, holder, self._owner.lease_micros)
+
         async def work(connection: AnyConnection) -> _Granted:
             receipts: dict[int, Receipt] = {}
-            for wave in plan.waves:
+            for wave in plan.waves[:-1]:
                 told = await self._settled(connection, [settlements[n] for n in wave])
                 receipts.update(zip(wave, told, strict=True))
-            completions = [settlements[n] for n in plan.completions]
-            rows: list[Any] = []
-            if completions or queues:
-                rows = await connection.fetch(
-                    self._exchange,
-                    *settling.completion_arguments(completions),
-                    queues,
-                    max(0, min(limit, 2**20)),
-                    nonce,
-                    holder,
-                    self._owner.lease_micros,
-                    MAX_STORED,
-                )
-            standing = [row for row in rows if row[0] == "standing"]
+            last = plan.waves[-1] if plan.waves else []
+            ends, completions = ([settlements[n] for n in one] for one in (last, plan.completions))
+            rows = await self._rows(connection, ends, completions, asked)
+            told = settling.settle_receipts(ends, (row for row in rows if row[0] == "settled"))
+            receipts.update(zip(last, told, strict=True))
+            standing = (row for row in rows if row[0] == "standing")
             told = settling.completion_receipts(completions, standing)
             receipts.update(zip(plan.completions, told, strict=True))
             leases = settling.in_order(row for row in rows if row[0] == "lease")
@@ -134,7 +129,7 @@ class Exchanging:
             return _Granted([receipts[n] for n in range(len(settlements))], leases, due)
 
         try:
-            granted = await self._connections.run(work, atomic=bool(plan.waves))
+            granted = await self._connections.run(work, atomic=len(plan.waves) > 1)
         except (QueueConnectionError, BaseExceptionGroup):
             if limit > 0:
                 self._doubtful[nonce] = _LOOKS
@@ -144,6 +139,23 @@ class Exchanging:
             self._ring_cancels()
         due = granted.next_due
         return Exchange(granted.receipts, leases, None if due is None else max(0, due) / 1_000_000)
+
+    async def _rows(
+        self,
+        connection: AnyConnection,
+        ends: Sequence[Settlement],
+        completions: Sequence[Settlement],
+        asked: tuple[Any, ...],
+    ) -> list[Any]:
+        """What one statement says that does all of it."""
+        if not (ends or completions or asked[0]):
+            return []
+        values = (*settling.completion_arguments(completions), *asked, MAX_STORED)
+        if not ends:
+            return await connection.fetch(self._exchange, *values)
+        channel = self._connections.place.channel
+        settled = settling.settle_arguments(ends, channel)
+        return await connection.fetch(self._whole, *settled, *values)
 
     async def _fit(self, rows: list[Any], queues: Sequence[str], limit: int) -> list[Lease]:
         """The leases that can be carried to a worker; others take the place of what cannot."""

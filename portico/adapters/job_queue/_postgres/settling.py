@@ -25,28 +25,45 @@ _COMPLETED = Receipt(Answer.OK, JobStatus.COMPLETED)
 _LARGEST_ATTEMPT = 2**31
 _COLUMNS = 20
 
+_SETTLED, _EXCHANGED = _COLUMNS + 3, 10
+"""How many arguments the two functions take."""
+
 # From the id on, the columns are the fields of a `Lease`.
 _EXCHANGE = """
 SELECT kind, place, -priority AS rank, run_at, seq, cancel_requested, status, settled_as, nonce,
     uuid_send(id) AS id, int4send(attempt) || nonce AS token, attempt, queue_name, job_type,
     payload, priority, max_retries, retry_count, scheduled_at, started_at, created_at,
     uuid_send(created_by) AS created_by, metadata, error_message, suspect
-FROM {schema}.portico_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"""
-_SETTLE = (
-    "SELECT * FROM {schema}.portico_settle("
-    + ", ".join(f"${number}" for number in range(1, _COLUMNS + 4))
-    + ")"
-)
+FROM {schema}.portico_exchange({arguments})"""
+# The same columns.
+_SETTLE = """
+SELECT 'settled' AS kind, place, NULL::integer AS rank, NULL::bigint AS run_at,
+    NULL::bigint AS seq, NULL::boolean AS cancel_requested, status, settled_as, nonce,
+    NULL::bytea AS id, NULL::bytea AS token, attempt, changed_queue AS queue_name,
+    NULL::text AS job_type, NULL::bytea AS payload, NULL::integer AS priority,
+    NULL::integer AS max_retries, NULL::integer AS retry_count, NULL::bigint AS scheduled_at,
+    NULL::bigint AS started_at, NULL::bigint AS created_at, NULL::bytea AS created_by,
+    NULL::bytea AS metadata, NULL::text AS error_message, NULL::boolean AS suspect
+FROM {schema}.portico_settle({arguments})"""
 
 
-def exchange_statement(schema: str) -> str:
-    """Completes attempts and leases jobs."""
-    return _EXCHANGE.format(schema=schema)
+def exchange_statement(schema: str, first: int = 1) -> str:
+    """Completes attempts and leases jobs; its arguments are numbered from the first."""
+    return _EXCHANGE.format(schema=schema, arguments=_numbers(first, _EXCHANGED))
 
 
 def settle_statement(schema: str) -> str:
     """Ends attempts in any way."""
-    return _SETTLE.format(schema=schema)
+    return _SETTLE.format(schema=schema, arguments=_numbers(1, _SETTLED))
+
+
+def whole_statement(schema: str) -> str:
+    """Ends attempts in any way, then does the exchange, which sees what the first has changed."""
+    return f"{settle_statement(schema)}\nUNION ALL{exchange_statement(schema, _SETTLED + 1)}"
+
+
+def _numbers(first: int, count: int) -> str:
+    return ", ".join(f"${number}" for number in range(first, first + count))
 
 
 class Plan(NamedTuple):
@@ -143,7 +160,7 @@ def settle_receipts(settlements: Sequence[Settlement], rows: Iterable[Any]) -> l
     receipts: dict[int, Receipt] = {}
     for row in rows:
         number = row["place"] - 1
-        if row["changed_queue"] is not None:
+        if row["queue_name"] is not None:
             receipts[number] = Receipt(Answer.OK, STATUS[row["status"]])
         else:
             receipts[number] = _standing(settlements[number], row)

@@ -88,7 +88,7 @@ class RedisStore(Store):
         self._owner = f"{process_name()}:{secrets.token_hex(3)}"
         self._doubtful: list[str] = []
         self._exchanges: set[asyncio.Future[Exchange]] = set()
-        self._is_full = False
+        self.is_full = False
         self._too_large = rows.packed_ending("quarantine", TOO_LARGE, note=rows.note_of(TOO_LARGE))
         self._expired = rows.packed_ending(
             _settling.EXPIRE, _settling.EXPIRED, note=rows.note_of(_settling.EXPIRED)
@@ -178,12 +178,12 @@ class RedisStore(Store):
     def _granted(self, answer: Any) -> Any:
         """What was leased; nothing, when the server's memory is full: that ends by settling."""
         if isinstance(answer, QueueConnectionError) and answer.details.get("reason") == "full":
-            if not self._is_full:
-                self._is_full = True
+            if not self.is_full:
+                self.is_full = True
                 logger.error("store_full", error=str(answer), next="nothing is leased until then")
             return None
         if answer is not None:
-            self._is_full = False
+            self.is_full = False
             _unless_refused(answer)
         return answer
 

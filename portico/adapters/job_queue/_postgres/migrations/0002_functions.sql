@@ -4,7 +4,9 @@
 -- statement here, and with the settings below none is answered by reading the whole table. Arrays
 -- come sorted by id, and the nested loops that remain lock the rows in that order. A job found by
 -- its id is asked for its status in words that the index of running jobs does not serve: while the
--- table is young the planner would take that one, and walk through all of it for each id.
+-- table is young the planner would take that one, and walk through all of it for each id. And it
+-- plans once per session: no plan is better for knowing the values, and to plan costs more than to
+-- lease a job.
 
 -- The one clock of this store.
 CREATE FUNCTION {schema}.portico_now() RETURNS bigint
@@ -13,29 +15,33 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- When the first job is due that waits for its time, and the first that is not due yet. Each
--- priority takes one step into the index.
+-- priority takes one step into the index. Not in plain SQL: that would be planned at each call.
 CREATE FUNCTION {schema}.portico_next_due(queue text, clock bigint, OUT first bigint, OUT later bigint)
-LANGUAGE sql STABLE AS $$
-    WITH RECURSIVE levels (level) AS (
-        (SELECT priority FROM {schema}.portico_jobs
-         WHERE status IN ('scheduled', 'retrying') AND queue_name = queue
-         ORDER BY priority DESC LIMIT 1)
-        UNION ALL
-        SELECT (SELECT priority FROM {schema}.portico_jobs
-                WHERE status IN ('scheduled', 'retrying') AND queue_name = queue
-                    AND priority < level
-                ORDER BY priority DESC LIMIT 1)
-        FROM levels WHERE level IS NOT NULL
-    )
-    SELECT min((SELECT run_at FROM {schema}.portico_jobs
-                WHERE status IN ('scheduled', 'retrying') AND queue_name = queue
-                    AND priority = level
-                ORDER BY run_at LIMIT 1)),
-           min((SELECT run_at FROM {schema}.portico_jobs
-                WHERE status IN ('scheduled', 'retrying') AND queue_name = queue
-                    AND priority = level AND run_at > clock
-                ORDER BY run_at LIMIT 1))
-    FROM levels WHERE level IS NOT NULL
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    level integer;
+    due bigint;
+BEGIN
+    SELECT priority INTO level FROM {schema}.portico_jobs
+    WHERE status IN ('scheduled', 'retrying') AND queue_name = queue
+    ORDER BY priority DESC LIMIT 1;
+    WHILE level IS NOT NULL LOOP
+        SELECT run_at INTO due FROM {schema}.portico_jobs
+        WHERE status IN ('scheduled', 'retrying') AND queue_name = queue AND priority = level
+        ORDER BY run_at LIMIT 1;
+        first := least(first, due);
+        IF due <= clock THEN
+            SELECT run_at INTO due FROM {schema}.portico_jobs
+            WHERE status IN ('scheduled', 'retrying') AND queue_name = queue AND priority = level
+                AND run_at > clock
+            ORDER BY run_at LIMIT 1;
+        END IF;
+        later := least(later, due);
+        SELECT priority INTO level FROM {schema}.portico_jobs
+        WHERE status IN ('scheduled', 'retrying') AND queue_name = queue AND priority < level
+        ORDER BY priority DESC LIMIT 1;
+    END LOOP;
+END
 $$;
 
 -- Rows that may be leased, locked, where some that waited for their time are due: `most` of a
@@ -103,7 +109,7 @@ CREATE FUNCTION {schema}.portico_exchange(
 )
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off SET jit = off
+SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -205,7 +211,7 @@ CREATE FUNCTION {schema}.portico_settle(
     settled_as text)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off SET jit = off
+SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -313,7 +319,7 @@ CREATE FUNCTION {schema}.portico_renew(
 ) RETURNS TABLE (place integer, standing text, cancel boolean)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
-SET enable_mergejoin = off SET jit = off
+SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -355,7 +361,7 @@ CREATE FUNCTION {schema}.portico_recover(
     suspect boolean, status text
 )
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
