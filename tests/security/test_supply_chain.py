@@ -50,6 +50,7 @@ ENVIRONMENT = {
     "supervisor/spawning.py": {"<passed on, without the stores' addresses>"},
     "supervisor/privileges.py": {"<set for the new user>"},
     "supervisor/notify.py": {"NOTIFY_SOCKET"},
+    "supervisor/trouble.py": {"XDG_RUNTIME_DIR"},
     "adapters/job_queue/_postgres/place.py": {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"},
     "utils/log_output.py": {"NO_COLOR"},
     "examples/__init__.py": {"<one is set for a library>"},
