@@ -185,7 +185,7 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`PORTICO_<OPTION>`" in readme
     variables = {"NO_COLOR", "NOTIFY_SOCKET", "PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
-    names = "`NO_COLOR`, `NOTIFY_SOCKET` and PostgreSQL's own variables, such as `PGSSLMODE`,"
+    names = "`NO_COLOR`, `NOTIFY_SOCKET`, `XDG_RUNTIME_DIR` and PostgreSQL's own variables, such as `PGSSLMODE`,"
     assert f"{names} are read from the environment, and nothing else" in readme
     for path in MODULES:
         if "examples" not in path.parts:
