@@ -184,8 +184,12 @@ def sqlite_file(url: str) -> Path | None:
 
 def same_file(url: str, other: str | None) -> bool:
     """Whether two URLs name one SQLite file, by whatever path."""
-    files = [sqlite_file(one or "") for one in (url, other)]
-    return None not in files and len({file.resolve() for file in files if file}) == 1
+    one, another = sqlite_file(url), sqlite_file(other or "")
+    if one is None or another is None:
+        return False
+    if one.exists() and another.exists():
+        return one.samefile(another)  # also by a hard link
+    return one.resolve() == another.resolve()
 
 
 def _masked(url: str) -> str:

@@ -91,12 +91,13 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     [
         (None, False), ("memory://", False), ("sqlite:///{}/audit.db", False),
         ("sqlite:///{}/jobs.db", True), ("sqlite:///{}/../{name}/jobs.db?x=1", True),
-        ("sqlite:///{}/link.db", True),
+        ("sqlite:///{}/link.db", True), ("sqlite:///{}/hard.db", True),
     ],
 )  # fmt: skip
 def test_a_supervisor_knows_when_its_audit_log_is_in_the_same_file(
     path: Path, other: str | None, same: bool
 ) -> None:
     (path.parent / "link.db").symlink_to(path)
+    (path.parent / "hard.db").hardlink_to(path)
     named = other and other.replace("{name}", path.parent.name).format(path.parent)
     assert compose.same_file(f"sqlite:///{path}", named) is same
