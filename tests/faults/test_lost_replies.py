@@ -149,7 +149,7 @@ async def test_a_reply_to_a_settlement_that_redis_sent_in_vain_is_made_up_for_by
         await supervisor.until(lambda: there.ledger.count("BEGIN", job.id), timeout=20)
         cutter.arm(script("settle").digest.encode())
         open_gate(there)
-        await asyncio.wait_for(cutter.cut.wait(), 20)
+        await supervisor.until(cutter.cut.is_set, what="the settlement")
         told = await supervisor.event("ack_ambiguous_resolved", job_id=str(job.id))
         assert told["transition"] == "complete"
         await ran_once(there, queue, job.id)

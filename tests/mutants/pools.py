@@ -27,11 +27,11 @@ from portico.supervisor import (
     birth,
     crew,
     evidence,
-    launch,
     orphans,
     pool,
     process,
     running_page,
+    spawning,
     tray,
 )
 from portico.supervisor.exit import Exit
@@ -213,12 +213,12 @@ def command_of(mutant: Mutant, module: str, *arguments: str) -> list[str]:
 
 def have_the_zygote_run(mutant: Mutant) -> None:
     """Start zygotes with this fault as well."""
-    execute = launch.execute
+    execute = spawning.execute
 
     def executing(module: Any, fds: Any) -> int:
         return execute([*command_of(mutant, module[0])[2:], *module[1:]], fds)
 
-    launch.execute = executing
+    spawning.execute = executing
 
 
 def main(name: str, module: str, *arguments: str) -> None:

@@ -157,10 +157,14 @@ class Ledger:
         )
 
     def exchanged(self, holder: Any, exchange: Exchange) -> None:
-        """The holder has talked to the store, and might have said what it had read."""
+        """The holder has talked to the store, and might have said what it had read.
+
+        What is in its outbox has its turn: after an outage the batches are small at first.
+        """
         unread = self.unread[holder]
+        queued = {lease.key for lease in holder.unsettled()} if unread else set()
         for attempt in unread:
-            attempt.exchanges += 1
+            attempt.exchanges += attempt.lease.key not in queued
             if attempt.exchanges > 3 and attempt.ended is None:
                 self.world.violated(f"{attempt}: its end is known to {holder}, who says nothing")
         if unread:

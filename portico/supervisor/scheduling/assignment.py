@@ -49,12 +49,14 @@ class Assignment(Struct, eq=False):
     def stop(self, fate: Fate, now: float) -> bool:
         """Decide on its end, unless that is done; whether its worker is to be told.
 
-        An attempt that has failed already is not cancelled any more: its `on_failure` goes on.
+        An attempt that has failed already is not cancelled any more: its `on_failure` goes on. Nor
+        is one whose worker is about to be killed: only what is said of its end changes.
         """
-        if self.fate is not None and fate is not Fate.FORFEITED:
+        if self.fate is Fate.FORFEITED or self.fate is fate:
             return False
+        doomed = self.fate in (Fate.OVERDUE, Fate.OVERSIZED)
         self.fate = fate
-        if fate is Fate.CANCELLED and (self.outcome or self.failure):
+        if fate is Fate.CANCELLED and (doomed or self.outcome or self.failure):
             return False
         self.told_to_stop = self.told_to_stop or now
         return True
@@ -64,3 +66,5 @@ class Assignment(Struct, eq=False):
         self.outcome, self.since = outcome, now
         if self.fate is Fate.CANCELLED:
             self.told_to_stop = None
+        elif self.fate is not Fate.FORFEITED:
+            self.fate = None  # it was to be killed, and has come before that

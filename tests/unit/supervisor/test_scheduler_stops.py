@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 from itertools import count
 from uuid import uuid4
 
 from portico.ports.job_executor import Failed
-from portico.ports.leasing import Failure, Lease
+from portico.ports.leasing import CANCELLED, Failure, Lease
 from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
+from portico.supervisor.exit import Exit
 from portico.supervisor.scheduling import events
 from portico.supervisor.scheduling.assignment import Fate
-from portico.supervisor.scheduling.events import Command, Discredit, Kill, Recycle, Send
+from portico.supervisor.scheduling.events import (
+    Command,
+    Discredit,
+    Kill,
+    Recycle,
+    Send,
+    ShowStack,
+)
 from portico.supervisor.scheduling.memory import Bounds
 from portico.supervisor.scheduling.scheduler import Scheduler
 from portico.supervisor.scheduling.seat import Seat
@@ -72,6 +81,10 @@ class Bench:
         page = {self.seat.key: self.started}
         return self.tell(events.Weighed({self.seat.key: resident}, page, None))
 
+    def die(self, killed_for: str) -> list[Command]:
+        dead = Exit(None, signal.SIGKILL, 1)
+        return self.tell(events.Died(self.seat, self.started, dead, killed_for, lambda _: ""))
+
 
 def kills(commands: list[Command]) -> list[str]:
     return [command.reason for command in commands if isinstance(command, Kill)]
@@ -107,6 +120,36 @@ def test_on_failure_of_a_cancelled_job_is_ended_at_its_own_deadline() -> None:
     bench.tell(events.Stopped([lease], Fate.CANCELLED))
     bench.fail(serial)
     assert kills(bench.look_until(36.0)) == ["on_failure ran past its deadline"]
+
+
+def overdue() -> tuple[Bench, int, Lease]:
+    """A job that is past its deadline, and whose worker is killed at the next look."""
+    bench = Bench()
+    serial, lease = bench.run()
+    while not any(isinstance(c, ShowStack) for c in bench.look_until(bench.now + 0.05)):
+        assert bench.now < 70.0
+    return bench, serial, lease
+
+
+def test_a_job_past_its_deadline_that_fails_in_time_can_still_be_cancelled() -> None:
+    bench, serial, lease = overdue()
+    bench.fail(serial)
+    bench.tell(events.Stopped([lease], Fate.CANCELLED))
+    assert not kills(bench.look_until(80.0))
+    bench.say(wire.Mourned(serial))
+    [outcome] = bench.scheduler.take()
+    assert outcome.verdict == Failed(CANCELLED, retryable=False)
+
+
+def test_a_job_whose_cancellation_comes_between_its_deadline_and_its_death_is_cancelled() -> None:
+    bench, _, lease = overdue()
+    bench.tell(events.Stopped([lease], Fate.CANCELLED))
+    [reason] = kills(bench.look_until(66.0))
+    bench.die(reason)
+    [outcome] = bench.scheduler.take()
+    assert isinstance(outcome.verdict, Failed)
+    assert not outcome.verdict.retryable
+    assert outcome.verdict.failure.type == CANCELLED.type
 
 
 def test_on_failure_whose_lease_was_lost_is_not_waited_for() -> None:
