@@ -12,10 +12,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from inspect import isawaitable
 from typing import assert_never
+
+import msgspec
 
 from portico.exceptions import JobTimeoutError, NonRetryableError, PorticoError, ValidationError
 from portico.kits.job.failures import as_exception, failure, failure_of, is_a
@@ -30,6 +32,7 @@ Judgement = tuple[Verdict, Exception | None]
 _INTERRUPTED = "A shutdown stopped the job before it had ended; what it has done so far is unknown"
 _OWN_FRAMES = 1
 _DONE: Judgement = Completed(document.EMPTY), None
+_encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
 class Stop(Enum):
@@ -118,7 +121,7 @@ def unroutable(job_type: str, served: Mapping[str, object]) -> Failure:
 
 def _encoded(data: object) -> bytes:
     try:
-        return document.encode_result(data)
+        return document.encode_result(data, encoder=_encode)
     except ValidationError as error:
         kind = ResultTooLarge if "limit" in error.details else ResultNotSerializable
         raise kind(error.message) from error

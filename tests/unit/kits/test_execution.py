@@ -577,7 +577,7 @@ async def test_memory_that_runs_out_over_a_result_is_not_the_results_fault(monke
     def encode(data):
         raise MemoryError
 
-    monkeypatch.setattr("portico.ports.document.encode_result", encode)
+    monkeypatch.setattr("portico.kits.job.judgement._encode", encode)
     handler = Doing(returning(JobResult(success=True, result_data={"n": 1})))
     verdict = await execute(handler)
     assert (verdict.failure.type, verdict.retryable) == ("MemoryError", True)
