@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from benchmarks import noop
 from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
-from portico.supervisor import birth, garbage
+from portico.supervisor import allocation, birth, garbage
 from portico.supervisor.assembly import crew_of, pool_of
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import Crew
@@ -34,6 +34,7 @@ async def composed(
     birth.adopt_orphans()  # workers are forked by the zygote, and are to be our children
     await crew.start()
     garbage.calm()
+    allocation.retain()
     try:
         async with asyncio.timeout(_BOOT):
             await ready.wait()

@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
-from portico.supervisor.tray import Tray
+from portico.supervisor.tray import ROOM, Tray
 
 _READ = 256 * 1024
 _LONGEST_DUMP = 1024 * 1024
@@ -55,6 +55,9 @@ class Outbox:
 
     def done(self, serial: int, result: bytes, elapsed: float) -> None:
         """A handler has succeeded: from here on its worker's death does not undo it."""
+        if len(result) >= ROOM:
+            self.send(wire.Done(serial, result, elapsed))
+            return
         item = wire.end_item(serial, result, elapsed)
         with self._lock:
             if self._fd == _DISOWNED:
@@ -83,7 +86,7 @@ class Outbox:
             self._write(wire.batch_frame(self._tray.gathered()))
             self._tray.clear()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         try:
             sent = os.write(self._fd, data)
             while sent < len(data):

@@ -52,7 +52,7 @@ class WorkerProcess:
         self._log_fd = log_fd
         self._loop = asyncio.get_running_loop()
         self._reader = wire.reader_of_worker()
-        self._unsent: deque[bytes | memoryview] = deque()
+        self._unsent: deque[bytearray | memoryview] = deque()
         self.output = OutputLog(number)
         self.page = RunningPage.create(slots)
         self._tray = self.page.tray()

@@ -20,7 +20,7 @@ from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectio
 from portico.kits.job.job_audit import JobAudit
 from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
-from portico.supervisor import birth, garbage, notify, wire
+from portico.supervisor import allocation, birth, garbage, notify, wire
 from portico.supervisor.assembly import crew_of, launcher_of, pool_of
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import BootError
@@ -121,6 +121,7 @@ class Supervisor:
             raise
         self._announce()
         garbage.calm()
+        allocation.retain()
         self._working = True
         await self._pipeline.run()
 

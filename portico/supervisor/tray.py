@@ -20,7 +20,8 @@ SIZE = 32 * mmap.PAGESIZE
 """Bytes, of which only those that are used take memory."""
 _HEAD = 16
 """Bytes: the number of the frame that the tray will be, and how much is in it."""
-_ROOM = SIZE - _HEAD
+ROOM = SIZE - _HEAD
+"""Bytes of results, and of what goes with each of them."""
 _NUMBER, _FILLED = 0, 1
 _COUNT = 32
 """Bits by which the count is shifted: with the length below it is stored at once."""
@@ -57,7 +58,7 @@ class Tray:
     def put(self, item: bytes) -> bool:
         """Worker: add one; `False` when there is no room for it."""
         end = self._end + len(item)
-        if end > _ROOM:
+        if end > ROOM:
             return False
         self._memory.write(item)  # goes on where the last one ended
         self._end = end
@@ -89,7 +90,7 @@ class Tray:
         """
         number, filled = self._words[_NUMBER] + 1, self._words[_FILLED]
         count, length = filled >> _COUNT, filled & _LENGTH
-        if number != received + 1 or not count or length > _ROOM:
+        if number != received + 1 or not count or length > ROOM:
             return None
         return Gathered(number, count, bytes(self._items[:length]))
 

@@ -250,13 +250,16 @@ FromWorker = (
     Ready | Unready | Batch | Done | Ended | Mourned | Recalled | Leaving | Dumped | Request
 )
 
-_encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+_encode = _encoder.encode
 
 
-def frame(message: ToWorker | FromWorker) -> bytes:
+def frame(message: ToWorker | FromWorker) -> bytearray:
     """The bytes of one message."""
-    body = _encode(message)
-    return len(body).to_bytes(_HEADER, "little") + body
+    whole = bytearray()
+    _encoder.encode_into(message, whole, _HEADER)
+    whole[:_HEADER] = (len(whole) - _HEADER).to_bytes(_HEADER, "little")
+    return whole
 
 
 def end_item(serial: int, result: bytes, elapsed: float) -> bytes:
@@ -286,7 +289,9 @@ class MessageReader:
 
     def __init__(self, decode: Callable[[memoryview], Any]) -> None:
         self._decode = decode
-        self._rest = b""
+        self._rest = bytearray()
+        self._wanted = 0
+        """Bytes that the rest must have before it is worth another look."""
 
     @property
     def truncated(self) -> bool:
@@ -299,20 +304,25 @@ class MessageReader:
         Raises:
             FrameError: an impossible length, or a body that is no message of the expected kind.
         """
+        whole: bytes | bytearray = data
         if self._rest:
-            data = self._rest + data
-        view = memoryview(data)
-        start, end = 0, len(data)
+            self._rest += data  # in place: a large frame comes in many pieces
+            if len(self._rest) < self._wanted:
+                return
+            whole, self._rest = self._rest, bytearray()
+        view = memoryview(whole)
+        start, end, self._wanted = 0, len(whole), _HEADER
         while end - start >= _HEADER:
             size = int.from_bytes(view[start : start + _HEADER], "little")
             if size > MAX_FRAME:
                 raise FrameError(f"a frame of {size:,} bytes, over the limit of {MAX_FRAME:,}")
             if end - start - _HEADER < size:
+                self._wanted = _HEADER + size
                 break
             start += _HEADER
             yield self._message(view[start : start + size])
             start += size
-        self._rest = data[start:]
+        self._rest += view[start:]
 
     def _message(self, body: memoryview) -> Any:
         try:

@@ -21,7 +21,7 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
-from portico.supervisor import birth, privileges, registry, wire
+from portico.supervisor import allocation, birth, privileges, registry, wire
 from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
@@ -87,6 +87,7 @@ def _serve(app: Any, fds: birth.Descriptors) -> int:
         await worker.run(app)
         return await _all_ended()
 
+    allocation.retain()
     gc.freeze()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
