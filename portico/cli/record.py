@@ -51,11 +51,19 @@ def write_record(record: JobRecord) -> None:
     if job.error_message:
         kind = f"{record.error_type}: " if record.error_type else ""
         tables.block("Error", f"{kind}{job.error_message}")
-    if record.traceback:
+    if record.traceback and record.traceback not in [a.traceback for a in record.attempts]:
         tables.block("Traceback", record.traceback)
-    if said := [attempt for attempt in record.attempts if attempt.evidence.output]:
-        title = f"Last output of the worker in attempt {said[-1].attempt}"
-        tables.block(title, said[-1].evidence.output)
+    for attempt in record.attempts:
+        _forensics(attempt)
+
+
+def _forensics(attempt: AttemptRecord) -> None:
+    """Where an attempt stood when it ended, and what its worker had printed by then."""
+    if attempt.traceback:
+        tables.block(f"Traceback of attempt {attempt.attempt}", attempt.traceback)
+    if attempt.evidence.output:
+        title = f"Last output of the worker in attempt {attempt.attempt}"
+        tables.block(title, attempt.evidence.output)
 
 
 def _told(attempt: AttemptRecord) -> str:

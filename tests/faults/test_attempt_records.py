@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -155,8 +156,13 @@ async def test_the_command_shows_the_history_of_a_dead_job(
         assert "History" in shown
         assert "ValueError: not this time" in shown
         assert "killed by SIGKILL" in shown
-        assert "peak memory" in shown
-        assert "killed line 99" in shown.split("Last output of the worker in attempt 2")[1]
+        seen = r"ran \d+\.\d{3} s, worker \d+.*, CPU \d+\.\d\d s in its life, peak memory \d+ MiB"
+        assert len(re.findall(seen, shown)) == 2
+        assert "out of memory suspected" not in shown  # it was killed by one who is no kernel
+        raised, died = shown.split("Last output of the worker in attempt ")[1:]
+        assert "raise line 99" in raised
+        assert "killed line 99" in died
+        assert "not this time" in shown.split("Traceback of attempt 1")[1]
     first, second = json.loads(portico("dead", "show", str(job.id), "--json"))["attempts"]
     assert (first["ended_as"], first["error_type"]) == ("retry", "ValueError")
     assert (second["ended_as"], second["signal"]) == ("crash", "SIGKILL")

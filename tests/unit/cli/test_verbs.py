@@ -337,6 +337,24 @@ def test_a_shown_job_has_the_history_of_its_attempts(store: Store, said: Output)
     assert (attempt["ended_as"], attempt["pid"], attempt["oom_suspected"]) == ("crash", 4711, True)
 
 
+def test_each_attempt_is_shown_with_its_own_traceback_and_output(
+    store: Store, said: Output
+) -> None:
+    (job,) = store.create()
+    for number in (1, 2):
+        seen = Evidence(output=f"line {number}")
+        store.settle(Transition.SUSPECT, failure=Failure("E", "no", f"stack {number}", seen))
+    run(["jobs", "show", str(job.id)])
+    _, *blocks = said()[0].split("History\n")[1].split("\n\n")
+    assert [block.splitlines() for block in blocks if "attempt" in block] == [
+        ["Traceback of attempt 1", "  stack 1"],
+        ["Last output of the worker in attempt 1", "  line 1"],
+        ["Traceback of attempt 2", "  stack 2"],
+        ["Last output of the worker in attempt 2", "  line 2"],
+    ]
+    assert not [block for block in blocks if block.startswith("Traceback\n")]
+
+
 def test_a_job_that_succeeded_at_once_has_no_history_to_show(store: Store, said: Output) -> None:
     (job,) = store.create()
     store.settle(Transition.COMPLETE, result=b"{}")
