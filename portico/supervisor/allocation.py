@@ -35,3 +35,10 @@ def retain() -> None:
         (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _AT_ONCE), (_MMAP_THRESHOLD, _AT_ONCE),
     ):  # fmt: skip
         mallopt(parameter, value)
+
+
+def give_back() -> None:
+    """Return what is free now, whatever was said before: what is forked later shares less of it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

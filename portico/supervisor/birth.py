@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 SIGNAL_FOR_STACKS = signal.SIGUSR2
@@ -23,6 +23,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_SAFE_FD = 200
 """Handlers that close low descriptors and open files must never get one of ours."""
+
+_BEFORE_THE_FORK = int.from_bytes(os.urandom(4), "big")
+"""Known to all that are forked from here, and to nobody else."""
 
 
 class Descriptors(NamedTuple):
@@ -40,7 +43,7 @@ class Descriptors(NamedTuple):
 def detach_signals() -> None:
     """Forget the parent's signal handling: default actions, SIGINT ignored, nothing blocked."""
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    for number in range(1, signal.NSIG):  # plain numbers: the set of names takes memory of its own
         with suppress(OSError, ValueError):
             if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
                 signal.signal(number, signal.SIG_DFL)
@@ -69,17 +72,29 @@ def _moved(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_SAFE_FD)
 
 
-def occupy_low_descriptors() -> ExitStack:
+class Fillers:
+    """Descriptors that only keep their numbers from others, until they are closed."""
+
+    def __init__(self, fds: list[int]) -> None:
+        self._fds = fds
+
+    def close(self) -> None:
+        """Let go of the numbers."""
+        while self._fds:
+            os.close(self._fds.pop())
+
+
+def occupy_low_descriptors() -> Fillers:
     """Fill what is free below our own descriptors until the result is closed.
 
     The loop that is made meanwhile gets its descriptors above as well. Lower, one that a handler
     closes could become a file of that handler, and the loop's next wake-up be written into it.
     """
-    fillers = ExitStack()
-    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) < _FIRST_SAFE_FD:
-        fillers.callback(os.close, fd)
-    os.close(fd)
-    return fillers
+    fds = [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)]
+    while fds[-1] < _FIRST_SAFE_FD:
+        fds.append(os.dup(fds[0]))  # not inheritable either
+    os.close(fds.pop())
+    return Fillers(fds)
 
 
 def close_all_but(kept: set[int]) -> None:
@@ -134,8 +149,12 @@ def prctl(option: int, value: int) -> None:
 
 
 def reseed() -> None:
-    """Give this process its own randomness: a fork copies the generators' state."""
+    """Give this process its own randomness: a fork copies the generators' state.
+
+    NumPy gets a number that no sibling has at the same time. To gather entropy for more of its
+    state than that takes 300 KiB of memory in each worker.
+    """
     random.seed()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        numpy.random.seed()
+        numpy.random.seed(_BEFORE_THE_FORK ^ os.getpid())

@@ -274,14 +274,19 @@ def batch_frame(gathered: Gathered) -> bytes:
     return size.to_bytes(_HEADER, "little") + head + gathered.items
 
 
+_of_worker = msgspec.msgpack.Decoder(FromWorker).decode
+_of_supervisor = msgspec.msgpack.Decoder(ToWorker).decode
+"""Made before workers are forked: to look at all these types would cost each 400 KiB of memory."""
+
+
 def reader_of_worker() -> MessageReader:
     """Reads what a worker sends."""
-    return MessageReader(msgspec.msgpack.Decoder(FromWorker).decode)
+    return MessageReader(_of_worker)
 
 
 def reader_of_supervisor() -> MessageReader:
     """Reads what a supervisor sends."""
-    return MessageReader(msgspec.msgpack.Decoder(ToWorker).decode)
+    return MessageReader(_of_supervisor)
 
 
 class MessageReader:

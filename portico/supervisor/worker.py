@@ -87,7 +87,6 @@ def _serve(app: Any, fds: birth.Descriptors) -> int:
         await worker.run(app)
         return await _all_ended()
 
-    allocation.retain()
     gc.freeze()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
@@ -149,5 +148,6 @@ def _load(target: str, outbox: Outbox) -> Any:
 
 
 if __name__ == "__main__":
+    allocation.retain()
     privileges.confine(msgspec.json.decode(sys.argv[2], type=privileges.Limits))
     become_worker(sys.argv[1], birth.Descriptors(*range(3, 3 + len(birth.Descriptors._fields))))

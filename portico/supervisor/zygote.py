@@ -11,7 +11,6 @@ so a fork of it is safe and takes milliseconds, and its workers share its memory
 
 from __future__ import annotations
 
-import ctypes  # noqa: F401 - loaded once here instead of in every worker
 import gc
 import os
 import signal
@@ -26,7 +25,7 @@ from typing import NoReturn
 import msgspec
 
 from portico.exceptions import ConfigurationError
-from portico.supervisor import birth, privileges, registry
+from portico.supervisor import allocation, birth, privileges, registry
 from portico.supervisor.spawning import Load
 
 CONTROL_FD = 3
@@ -58,10 +57,12 @@ def main() -> NoReturn:
     birth.die_with(load.supervisor)
     birth.own_group()
     privileges.confine(msgspec.json.decode(sys.argv[1], type=privileges.Limits))
+    allocation.retain()  # what is set here holds in every copy
     app, report = _import(load.target)
     control.send(msgspec.msgpack.encode(report))
     if report.error:
         sys.exit(4)
+    allocation.give_back()
     gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
     serve(control, app)
 

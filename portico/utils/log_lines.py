@@ -46,6 +46,15 @@ _FIRST = ("timestamp", "level", "logger", "event")
 _BLOCKS = ("exception", "stack")
 
 
+def _secret_pattern(own: tuple[str, ...] = ()) -> re.Pattern[str]:
+    words = [re.escape(word) for word in (*_SECRET_WORDS, *own)]
+    endings = "|".join(_SECRET_ENDINGS)
+    return re.compile(rf"{'|'.join(words)}|(?:{endings})\Z", re.IGNORECASE)
+
+
+_SECRET = _secret_pattern()  # made before workers are forked, so that they share it
+
+
 class Cleaner:
     """Turns values into what JSON can hold, with secrets masked.
 
@@ -55,9 +64,8 @@ class Cleaner:
     """
 
     def __init__(self, secret_keys: Iterable[str] = ()) -> None:
-        words = [re.escape(word) for word in (*_SECRET_WORDS, *secret_keys)]
-        endings = "|".join(_SECRET_ENDINGS)
-        self._secret = re.compile(rf"{'|'.join(words)}|(?:{endings})\Z", re.IGNORECASE)
+        own = tuple(secret_keys)
+        self._secret = _secret_pattern(own) if own else _SECRET
         self._known: dict[str, bool] = {}
 
     def event(self, event: Mapping[str, Any]) -> dict[str, Any]:
