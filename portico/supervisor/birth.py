@@ -60,10 +60,17 @@ def settle_descriptors(inherited: Descriptors) -> Descriptors:
     os.dup2(ours.output, 1)
     os.dup2(ours.output, 2)
     close_all_but({0, 1, 2, *ours})
+    return ours
+
+
+def open_standard_streams() -> None:
+    """Make Python's own streams what a worker wants of them, whatever 0 to 2 are connected to.
+
+    They outlive a fork, so the zygote does it for all of its workers.
+    """
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
     sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    return ours
 
 
 def _moved(fd: int) -> int:

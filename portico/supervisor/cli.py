@@ -73,6 +73,9 @@ def _early_zygote(config: SupervisorConfig) -> Zygote | None:
 
 
 def _run(config: SupervisorConfig, early: Zygote | None) -> int:
+    from portico.supervisor import lean  # noqa: F401 - before all else
+
+    # isort: split
     import uvloop
 
     from portico.supervisor.supervisor import Supervisor, exit_code_of

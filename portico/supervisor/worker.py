@@ -149,5 +149,6 @@ def _load(target: str, outbox: Outbox) -> Any:
 
 if __name__ == "__main__":
     allocation.retain()
+    birth.open_standard_streams()
     privileges.confine(msgspec.json.decode(sys.argv[2], type=privileges.Limits))
     become_worker(sys.argv[1], birth.Descriptors(*range(3, 3 + len(birth.Descriptors._fields))))

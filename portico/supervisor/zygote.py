@@ -11,6 +11,9 @@ so a fork of it is safe and takes milliseconds, and its workers share its memory
 
 from __future__ import annotations
 
+from portico.supervisor import lean  # noqa: F401 - before all else
+
+# isort: split
 import gc
 import os
 import signal
@@ -62,6 +65,10 @@ def main() -> NoReturn:
     control.send(msgspec.msgpack.encode(report))
     if report.error:
         sys.exit(4)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # whatever the application has put there
+            stream.flush()
+    birth.open_standard_streams()
     allocation.give_back()
     gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
     serve(control, app)

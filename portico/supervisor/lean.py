@@ -1,0 +1,20 @@
+"""Imported before anything else by the processes that are ours alone: structlog without Rich.
+
+structlog looks for Rich, which the `portico` command has for its tables, and loads it with a
+highlighter and all. Neither a supervisor nor a zygote has any use for that, and it would take each
+of them a tenth of a second and several megabytes, which workers then share. Handlers may import
+Rich as ever. Processes of applications are left alone: what they make of structlog is their own.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_HIDDEN = "rich"
+
+if _HIDDEN not in sys.modules and "structlog" not in sys.modules:
+    sys.modules[_HIDDEN] = None  # type: ignore[assignment] # read as: not installed
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules[_HIDDEN]
