@@ -520,3 +520,23 @@ async def test_a_job_that_was_due_before_1970_is_due(tmp_path: Path) -> None:
     assert leased is not None
     assert leased.id == job.id
     await queue.close()
+
+
+async def test_nothing_is_kept_of_leases_that_have_ended_in_whatever_way(
+    queue: DatabaseJobQueueAdapter, outsider: sqlite3.Connection
+) -> None:
+    places = queue._store._owner.places  # type: ignore[attr-defined]
+    for transition in [t for t in Transition if t is not Transition.COMPLETE]:
+        await queue.insert([Draft.of(make_job()) for _ in range(2)])
+        leases = (await queue.exchange([], ["default"], 2)).leases
+        first, second = [Settlement(x.id, x.token, Transition.COMPLETE) for x in leases]
+        assert len(places) == 2
+        await queue.exchange([first, second._replace(transition=transition)], ["default"], 0)
+        assert not places, transition
+        outsider.execute("DELETE FROM portico_jobs")
+    await queue.insert([Draft.of(make_job())])
+    (lost,) = (await queue.exchange([], ["default"], 1)).leases
+    outsider.execute("UPDATE portico_jobs SET status = 'failed'")
+    assert len(places) == 1
+    await queue.renew([lost])
+    assert not places

@@ -164,7 +164,11 @@ def renew(connection: Connection, owner: Owner, leases: Sequence[Lease]) -> list
     stopping = {row[0] for row in connection.execute(_ASKED_TO_STOP, (owner_id,))}
     if renewed == len(leases):
         return [Renewal(Answer.OK, lease.id in stopping) for lease in leases]
-    return [_renewal(connection, lease, stopping) for lease in leases]
+    found = [_renewal(connection, lease, stopping) for lease in leases]
+    for lease, renewal in zip(leases, found, strict=True):
+        if renewal.answer is not Answer.OK:  # nobody here will settle it
+            owner.places.pop(lease.id, None)
+    return found
 
 
 def cancel_requests(connection: Connection, owner: Owner) -> list[LeaseKey]:

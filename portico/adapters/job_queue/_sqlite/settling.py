@@ -144,17 +144,22 @@ def settle(
     if len({s.id for s in settlements}) < len(settlements) or not _complete(
         connection, plain, now, known
     ):
+        _forget(known, settlements)
         return [_settle_one(connection, settlement, now) for settlement in settlements]
     if len(plain) == len(settlements):
         return [_COMPLETED] * len(plain)
-    for settlement in settlements:
-        known.pop(settlement.id, None)
+    _forget(known, settlements)
     return [
         _COMPLETED
         if settlement.transition is _COMPLETE and settlement.token is not None
         else _settle_one(connection, settlement, now)
         for settlement in settlements
     ]
+
+
+def _forget(places: dict[bytes, int], settlements: Sequence[Settlement]) -> None:
+    for settlement in settlements:
+        places.pop(settlement.id, None)
 
 
 def _complete(
