@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmarks.commands.enqueue import enqueue
+from benchmarks.commands.everything import everything
 from benchmarks.commands.fairness import fairness
 from benchmarks.commands.footprint import footprint
 from benchmarks.commands.guard import guard
@@ -28,6 +29,7 @@ def main() -> None:
 
 
 main.add_command(enqueue)
+main.add_command(everything)
 main.add_command(fairness)
 main.add_command(footprint)
 main.add_command(guard)
