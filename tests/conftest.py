@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import settings
 from portico import compose
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support.servers import PostgresServer, RedisServer, server_folder
-from tests.support.supervisors import Place, place
+from tests.support.supervisors import Place, place, verdict
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -26,6 +26,16 @@ FIRST = ("tests/simulation/", "tests/chaos/test_soak.py", "tests/contract/test_q
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    del item
+    if call.when in ("setup", "call"):
+        verdict.failed = call.excinfo is not None
+    return (yield)
 
 
 @pytest.fixture

@@ -80,6 +80,8 @@ class SupervisorProcess:
                 stderr=subprocess.STDOUT,
             )
         self.pid = self.process.pid
+        self.ruined: str | None = None
+        """Why it may not stop as it should at the end of its test, where a test does that to it."""
 
     def text(self) -> str:
         return self._log.read_text(errors="replace")
@@ -162,7 +164,7 @@ class Place:
         self.folder = folder
         self.url = f"sqlite:///{folder / 'jobs.db'}"
         self.ledger = Ledger(folder / "ledger")
-        self._running: list[SupervisorProcess] = []
+        self.running: list[SupervisorProcess] = []
 
     def supervisor(
         self,
@@ -183,19 +185,34 @@ class Place:
             command,
             log=log,
         )
-        self._running.append(running)
+        if command is not None:
+            running.ruined = "it is no supervisor as it should be"
+        self.running.append(running)
         return running
 
     def destroy(self) -> None:
-        for running in self._running:
+        for running in self.running:
             running.destroy()
 
 
 @contextmanager
 def place(folder: Path) -> Iterator[Place]:
-    """A place whose processes are gone afterwards."""
+    """A place whose processes are gone afterwards, and have gone as they should: see `leaving`."""
+    from tests.support.leaving import Departure
+
     here = Place(folder)
     try:
         yield here
+        if not verdict.failed:
+            Departure(here.running, here.url).check()
     finally:
         here.destroy()
+
+
+class _Verdict:
+    """What became of the test that runs, as far as it is known."""
+
+    failed = False
+
+
+verdict = _Verdict()
