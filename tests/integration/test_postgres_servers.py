@@ -100,6 +100,16 @@ async def test_an_expired_certificate_is_refused(
     assert "expired" in said
 
 
+@pytest.mark.parametrize("option", ["sslrootcert", "sslcert", "sslkey", "sslcrl"])
+def test_a_file_of_certificates_that_is_not_there_is_named(option: str) -> None:
+    url = f"postgresql://u:secret@localhost/d?sslmode=verify-full&{option}=/no/such.pem"
+    with pytest.raises(
+        ConfigurationError, match=f"{option}='/no/such.pem', which is no file"
+    ) as it:
+        DatabaseJobQueueAdapter(url)
+    assert "secret" not in str(it.value)
+
+
 @pytest.mark.parametrize("mode", ["require", "verify-full"])
 async def test_a_server_without_encryption_is_refused_where_it_is_required(
     postgres: PostgresServer, mode: str

@@ -27,6 +27,7 @@ _LIBPQ = frozenset({
     "application_name",
 })  # fmt: skip
 """These go to the driver, in the spelling of PostgreSQL's own library."""
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
 """Leaves room for the name of a channel, which PostgreSQL limits to 63 bytes."""
@@ -121,6 +122,7 @@ def _connect(shown: str, address: str, options: Mapping[str, str]) -> Mapping[st
         raise ConfigurationError(
             f"queue URL {shown!r} has sslmode={mode!r}; give one of {', '.join(_SSL_MODES)}"
         )
+    _check_files(shown, passed)
     known: dict[str, Any] = {"target_session_attrs": attributes}
     if mode is None and not all(map(_is_local, _hosts(address, options))):
         mode = passed["sslmode"] = "verify-full"
@@ -129,6 +131,16 @@ def _connect(shown: str, address: str, options: Mapping[str, str]) -> Mapping[st
         known["ssl"] = True  # the system's certificates, and the host's name
     known["dsn"] = f"{address}?{urlencode(passed)}"
     return known
+
+
+def _check_files(shown: str, options: Mapping[str, str]) -> None:
+    """A file that is not there would be told as a server that is away, and waited for."""
+    for name in _FILES:
+        path = options.get(name, "system")
+        if path != "system" and not os.path.isfile(path):
+            raise ConfigurationError(
+                f"queue URL {shown!r} has {name}={path!r}, which is no file; give the path of one"
+            )
 
 
 def _own_trust(options: Mapping[str, str]) -> bool:
