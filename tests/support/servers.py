@@ -240,6 +240,11 @@ class RedisServer(Server):
         super().__init__(folder, **place)
         self.settings: dict[str, Any] = {**QUICK, **(settings or {})}
 
+    @property
+    def tls_port(self) -> int | None:
+        """Where it speaks TLS, if it does."""
+        return self.settings.get("tls-port")
+
     def start(self) -> None:
         """Start it and return when it takes commands."""
         options = [
