@@ -70,6 +70,16 @@ class PgBouncer(Server):
         return f"{scheme}://portico:portico@{self.host}:{self.port}/{database}"
 
 
+def standby(folder: Path, primary: PostgresServer) -> PostgresServer:
+    """A hot standby of a PostgreSQL server, started and streaming from it."""
+    found = PostgresServer(folder)
+    found.copy_of(primary)
+    found.start()
+    streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    until(lambda: primary.run(streaming) == "1", "the standby streams")
+    return found
+
+
 def replica(
     folder: Path, primary: RedisServer, settings: Mapping[str, Any] | None = None, **place: Any
 ) -> RedisServer:
