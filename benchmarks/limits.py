@@ -37,7 +37,7 @@ ALL = (PIPE, SQLITE)
 
 def limit_of(queue_url: str) -> Limit:
     """The limit that bounds a queue."""
-    if queue_url.startswith(("redis:", "valkey:")):
+    if queue_url.startswith(("redis:", "rediss:", "valkey:", "valkeys:")):
         name = f"Redis, two scripts, batches of {redis_limit.BATCH}"
         return Limit(name, 50_000, lambda jobs, _, __: redis_limit.redis_rate(queue_url, jobs))
     if queue_url.startswith(("postgresql:", "postgres:")):

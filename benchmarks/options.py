@@ -12,18 +12,31 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.places import SQLITE
+from benchmarks.places import SQLITE, place_of
 from benchmarks.watch import OnDone
 
 console = Console()
+
+
+def known(context: click.Context, option: click.Parameter, url: str | None) -> str | None:
+    """Refuse a queue that no benchmark knows how to use."""
+    del context, option
+    if url is not None:
+        try:
+            place_of(url)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return url
+
 
 queue = click.option(
     "--queue",
     "queue_url",
     default="memory://",
     show_default=True,
-    help="memory://, sqlite:///FILE, postgresql://… or redis://…: each run has a queue of its own "
-    "there (next to FILE, in a schema, in a namespace), which is removed.",
+    callback=known,
+    help="memory://, sqlite:///FILE, postgresql://…, redis://… or rediss://…: each run has a queue "
+    "of its own there (next to FILE, in a schema, in a namespace), which is removed.",
 )
 runs = click.option("--runs", default=5, type=click.IntRange(1), show_default=True)
 workers = click.option("--workers", default=2, type=click.IntRange(1), show_default=True)

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 SQLITE = "sqlite:///"
 _AT_ONCE = 1000
@@ -38,7 +39,7 @@ async def _in_a_namespace(url: str, directory: Path) -> AsyncIterator[str]:
     namespace = f"bench-{token_hex(6)}"
     address, _, options = url.partition("?")
     yield f"{address}?namespace={namespace}" + (f"&{options}" if options else "")
-    async with Redis.from_url(address) as client:
+    async with Redis.from_url(driver_url(url)) as client:
         keys = client.scan_iter(f"portico:{{{namespace}}}:*", count=_AT_ONCE)
         async for batch in _batches(keys):
             await client.unlink(*batch)
@@ -74,7 +75,9 @@ PLACES: dict[str, Place] = {
     "postgresql": _in_a_schema,
     "postgres": _in_a_schema,
     "redis": _in_a_namespace,
+    "rediss": _in_a_namespace,
     "valkey": _in_a_namespace,
+    "valkeys": _in_a_namespace,
 }
 """By scheme: given the URL and a directory, the URL of an empty queue for one run."""
 
@@ -86,9 +89,27 @@ def place_of(url: str) -> Place:
         ValueError: nobody has said how, for this scheme.
     """
     scheme = url.partition("://")[0]
+    if scheme.endswith(("+sentinel", "+cluster")):
+        raise ValueError(
+            f"{scheme}:// leads to several servers, and the benchmarks measure one; give "
+            "redis://… or rediss://… of the one that holds the keys"
+        )
     if scheme not in PLACES:
-        raise ValueError(f"queue URL is {url!r}; the benchmarks know {', '.join(sorted(PLACES))}")
+        raise ValueError(f"{scheme}:// is not known; there are {', '.join(sorted(PLACES))}")
     return PLACES[scheme]
+
+
+def driver_url(url: str) -> str:
+    """A URL of one Redis or Valkey server, in the spelling of redis-py."""
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
+    options = {}
+    if "tls_ca" in asked:
+        options["ssl_ca_certs"] = asked["tls_ca"][0]
+    if "tls_insecure" in asked:
+        options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": "False"}
+    scheme = parts.scheme.replace("valkey", "redis")
+    return parts._replace(scheme=scheme, query=urlencode(options)).geturl()
 
 
 def shown(url: str) -> str:

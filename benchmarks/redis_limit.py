@@ -6,11 +6,11 @@ import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 
 from benchmarks import noop
+from benchmarks.places import driver_url
 from benchmarks.samples import Timeline
 
 BATCH = 256
@@ -45,8 +45,7 @@ return done
 def redis_rate(url: str, jobs: int, batch: int = BATCH) -> float:
     """Jobs per second from the first tenth to the last, in keys that are removed."""
     prefix = f"bench:{{{secrets.token_hex(6)}}}:"
-    address = urlsplit(url)._replace(query="").geturl()
-    with redis.Redis.from_url(address, protocol=2) as client:
+    with redis.Redis.from_url(driver_url(url), protocol=2) as client:
         lease, settle = client.register_script(LEASE), client.register_script(SETTLE)
         names = [f"{prefix}{name}" for name in ("ready", "job:", "leases")]
         ids = _fill(client, names, jobs)

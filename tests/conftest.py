@@ -32,10 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    del item
+    """Show with a failed test what its supervisors said: it may not fail again for weeks."""
     if call.when in ("setup", "call"):
         verdict.failed = call.excinfo is not None
-    return (yield)
+    report = yield
+    if report.failed and call.when == "call":
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Place):
+                report.sections += value.told()
+    return report
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 import click
 from rich.console import Console
 
-from benchmarks import report
+from benchmarks import options, report
 from benchmarks.places import place_of
 from benchmarks.soak import dossier, ledger, outcome
 from benchmarks.soak.fleet import Setup
@@ -53,6 +53,7 @@ console = Console()
     "queue_url",
     default="sqlite://",
     show_default="a file in the directory",
+    callback=options.known,
     help="postgresql://… or redis://…: a schema or a namespace of its own, removed afterwards.",
 )
 def soak(
@@ -60,14 +61,14 @@ def soak(
     directory: Path | None,
     json_path: Path | None,
     queue_url: str,
-    **options: float,
+    **numbers: float,
 ) -> None:
     """Two supervisors on one store under kills, pauses and locks: every execution is accounted
     for. Exits with 1 when one is not."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     folder = Path(mkdtemp(prefix="soak-", dir=directory)).absolute()
-    setup = Setup(folder, "", workers=int(options["workers"]), lease=options["lease"])
-    plan = Plan(options["seconds"], seed, options["rate"], setup)
+    setup = Setup(folder, "", workers=int(numbers["workers"]), lease=numbers["lease"])
+    plan = Plan(numbers["seconds"], seed, numbers["rate"], setup)
     _say(f"seed {seed}, {plan.seconds:g} s, in {folder}")
     start = ledger.now()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the supervisors go with us

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+from benchmarks.places import driver_url
 from benchmarks.soak import ledger
 
 _PATIENCE = 10.0
@@ -209,10 +210,8 @@ class RedisWitness(Witness):
     def __init__(self, url: str) -> None:
         import redis
 
-        parts = urlsplit(url)
-        self._namespace = parse_qs(parts.query).get("namespace", ["default"])[0]
-        address = parts._replace(query="").geturl().replace("valkey", "redis", 1)
-        self._client = redis.Redis.from_url(address, protocol=2, socket_timeout=None)
+        self._namespace = parse_qs(urlsplit(url).query).get("namespace", ["default"])[0]
+        self._client = redis.Redis.from_url(driver_url(url), protocol=2, socket_timeout=None)
         self._told: list[str] = []
 
     def watch(self) -> None:

@@ -71,9 +71,9 @@ def open_gate(here: Place, name: str = "gate") -> None:
     gate(here, name).touch()
 
 
-async def accounted(queue: JobQueueAdapter, job_id: UUID, timeout: float = 15) -> JobRecord:
+async def accounted(queue: JobQueueAdapter, job_id: UUID) -> JobRecord:
     """The record of a job that ended COMPLETED, every attempt of it accounted for."""
-    assert (await ended(queue, job_id, timeout)).status is JobStatus.COMPLETED
+    assert (await ended(queue, job_id)).status is JobStatus.COMPLETED
     record = await queue.inspect(job_id)
     assert record is not None
     assert record.accounted

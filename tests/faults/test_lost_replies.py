@@ -27,7 +27,7 @@ from tests.support.servers import PostgresServer, RedisServer
 from tests.support.supervisors import Place, place
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
 
 @asynccontextmanager
@@ -63,9 +63,14 @@ class Door:
         task = asyncio.current_task()
         assert task is not None
         self._passing.add(task)
-        replies, requests = await asyncio.open_connection("127.0.0.1", self._behind)
+        try:
+            replies, requests = await asyncio.open_connection("127.0.0.1", self._behind)
+        except OSError:
+            writer.close()  # left open, it would keep whoever came waiting
+            return
         self._open |= {writer, requests}
         back = asyncio.create_task(self.back(replies, writer))
+        back.add_done_callback(lambda _: writer.close())
         try:
             await self.there(reader, requests, writer)
         except OSError:
@@ -146,9 +151,10 @@ async def test_a_reply_to_a_settlement_that_redis_sent_in_vain_is_made_up_for_by
         first = await queue.enqueue(make_job(job_type="test.fine"))
         await ran_once(there, queue, first.id)  # and the script is known to the server
         job = await queue.enqueue(gated(there))
-        await supervisor.until(lambda: there.ledger.count("BEGIN", job.id), timeout=20)
+        await supervisor.until(lambda: there.ledger.count("BEGIN", job.id))
         cutter.arm(script("settle").digest.encode())
         open_gate(there)
+        await supervisor.until(lambda: there.ledger.count("END", job.id), what="the job's end")
         await supervisor.until(cutter.cut.is_set, what="the settlement")
         told = await supervisor.event("ack_ambiguous_resolved", job_id=str(job.id))
         assert told["transition"] == "complete"
@@ -193,7 +199,7 @@ async def test_a_server_that_loads_its_data_is_waited_for(there: Place, redis: R
             supervisor = there.supervisor(app=APP)
             await supervisor.started()
             job = await queue.enqueue(gated(there))
-            await supervisor.until(lambda: there.ledger.count("BEGIN", job.id), timeout=20)
+            await supervisor.until(lambda: there.ledger.count("BEGIN", job.id))
             loader.loading = True
             open_gate(there)
             told = await supervisor.event("store_unreachable")

@@ -7,13 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
 from portico import compose
-from portico.ports.job import JobStatus
+from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.faults.server_faults import (
     APP,
@@ -28,7 +29,7 @@ from tests.faults.server_faults import (
 )
 from tests.support.clocks import Clock
 from tests.support.hosts import Host, Network, network
-from tests.support.jobs import ended
+from tests.support.jobs import ended, make_job
 from tests.support.servers import PostgresServer, RedisServer, server_folder
 from tests.support.supervisors import Place, SupervisorProcess, place
 from tests.support.waiting import wait_until
@@ -83,6 +84,59 @@ async def test_the_jobs_of_a_killed_supervisor_are_taken_over_within_its_lease(
     assert not any(worker.is_running() and not gone(worker) for worker in workers)
     open_gate(here)
     await ran_twice(here, queue, job.id)
+
+
+TIDY = "adapters.job_queue._postgres.leasing:_TIDY_EVERY=0.5"
+
+
+@pytest.mark.fault("C1")
+@pytest.mark.parametrize("survivor", range(3), ids=["first", "second", "last"])
+async def test_whichever_supervisor_is_left_alone_does_all_that_comes_round(
+    here: Place, queue: JobQueueAdapter, server: PostgresServer | RedisServer, survivor: int
+) -> None:
+    """Nobody is elected: neither who came first nor who came last has a duty of its own."""
+    crowd, held = [], []
+    for number in range(3):
+        crowd.append(here.supervisor(*LEASE, "--workers", "1", app=APP, TUNING=TIDY))
+        await crowd[-1].started()
+        held.append(await queue.enqueue(gated(here, f"gate{number}")))
+        await crowd[-1].until(lambda: here.ledger.count("BEGIN", held[-1].id))
+    later = make_job(job_type="test.fine", scheduled_at=datetime.now(UTC) + timedelta(seconds=4))
+    await queue.enqueue(later)
+    left = crowd.pop(survivor)
+    lost = {job.id for job in held if f":{left.pid}" not in await holder(queue, job)}
+    assert len(lost) == 2
+    for supervisor in crowd:
+        supervisor.signal(signal.SIGKILL)
+    await left.until(lambda: len(left.events("job_recovered")) == 2)
+    for number in range(3):
+        open_gate(here, f"gate{number}")
+    for job in held:
+        await (ran_twice if job.id in lost else ran_once)(here, queue, job.id)
+    told = {event["job_id"] for event in left.events("job_recovered")}
+    assert told == {str(job_id) for job_id in lost}
+    await ran_once(here, queue, later.id)
+    stopped = await queue.enqueue(gated(here, "never"))
+    await left.until(lambda: here.ledger.count("BEGIN", stopped.id))
+    assert await queue.request_cancel(stopped.id)
+    assert (await ended(queue, stopped.id)).error_message == "Job cancelled"
+    await wait_until(lambda: is_tidied(here, server))
+
+
+async def holder(queue: JobQueueAdapter, job: Job) -> str:
+    record = await queue.inspect(job.id)
+    assert record is not None
+    assert record.owner is not None
+    return record.owner
+
+
+def is_tidied(here: Place, server: PostgresServer | RedisServer) -> bool:
+    """Whether what PostgreSQL counts apart has been summed up; there is no such thing on Redis."""
+    if isinstance(server, RedisServer):
+        return True
+    database = here.url.partition("?")[0].rpartition("/")[2]
+    asked = "SELECT count(*) = count(DISTINCT queue_name) FROM portico.portico_totals"
+    return server.run(asked, database) == "t"
 
 
 def gone(process: psutil.Process) -> bool:

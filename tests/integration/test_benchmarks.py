@@ -31,6 +31,63 @@ def test_limits_are_measured_and_written_down(tmp_path):
     assert list(tmp_path.iterdir()) == [report]
 
 
+@pytest.mark.servers
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_limits_of_chosen_queues_are_measured_alone(tmp_path, postgres, redis):
+    report = tmp_path / "limits.json"
+    queues = [word for server in (postgres, redis) for word in ("--queue", server.url())]
+
+    run_benchmark("limits", *queues, "--runs", 1, "--directory", tmp_path, "--json", report)
+
+    rates = json.loads(report.read_text())["rates"]
+    assert [name.partition(",")[0] for name in rates] == ["PostgreSQL", "Redis"]
+    assert all(rate > 0 for measured in rates.values() for rate in measured)
+    assert tables(postgres) == "0"
+    assert keys(redis) == []
+
+
+def tables(server):
+    """How many schemas and tables of benchmarks there are."""
+    return server.run(
+        "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'bench%') "
+        "+ (SELECT count(*) FROM pg_class WHERE relname LIKE 'bench%')"
+    )
+
+
+def keys(server):
+    """The keys of benchmarks that there are."""
+    return [key for key in server.run("KEYS", "*bench*").split("\n") if key]
+
+
+@pytest.mark.parametrize("command", ["throughput", "limits", "soak"])
+def test_a_queue_on_several_servers_is_refused_with_what_to_give_instead(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", command, "--queue", "redis+cluster://:secret@a,b"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "leads to several servers" in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+def test_throughput_on_a_server_is_measured_next_to_its_limit(tmp_path, request, kind):
+    server, report = request.getfixturevalue(kind), tmp_path / "throughput.json"
+
+    run_benchmark(
+        "throughput", "--queue", server.url(), "--jobs", 2000, "--runs", 1, "--json", report
+    )
+
+    written = json.loads(report.read_text())
+    assert [sample["jobs"] for sample in written["samples"]] == [2000]
+    assert written["limit"]["name"].lower().startswith(kind)
+    assert len(written["ratios"]) == 1
+    assert (tables(server) == "0") if kind == "postgres" else (keys(server) == [])
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("queue", ["memory", "sqlite"])
 def test_throughput_is_measured_next_to_its_limit(tmp_path, queue):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.adapters.job_queue._postgres.connections import OLDEST
-from portico.exceptions import ConfigurationError
+from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.ports.draft import Draft
 from portico.supervisor.supervisor import EXIT_CONFIGURATION
 from tests.support.jobs import make_job
@@ -100,6 +101,16 @@ async def test_an_expired_certificate_is_refused(
     assert "expired" in said
 
 
+@pytest.mark.parametrize("option", ["sslrootcert", "sslcert", "sslkey", "sslcrl"])
+def test_a_file_of_certificates_that_is_not_there_is_named(option: str) -> None:
+    url = f"postgresql://u:secret@localhost/d?sslmode=verify-full&{option}=/no/such.pem"
+    with pytest.raises(
+        ConfigurationError, match=f"{option}='/no/such.pem', which is no file"
+    ) as it:
+        DatabaseJobQueueAdapter(url)
+    assert "secret" not in str(it.value)
+
+
 @pytest.mark.parametrize("mode", ["require", "verify-full"])
 async def test_a_server_without_encryption_is_refused_where_it_is_required(
     postgres: PostgresServer, mode: str
@@ -154,3 +165,30 @@ async def test_told_of_a_pooler_it_keeps_nothing_in_a_session(
         await queue.close()
         if through_a_pooler:
             pooler.stop()
+
+
+DYING = b"N" + b"E\x00\x00\x00\x21SFATAL\x00C57P01\x00Mpostmaster died\x00\x00"
+"""What a server says to who asks for encryption while it goes down: no, and goodbye."""
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("prefer", QueueConnectionError), (None, QueueConnectionError),
+     ("require", ConfigurationError)],
+)  # fmt: skip
+async def test_a_server_that_goes_down_in_mid_connection_is_not_one_that_lacks_encryption(
+    mode: str | None, kind: type[PorticoError]
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(DYING)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        options = f"?sslmode={mode}" if mode else ""
+        with pytest.raises(kind) as told:
+            await DatabaseJobQueueAdapter(
+                f"postgresql://u@127.0.0.1:{port}/d{options}"
+            ).initialize()
+    assert ("offers no encryption" in str(told.value)) is (mode == "require")

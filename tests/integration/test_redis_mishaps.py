@@ -200,9 +200,8 @@ class TestConnections:
     async def test_a_cluster_that_goes_away_is_waited_for(self) -> None:
         cluster = Cluster(server_folder("mishaps"))
         cluster.start()
-        hosts = ",".join(f"{node.host}:{node.port}" for node in cluster.nodes)
         try:
-            async with opened(own_namespace(f"redis+cluster://{hosts}")) as queue:
+            async with opened(own_namespace(f"redis+cluster://{cluster.hosts()}")) as queue:
                 await enqueued(queue)
                 cluster.kill()
                 for _ in range(4):

@@ -24,7 +24,14 @@ from portico.ports.job import JobStatus
 from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
 from portico.testing.contract.queue_support import ended, enqueued, leased, record
 from tests.support.redis_queues import own_namespace
-from tests.support.server_sets import Authority, Cluster, Sentinels, replica, until
+from tests.support.server_sets import (
+    Authority,
+    Cluster,
+    Sentinels,
+    TlsFiles,
+    replica,
+    until,
+)
 from tests.support.servers import RedisServer, free_port, server_folder
 from tests.support.waiting import wait_until
 
@@ -427,6 +434,70 @@ class TestTls:
             with pytest.raises(ConfigurationError, match="certificate does not verify"):
                 await compose.job_queue(f"{url}?tls_ca={authority.file}").initialize()
 
+    @asynccontextmanager
+    async def watched(
+        self, folder: Path, of_servers: TlsFiles, of_sentinels: TlsFiles
+    ) -> AsyncIterator[str]:
+        """The URL of sentinels before a primary with a replica, each of which speaks TLS."""
+        primary = RedisServer(
+            folder / "primary", of_servers.for_redis(free_port(), "tls-replication")
+        )
+        primary.start()
+        following = {"replicaof": f"{primary.host} {primary.tls_port}"}
+        second = RedisServer(
+            folder / "second",
+            {**of_servers.for_redis(free_port(), "tls-replication"), **following},
+        )
+        second.start()
+        sentinels = Sentinels(folder, primary, tls=of_sentinels)
+        try:
+            sentinels.start()
+            yield f"rediss+sentinel://{sentinels.hosts()}/jobs/0"
+        finally:
+            for server in (sentinels, second, primary):
+                server.kill()
+
+    async def test_sentinels_and_the_primary_that_they_name_have_to_show_a_certificate(
+        self, tmp_path: Path, authority: Authority
+    ) -> None:
+        files = authority.issue("127.0.0.1")
+        async with self.watched(tmp_path, files, files) as url:
+            await self.speaks_to_those_alone_whose_certificate_verifies(url, authority)
+
+    async def test_a_primary_that_sentinels_name_is_refused_with_another_hosts_certificate(
+        self, tmp_path: Path, authority: Authority
+    ) -> None:
+        strange, files = authority.issue("other.example"), authority.issue("127.0.0.1")
+        async with self.watched(tmp_path, strange, files) as url:
+            with pytest.raises(ConfigurationError, match="certificate does not verify"):
+                await compose.job_queue(f"{url}?tls_ca={authority.file}").initialize()
+
+    async def test_every_node_of_a_cluster_has_to_show_a_certificate(
+        self, tmp_path: Path, authority: Authority
+    ) -> None:
+        cluster = Cluster(tmp_path, tls=authority.issue("127.0.0.1"))
+        try:
+            cluster.start()
+            for _ in range(3):  # namespaces fall onto different nodes
+                url = f"rediss+cluster://{cluster.hosts()}?namespace=test-{uuid4().hex[:8]}"
+                await self.speaks_to_those_alone_whose_certificate_verifies(url, authority)
+        finally:
+            cluster.kill()
+
+    async def speaks_to_those_alone_whose_certificate_verifies(
+        self, url: str, authority: Authority
+    ) -> None:
+        with pytest.raises(ConfigurationError, match="certificate does not verify"):
+            await compose.job_queue(url).initialize()
+        joined = "&" if "?" in url else "?"
+        async with opened(f"{url}{joined}tls_ca={authority.file}") as queue:
+            waiting = asyncio.create_task(queue.dequeue("default", 10))
+            await wait_until(lambda: queue._store._listener.hears)
+            job = await enqueued(queue)
+            found = await waiting
+            assert found is not None
+            assert found.id == job.id
+
     async def test_a_server_that_speaks_no_tls_is_not_spoken_to_without_it(
         self, redis: RedisServer
     ) -> None:
@@ -440,10 +511,9 @@ class TestManyServers:
     async def test_in_a_cluster_all_keys_of_a_namespace_lie_in_one_slot(self) -> None:
         cluster = Cluster(server_folder("cluster"))
         cluster.start()
-        hosts = ",".join(f"{node.host}:{node.port}" for node in cluster.nodes)
         try:
             for _ in range(3):  # namespaces fall onto different nodes
-                url = f"redis+cluster://{hosts}?namespace=test-{uuid4().hex[:8]}"
+                url = f"redis+cluster://{cluster.hosts()}?namespace=test-{uuid4().hex[:8]}"
                 async with opened(url) as queue, opened(url) as producer:
                     waiting = asyncio.create_task(queue.dequeue("default", 10))
                     await wait_until(lambda queue=queue: queue._store._listener.hears)
@@ -464,6 +534,9 @@ class TestManyServers:
         sentinels = Sentinels(tmp_path, own, down_after=0.5)
         sentinels.start()
         try:
+            unknown = "cannot be reached: its sentinels know no primary 'other' that is up$"
+            with pytest.raises(QueueConnectionError, match=unknown):
+                await compose.job_queue(f"redis+sentinel://{sentinels.hosts()}/other").initialize()
             async with opened(f"redis+sentinel://{sentinels.hosts()}/jobs/0") as queue:
                 job = await enqueued(queue)
                 until(lambda: second.run("DBSIZE") == own.run("DBSIZE"), "all is replicated")

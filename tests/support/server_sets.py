@@ -70,6 +70,16 @@ class PgBouncer(Server):
         return f"{scheme}://portico:portico@{self.host}:{self.port}/{database}"
 
 
+def standby(folder: Path, primary: PostgresServer) -> PostgresServer:
+    """A hot standby of a PostgreSQL server, started and streaming from it."""
+    found = PostgresServer(folder)
+    found.copy_of(primary)
+    found.start()
+    streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    until(lambda: primary.run(streaming) == "1", "the standby streams")
+    return found
+
+
 def replica(
     folder: Path, primary: RedisServer, settings: Mapping[str, Any] | None = None, **place: Any
 ) -> RedisServer:
@@ -87,14 +97,24 @@ def in_step(server: RedisServer) -> bool:
 
 
 class Sentinels:
-    """Three Redis Sentinels that watch one primary under a name, and promote after `down_after`."""
+    """Three Redis Sentinels that watch one primary under a name, and promote after `down_after`.
+
+    Args:
+        tls: what they show; they speak TLS to the primary, and name its port for that.
+    """
 
     def __init__(
-        self, folder: Path, primary: RedisServer, name: str = "jobs", down_after: float = 1.0
+        self,
+        folder: Path,
+        primary: RedisServer,
+        name: str = "jobs",
+        down_after: float = 1.0,
+        *,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.name = name
         self.members = [
-            _Sentinel(folder / f"sentinel{number}", primary, name, down_after)
+            _Sentinel(folder / f"sentinel{number}", primary, name, down_after, tls)
             for number in range(3)
         ]
 
@@ -111,8 +131,8 @@ class Sentinels:
         return host, int(port)
 
     def hosts(self) -> str:
-        """`host:port` of each, with commas between."""
-        return ",".join(f"{member.host}:{member.port}" for member in self.members)
+        """`host:port` of each, with commas between; the port for TLS where there is one."""
+        return ",".join(_address(member) for member in self.members)
 
     def kill(self) -> None:
         for member in self.members:
@@ -121,13 +141,20 @@ class Sentinels:
 
 class _Sentinel(RedisServer):
     def __init__(
-        self, folder: Path, primary: RedisServer, name: str, down_after: float, **place: Any
+        self,
+        folder: Path,
+        primary: RedisServer,
+        name: str,
+        down_after: float,
+        tls: TlsFiles | None,
     ) -> None:
-        super().__init__(folder, **place)
+        super().__init__(folder)
+        self.settings = tls.for_redis(free_port(), "tls-replication") if tls else {}
         wait = round(down_after * 1000)
         self._file = folder / "sentinel.conf"
         self._file.write_text(
-            f"sentinel monitor {name} {primary.host} {primary.port} 2\n"
+            "".join(f"{option} {value}\n" for option, value in self.settings.items())
+            + f"sentinel monitor {name} {primary.host} {primary.tls_port or primary.port} 2\n"
             f"sentinel down-after-milliseconds {name} {wait}\n"
             f"sentinel failover-timeout {name} {wait * 5}\n"
         )
@@ -147,16 +174,23 @@ class _Sentinel(RedisServer):
 
 
 class Cluster:
-    """A Redis Cluster of three primaries without replicas, each with a third of the slots."""
+    """A Redis Cluster of three primaries without replicas, each with a third of the slots.
+
+    Args:
+        tls: what the nodes show, to each other too.
+    """
 
     SLOTS = 16384
 
-    def __init__(self, folder: Path, size: int = 3) -> None:
-        settings = {"cluster-enabled": "yes", "cluster-node-timeout": 2000}
-        self.nodes = [
-            RedisServer(folder / f"node{number}", {**settings, "cluster-port": free_port()})
-            for number in range(size)
-        ]
+    def __init__(self, folder: Path, size: int = 3, *, tls: TlsFiles | None = None) -> None:
+        self.nodes = []
+        for number in range(size):
+            settings = {
+                "cluster-enabled": "yes", "cluster-node-timeout": 2000,
+                "cluster-port": free_port(),
+                **(tls.for_redis(free_port(), "tls-cluster") if tls else {}),
+            }  # fmt: skip
+            self.nodes.append(RedisServer(folder / f"node{number}", settings))
 
     def start(self) -> None:
         """Start the nodes, share the slots out, and return when all agree that all is well."""
@@ -169,7 +203,7 @@ class Cluster:
             node.run("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
         for node in others:
             bus = str(node.settings["cluster-port"])
-            first.run("CLUSTER", "MEET", node.host, str(node.port), bus)
+            first.run("CLUSTER", "MEET", node.host, str(node.tls_port or node.port), bus)
         until(lambda: all(self._well(node) for node in self.nodes), "the cluster's state is ok")
 
     def _well(self, node: RedisServer) -> bool:
@@ -179,9 +213,17 @@ class Cluster:
     def url(self) -> str:
         return self.nodes[0].url()
 
+    def hosts(self) -> str:
+        """`host:port` of each, with commas between; the port for TLS where there is one."""
+        return ",".join(_address(node) for node in self.nodes)
+
     def kill(self) -> None:
         for node in self.nodes:
             node.kill()
+
+
+def _address(server: RedisServer) -> str:
+    return f"{server.host}:{server.tls_port or server.port}"
 
 
 class TlsFiles(NamedTuple):
@@ -195,11 +237,12 @@ class TlsFiles(NamedTuple):
         """Settings of a PostgreSQL server that offers TLS."""
         return {"ssl": "on", "ssl_cert_file": self.certificate, "ssl_key_file": self.key}
 
-    def for_redis(self, port: int) -> dict[str, Any]:
+    def for_redis(self, port: int, *switched_on: str) -> dict[str, Any]:
         """Settings of a Redis server that takes TLS on this port, beside plain connections."""
         return {
             "tls-port": port, "tls-auth-clients": "no", "tls-cert-file": self.certificate,
             "tls-key-file": self.key, "tls-ca-cert-file": self.authority,
+            **dict.fromkeys(switched_on, "yes"),
         }  # fmt: skip
 
 

@@ -173,15 +173,26 @@ class PostgresServer(Server):
         password = folder / "password"
         password.write_text("portico")
         password.chmod(0o644)
-        subprocess.run(
-            [program("initdb"), "-D", self.data, "-U", "portico", "-A", "scram-sha-256",
-             "--pwfile", password, "-E", "UTF8", "--locale=C", "-N"],
-            check=True, capture_output=True, cwd=folder, user=self._user,
-            group=self._user and group_of(self._user), extra_groups=[] if self._user else None,
+        self._as_its_user(
+            program("initdb"), "-D", str(self.data), "-U", "portico", "-A", "scram-sha-256",
+            "--pwfile", str(password), "-E", "UTF8", "--locale=C", "-N",
         )  # fmt: skip
-
         with (self.data / "pg_hba.conf").open("a") as rules:
             rules.write("host all all all scram-sha-256\n")  # from other hosts, too
+
+    def copy_of(self, primary: PostgresServer) -> None:
+        """Instead of what it has, have a copy of another server's data, to follow that server."""
+        shutil.rmtree(self.data)
+        self._as_its_user(
+            program("pg_basebackup"), "-D", str(self.data), "-R", "-X", "stream", "-c", "fast",
+            "-N", "-d", primary.url(),
+        )  # fmt: skip
+
+    def _as_its_user(self, *command: str) -> None:
+        subprocess.run(
+            command, check=True, capture_output=True, cwd=self.folder, user=self._user,
+            group=self._user and group_of(self._user), extra_groups=[] if self._user else None,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Start it and return when it takes connections."""
@@ -239,6 +250,11 @@ class RedisServer(Server):
     ) -> None:
         super().__init__(folder, **place)
         self.settings: dict[str, Any] = {**QUICK, **(settings or {})}
+
+    @property
+    def tls_port(self) -> int | None:
+        """Where it speaks TLS, if it does."""
+        return self.settings.get("tls-port")
 
     def start(self) -> None:
         """Start it and return when it takes commands."""

@@ -16,6 +16,8 @@ import psutil
 
 from tests.support.waiting import PATIENCE, wait_until
 
+_LAST_WORDS = 20_000
+"""Characters of a supervisor's log that a failed test shows."""
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "portico.supervisor")
 TUNED = (sys.executable, "-m", "tests.support.tuned_supervisor")
@@ -189,6 +191,14 @@ class Place:
             running.ruined = "it is no supervisor as it should be"
         self.running.append(running)
         return running
+
+    def told(self) -> list[tuple[str, str]]:
+        """What a failed test is to show: the ledger, and each supervisor's log."""
+        ended = [(one, one.process.poll()) for one in self._running]
+        return [("ledger", self.ledger.path.read_text()[-_LAST_WORDS:])] + [
+            (f"supervisor {one.pid}, exit code {code}", one.text()[-_LAST_WORDS:])
+            for one, code in ended
+        ]
 
     def destroy(self) -> None:
         for running in self.running:

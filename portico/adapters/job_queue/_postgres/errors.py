@@ -109,7 +109,9 @@ def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
             f"{place} cannot be read; write / ? # @ : and % in names and passwords as %2F %3F %23 "
             "%40 %3A and %25, and ports as numbers"
         )
-    if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
+    # One that goes down says no to encryption, too, and the driver takes its goodbye for that.
+    rejected = isinstance(error, ConnectionError) and "rejected SSL" in str(error)
+    if rejected and place.tls != "prefer":
         return ConfigurationError(
             f"{place} cannot be used: the server offers no encryption; set it up, or give "
             "sslmode=disable where the network is trusted",

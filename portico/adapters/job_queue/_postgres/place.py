@@ -27,6 +27,7 @@ _LIBPQ = frozenset({
     "application_name",
 })  # fmt: skip
 """These go to the driver, in the spelling of PostgreSQL's own library."""
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
 """Leaves room for the name of a channel, which PostgreSQL limits to 63 bytes."""
@@ -49,6 +50,8 @@ class PostgresPlace:
     command_timeout: float
     tcp_user_timeout: int
     """Milliseconds after which the system gives up a connection that acknowledges nothing."""
+    tls: str
+    """How much encryption matters: `prefer` takes a server without it as it is."""
     connect: Mapping[str, Any] = field(repr=False)
     """What the driver's `connect` takes, secrets included."""
 
@@ -94,6 +97,8 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
             f"queue URL {shown!r} has the option {unknown[0]!r}; there are "
             f"{', '.join(sorted(_OWN | _LIBPQ))}"
         )
+    address = f"postgresql://{authority}"
+    tls = _tls(shown, address, options)
     place = PostgresPlace(
         shown,
         _schema(shown, options),
@@ -107,28 +112,47 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
         int(
             _number(shown, options, "tcp_user_timeout", 10_000, least=0, most=2**31 - 1, whole=True)
         ),
-        _connect(shown, f"postgresql://{authority}", options),
+        tls,
+        _connect(shown, address, options, tls),
     )
     return place, Admission.of(shown, options)
 
 
-def _connect(shown: str, address: str, options: Mapping[str, str]) -> Mapping[str, Any]:
-    passed = {name: value for name, value in options.items() if name in _LIBPQ}
-    passed.setdefault("application_name", "portico")
-    attributes = passed.pop("target_session_attrs", "read-write")
-    mode = passed.get("sslmode", os.environ.get("PGSSLMODE"))
-    if mode is not None and mode not in _SSL_MODES:
+def _tls(shown: str, address: str, options: Mapping[str, str]) -> str:
+    mode = options.get("sslmode", os.environ.get("PGSSLMODE"))
+    if mode is None:
+        local = all(map(_is_local, _hosts(address, options)))
+        return "prefer" if local else "verify-full"
+    if mode not in _SSL_MODES:
         raise ConfigurationError(
             f"queue URL {shown!r} has sslmode={mode!r}; give one of {', '.join(_SSL_MODES)}"
         )
+    return mode
+
+
+def _connect(shown: str, address: str, options: Mapping[str, str], tls: str) -> Mapping[str, Any]:
+    passed = {name: value for name, value in options.items() if name in _LIBPQ}
+    passed.setdefault("application_name", "portico")
+    attributes = passed.pop("target_session_attrs", "read-write")
+    _check_files(shown, passed)
     known: dict[str, Any] = {"target_session_attrs": attributes}
-    if mode is None and not all(map(_is_local, _hosts(address, options))):
-        mode = passed["sslmode"] = "verify-full"
-    if mode == "verify-full" and not _own_trust(options):
-        passed.pop("sslmode", None)
+    if tls == "verify-full":
+        passed["sslmode"] = tls
+    if tls == "verify-full" and not _own_trust(options):
+        del passed["sslmode"]
         known["ssl"] = True  # the system's certificates, and the host's name
     known["dsn"] = f"{address}?{urlencode(passed)}"
     return known
+
+
+def _check_files(shown: str, options: Mapping[str, str]) -> None:
+    """A file that is not there would be told as a server that is away, and waited for."""
+    for name in _FILES:
+        path = options.get(name, "system")
+        if path != "system" and not os.path.isfile(path):
+            raise ConfigurationError(
+                f"queue URL {shown!r} has {name}={path!r}, which is no file; give the path of one"
+            )
 
 
 def _own_trust(options: Mapping[str, str]) -> bool:

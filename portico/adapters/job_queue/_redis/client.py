@@ -14,7 +14,6 @@ try:
     from redis import exceptions as trouble
     from redis.asyncio.cluster import ClusterNode, RedisCluster
     from redis.asyncio.retry import Retry
-    from redis.asyncio.sentinel import Sentinel
     from redis.backoff import NoBackoff
 
     from portico.adapters.job_queue._redis.packing import (
@@ -23,6 +22,7 @@ try:
         PackedByNameTls,
         PackedTls,
     )
+    from portico.adapters.job_queue._redis.sentinels import Sentinels
 except ImportError as error:
     from portico.exceptions import ConfigurationError as _Missing
 
@@ -80,7 +80,7 @@ class RedisClient:
     def __init__(self, place: RedisPlace) -> None:
         self.place = place
         self._client: Any = None
-        self._sentinel: Sentinel | None = None
+        self._sentinel: Sentinels | None = None
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._answered_at = -inf
 
@@ -223,7 +223,7 @@ class RedisClient:
                 "socket_timeout": place.connect_timeout, "retry": Retry(NoBackoff(), 0),
                 "socket_connect_timeout": place.connect_timeout,
             }  # fmt: skip
-            self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            self._sentinel = Sentinels(  # type: ignore[no-untyped-call]
                 list(place.hosts), sentinel_kwargs={**own, **secure, "ssl": place.tls}
             )
             return self._sentinel.master_for(
