@@ -56,5 +56,6 @@ async def test_a_lease_whose_answer_was_lost_is_given_back_uncharged(
     await queue.close()
     assert record is not None
     assert record.accounted
+    assert [one.ended_as for one in record.attempts] == ["release"]
     assert (record.job.status, record.attempt) == (JobStatus.PENDING, 1)
     assert (record.release_count, record.job.retry_count, record.expiry_count) == (1, 0, 0)
