@@ -15,6 +15,8 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.servers import PostgresServer, RedisServer, server_folder
 from tests.support.supervisors import Place, place, verdict
 
+pytest_plugins = ["tests.support.skips"]
+
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -15,6 +15,7 @@ import redis
 
 from portico import compose
 from portico.adapters.job_queue._redis.client import Call, RedisClient
+from portico.adapters.job_queue._redis.store import _RELEASED
 from portico.exceptions import PorticoError, QueueConnectionError
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
@@ -404,7 +405,7 @@ async def calls_of_every_script(
     await queue.purge(JobFilter(), 10)
     monkeypatch.undo()
     client, _ = calls["lease"]
-    calls["give_back"] = client, Call("give_back", ("0" * 24, "1" * 24))
+    calls["give_back"] = client, Call("give_back", (_RELEASED, "0" * 24, "1" * 24))
     return calls
 
 
@@ -414,7 +415,7 @@ def afresh(call: Call, number: int) -> Call:
     if call.script == "lease":
         arguments[0] = f"{number:024x}"
     if call.script == "give_back":
-        arguments = [f"{number:024x}", f"{number:023x}g"]
+        arguments = [_RELEASED, f"{number:024x}", f"{number:023x}g"]
     if call.script == "insert":
         one = arguments[1:]
         arguments = [arguments[0], *one, *one]

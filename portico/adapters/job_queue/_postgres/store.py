@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from portico.adapters.job_queue._postgres.place import PostgresPlace
 from portico.adapters.job_queue._postgres.reading import Reading, can_match, is_text
 from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._store import SqlStore
+from portico.exceptions import PorticoError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 _FIRST_NEWS = 1.0
 """Seconds for which a first question for cancel requests waits until somebody listens."""
+_FAREWELL = 2.0
+"""Seconds for giving back what was granted to nobody, when this closes."""
 
 
 class PostgresStore(SqlStore):
@@ -96,6 +99,9 @@ class PostgresStore(SqlStore):
         await self._listener.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._herald.stop()
+        with suppress(PorticoError, TimeoutError):  # else these leases run out
+            async with asyncio.timeout(_FAREWELL):
+                await self._exchanging.give_back()
         await self._owner.leave()
         await self._connections.stop()
 

@@ -66,6 +66,8 @@ _RECEIPTS = {
     for status in JobStatus
 } | {b"not_found": Receipt(Answer.NOT_FOUND, None)}
 
+_RELEASED = rows.packed_ending("release", None, note=rows.note_of(None))
+
 logger = get_logger(__name__)
 
 
@@ -170,7 +172,7 @@ class RedisStore(Store):
         """
         if doubtful := tuple(self._doubtful):
             try:
-                await self._client.one("give_back", *doubtful)
+                await self._client.one("give_back", _RELEASED, *doubtful)
             except DatabaseError as error:  # it will say so again: let these leases run out
                 logger.error("grants_not_given_back", count=len(doubtful), error=str(error))  # noqa: TRY400
             self._doubtful = [nonce for nonce in self._doubtful if nonce not in doubtful]

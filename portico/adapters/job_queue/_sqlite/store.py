@@ -99,13 +99,18 @@ class SqliteStore(SqlStore):
         self._writer = self._reader = None
         try:
             with suppress(QueueConnectionError, DatabaseError):  # a dead process is no owner anyway
-                await writer.submit(self._owner.leave)
+                await writer.submit(self._leave)
         finally:
             await reader.stop()
             await writer.stop()
             self._watcher.close()
             self._cancel_watcher.close()
             self._toucher.close()
+
+    def _leave(self, connection: Connection) -> None:
+        self._touch = self._touch or self._owner.in_doubt
+        self._owner.give_back(connection, self._clock())
+        self._owner.leave(connection)
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
         self._open_writer()

@@ -1,11 +1,12 @@
--- ARGV: nonces of grants that nobody has heard of. What was granted and still runs is released:
--- it never started. A request that is still on its way finds a mark, and is granted nothing.
+-- ARGV: the packed ending, then nonces of grants that nobody has heard of. What was granted and
+-- still runs is released: it never started. A request that is still on its way finds a mark, and is granted nothing.
 local REMEMBERED = 3600000 -- milliseconds; a network that was cut repeats for minutes at most
-for _, nonce in ipairs(ARGV) do checked_size(nonce, 24) end
+local told = checked_told(ARGV[1])
+for number = 2, #ARGV do checked_size(ARGV[number], 24) end
 local now = clock()
-local told = { false, false, false, false, 0, -1, false }
 local released = 0
-for _, nonce in ipairs(ARGV) do
+for number = 2, #ARGV do
+    local nonce = ARGV[number]
     local grant = PREFIX .. 'grant:' .. nonce
     for _, id in ipairs(redis.call('LRANGE', grant, 0, -1)) do
         local row = read(id)
