@@ -10,7 +10,7 @@ import pytest
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
-from tests.support.records import counts
+from tests.support.records import counts, record_of
 from tests.support.supervisors import BROKEN, Place
 
 IMPATIENT: dict[str, Any] = {"command": BROKEN, "UNRESPONSIVE": "0.5"}
@@ -78,3 +78,7 @@ async def test_a_worker_killed_for_memory_is_told_from_one_that_somebody_killed(
         assert death.get("oom_suspected") is suspected
         assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
         assert await counts(queue, job.id) == {"attempts": 2, "retries": 1, "crashes": 1}
+        crash, rerun = (await record_of(queue, job.id)).attempts
+        assert (crash.ended_as, crash.evidence.signal) == ("crash", "SIGKILL")
+        assert bool(crash.evidence.oom_suspected) is bool(suspected)
+        assert (rerun.ended_as, bool(rerun.evidence.oom_suspected)) == ("complete", False)

@@ -194,7 +194,7 @@ class Place:
 
     def told(self) -> list[tuple[str, str]]:
         """What a failed test is to show: the ledger, and each supervisor's log."""
-        ended = [(one, one.process.poll()) for one in self._running]
+        ended = [(one, one.process.poll()) for one in self.running]
         return [("ledger", self.ledger.path.read_text()[-_LAST_WORDS:])] + [
             (f"supervisor {one.pid}, exit code {code}", one.text()[-_LAST_WORDS:])
             for one, code in ended
