@@ -540,3 +540,14 @@ async def test_nothing_is_kept_of_leases_that_have_ended_in_whatever_way(
     assert len(places) == 1
     await queue.renew([lost])
     assert not places
+
+
+async def test_a_job_that_somebody_moved_to_another_queue_by_hand_is_counted_there(
+    queue: DatabaseJobQueueAdapter, outsider: sqlite3.Connection
+) -> None:
+    await queue.insert([Draft.of(make_job()) for _ in range(2)])
+    outsider.execute("UPDATE portico_jobs SET queue_name = 'elsewhere' WHERE seq = 1")
+    stats = await queue.all_stats()
+    assert stats["elsewhere"].pending_count == 1
+    assert stats["default"].pending_count == 1
+    assert all(one.completed_count >= 0 for one in stats.values())
