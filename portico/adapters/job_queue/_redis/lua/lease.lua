@@ -2,10 +2,7 @@
 -- a larger one, then the queues. Answers with the time, when the next waiting job will be due, what
 -- was too large, and the leases.
 local PROMOTED_AT_ONCE = 1000
-local FIELDS = {
-    'status', 'type', 'priority', 'max', 'retries', 'scheduled', 'created', 'by', 'metadata',
-    'error', 'suspect', 'attempt', 'cancel',
-}
+local HEAD = 512 -- bytes; more than any head has
 local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
 local length, limit, largest = checked(ARGV[2]), checked(ARGV[3]), checked(ARGV[5])
 local too_large = checked_told(ARGV[6])
@@ -50,10 +47,10 @@ local function token_of(attempt)
 end
 
 local function start(key, queue, row)
-    local attempt = whole(row[12]) + 1
+    local attempt = attempt_of(row[2]) + 1
     redis.call(
-        'HSET', key, 'status', 'running', 'token', token_of(attempt), 'attempt', attempt,
-        'started', started, 'owner', owner
+        'HSET', key, 'status', 'running', 'token', token_of(attempt), 'started', started,
+        'owner', owner
     )
     count(queue, row[1], -1)
     count(queue, 'running', 1)
@@ -64,24 +61,34 @@ local function grant(key, queue, id, row, body)
     local attempt = start(key, queue, row)
     held[#held + 1] = expires
     held[#held + 1] = id
-    if row[13] then
+    if row[6] then
         redis.call('SADD', CANCELS, id)
         alert = true
     end
     ids[#ids + 1] = id
     local at = #leases
-    leases[at + 1], leases[at + 2], leases[at + 3], leases[at + 4] = id, attempt, queue, row[2]
-    leases[at + 5], leases[at + 6], leases[at + 7] = body, row[3], row[4]
-    leases[at + 8], leases[at + 9], leases[at + 10] = row[5] or '0', row[6] or '', row[7]
-    leases[at + 11], leases[at + 12], leases[at + 13] = row[8] or '', row[9] or '{}', row[10]
-    leases[at + 14] = row[11] or '0'
+    leases[at + 1], leases[at + 2], leases[at + 3], leases[at + 4] = id, attempt, queue, body
+    leases[at + 5], leases[at + 6], leases[at + 7] = row[3] or '0', row[4], row[5] or '0'
 end
 
 local function refuse(key, queue, id, row)
     -- Its attempt is counted as started, and ended by its size.
     local attempt = start(key, queue, row)
     end_attempt(id, read(id), 'quarantine', too_large, now)
-    refused[#refused + 1] = { id, row[2], queue, attempt }
+    refused[#refused + 1] = { id, redis.call('HGET', key, 'type') or '', queue, attempt }
+end
+
+-- One byte more than may be is read, so that what is too large shows.
+local function body_of(id, key)
+    local body = redis.call('GETRANGE', body_key(id), 0, largest + HEAD)
+    if #body > largest and #body - (string.find(body, '\n', 1, true) or 0) > largest then
+        return nil
+    end
+    if body ~= '' then return body end
+    local row = redis.call('HMGET', key, 'created', 'priority', 'max', 'type') -- it was deleted
+    return string.format(
+        '%d %d %d   0 %s\n', whole(row[1]), whole(row[2]), whole(row[3]), row[4] or ''
+    )
 end
 
 local function take(queue)
@@ -93,14 +100,15 @@ local function take(queue)
         for _, place in ipairs(places) do
             local id = string.sub(place, -32)
             local key = job_key(id)
-            local row = redis.call('HMGET', key, unpack(FIELDS))
+            local row = redis.call(
+                'HMGET', key, 'status', 'token', 'retries', 'error', 'suspect', 'cancel'
+            )
             if row[1] and WAITING[row[1]] then
                 if row[1] ~= 'pending' and string.sub(place, 1, 18) > now_place then
                     redis.call('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back
                 else
-                    -- One byte more than may be, so that what is too large shows.
-                    local body = redis.call('GETRANGE', body_key(id), 0, largest)
-                    if #body + #(row[9] or '') <= largest then
+                    local body = body_of(id, key)
+                    if body then
                         grant(key, queue, id, row, body)
                     else
                         refuse(key, queue, id, row)

@@ -34,6 +34,11 @@ local function place_of(due, seq, id)
     return string.format('%018d:%016d:%s', whole(due), whole(seq), id)
 end
 
+-- Of the attempts so far: a token begins with the number of its own.
+local function attempt_of(token)
+    return token and whole(tonumber(string.sub(token, 1, 8), 16)) or 0
+end
+
 -- An argument that must be a whole number.
 local function checked(value)
     local number = tonumber(value)
