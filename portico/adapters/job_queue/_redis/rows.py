@@ -138,9 +138,11 @@ def attempt_of_note(packed: bytes) -> StoredAttempt:
     )  # fmt: skip
 
 
+_NO_PAST = (b"0", None, b"0")
+"""Of a first attempt: the retries, the last error, and whether the job is a suspect."""
 _HEAD = 7
 """Words of a body's line."""
-LEASE_WIDTH = 7
+LEASE_WIDTH = 5
 """Fields of a lease, as `grant` in `lease.lua` lists them."""
 
 
@@ -155,7 +157,8 @@ def leases_of(fields: Sequence[Any], nonce: bytes, started_at: int) -> list[Leas
 
 def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
     """The lease that a script tells of: from the id on, as `grant` in `lease.lua` lists it."""
-    job_id, attempt, queue, body, retries, error, suspect = fields
+    job_id, attempt, queue, body, past = fields
+    retries, error, suspect = past or _NO_PAST
     created, priority, most, scheduled, by, job_type, metadata, payload = opened(body)
     return tuple.__new__(  # past the named tuple's own __new__, which costs as much again
         Lease,

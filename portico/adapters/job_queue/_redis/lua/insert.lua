@@ -52,15 +52,16 @@ for number = 1, total do
         seen[id] = true
         local queue, priority, due = ARGV[at + 1], ARGV[at + 3], ARGV[at + 5]
         local seq = last + number
+        local age = text(seq)
         local later = due ~= '' and tonumber(due) > now
         local status = later and 'scheduled' or 'pending'
         redis.call(
             'HSET', key, 'status', status, 'queue', queue, 'type', ARGV[at + 2], 'priority', priority,
             'max', ARGV[at + 4], 'created', created, 'due', due == '' and created or due,
-            'seq', text(seq)
+            'seq', age
         )
         redis.call('SET', body_key(id), created .. ' ' .. ARGV[at + 6])
-        all[#all + 1] = seq
+        all[#all + 1] = age
         all[#all + 1] = id
         wait_in(queue, id, seq, priority, due == '' and now or due, now, not later)
         count(queue, status, 1)

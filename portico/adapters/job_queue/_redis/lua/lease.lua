@@ -11,7 +11,7 @@ local started = text(now)
 local now_place = string.format('%018d', now)
 local grant_key = PREFIX .. 'grant:' .. nonce
 local leases, ids, refused, alert = {}, {}, {}, false
-local expires, held = now + length, {}
+local expires, held = text(now + length), {}
 
 if redis.call('EXISTS', grant_key) == 1 then -- whoever asked has given up, see give_back.lua
     return { started, '', refused, leases }
@@ -57,18 +57,26 @@ local function start(key, queue, row)
     return attempt
 end
 
-local function grant(key, queue, id, row, body)
-    local attempt = start(key, queue, row)
-    held[#held + 1] = expires
-    held[#held + 1] = id
-    if row[6] then
+-- What earlier attempts left behind; few jobs have any. A redriven one keeps its error alone.
+local function past_of(key, id, row)
+    if not row[2] then return row[3] and { '0', row[3], '0' } end
+    local left = redis.call('HMGET', key, 'retries', 'suspect', 'cancel')
+    if left[3] then
         redis.call('SADD', CANCELS, id)
         alert = true
     end
+    return { left[1] or '0', row[3], left[2] or '0' }
+end
+
+local function grant(key, queue, id, row, body)
+    local past = past_of(key, id, row)
+    local attempt = start(key, queue, row)
+    local at = 2 * #ids
+    held[at + 1], held[at + 2] = expires, id
+    at = 5 * #ids
+    leases[at + 1], leases[at + 2], leases[at + 3] = id, attempt, queue
+    leases[at + 4], leases[at + 5] = body, past
     ids[#ids + 1] = id
-    local at = #leases
-    leases[at + 1], leases[at + 2], leases[at + 3], leases[at + 4] = id, attempt, queue, body
-    leases[at + 5], leases[at + 6], leases[at + 7] = row[3] or '0', row[4], row[5] or '0'
 end
 
 local function refuse(key, queue, id, row)
@@ -100,9 +108,7 @@ local function take(queue)
         for _, place in ipairs(places) do
             local id = string.sub(place, -32)
             local key = job_key(id)
-            local row = redis.call(
-                'HMGET', key, 'status', 'token', 'retries', 'error', 'suspect', 'cancel'
-            )
+            local row = redis.call('HMGET', key, 'status', 'token', 'error')
             if row[1] and WAITING[row[1]] then
                 if row[1] ~= 'pending' and string.sub(place, 1, 18) > now_place then
                     redis.call('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back

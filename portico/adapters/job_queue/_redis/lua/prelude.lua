@@ -18,6 +18,14 @@ local VERSION = PREFIX .. 'version'
 
 local function text(number) return string.format('%d', number) end
 
+-- The same of an instant that many jobs share. Redis would print a number anew for each of them,
+-- and as one with a fraction.
+local printed, printed_as
+local function stamp(instant)
+    if printed ~= instant then printed, printed_as = instant, text(instant) end
+    return printed_as
+end
+
 local LARGEST = 9007199254740992 -- up to here each number is itself
 local function is_countable(number)
     return number ~= nil and number == number and math.abs(number) <= LARGEST
@@ -119,7 +127,7 @@ end
 
 local function ends(queue, id, seq, status, now)
     local ended = gather('ZADD', queue_key(queue, status))
-    ended[#ended + 1] = now
+    ended[#ended + 1] = stamp(now)
     ended[#ended + 1] = id
     if status ~= 'completed' then
         local by_age = gather('ZADD', queue_key(queue, status .. ':by'))

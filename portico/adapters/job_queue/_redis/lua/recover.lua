@@ -13,7 +13,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0,
         local status = end_attempt(id, row, 'expire', told, now)
         recovered[#recovered + 1] = {
             status, row.token, row.started, id, row.attempt, row.queue, body,
-            row.retries or '0', more[1], more[2] or '0',
+            { row.retries or '0', more[1], more[2] or '0' },
         }
     else
         redis.call('ZREM', LEASES, id)
