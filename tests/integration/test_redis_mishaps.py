@@ -17,7 +17,7 @@ from portico.adapters.job_queue import RedisJobQueueAdapter
 from portico.adapters.job_queue._redis.client import Call
 from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectionError
 from portico.ports.job import JobStatus
-from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
+from portico.ports.leasing import Answer, Failure, JobFilter, Settlement, Transition
 from portico.testing.contract.queue_support import enqueued, leased, record
 from tests.support.redis_queues import own_namespace
 from tests.support.server_sets import Cluster, replica, until
@@ -101,6 +101,22 @@ class TestGrants:
                 found = await record(other, job.id)
                 assert (steps, found.job.status) == (steps, JobStatus.PENDING)
             pytest.fail("it was never answered")
+
+
+class TestWhatALeaseTells:
+    async def test_a_redriven_job_still_tells_its_last_error_though_it_has_no_past_attempt(
+        self, redis: RedisServer
+    ) -> None:
+        async with opened(own_namespace(redis.url())) as queue:
+            await enqueued(queue)
+            [held] = await leased(queue)
+            failure = Failure("ValueError", "no such page")
+            failed = Settlement(held.id, held.token, Transition.FAIL, failure=failure)
+            await queue.exchange([failed], (), 0)
+            await queue.redrive([held.job_id])
+            [lease] = await leased(queue)
+            assert (lease.attempt, lease.retry_count) == (1, 0)
+            assert lease.error_message == "no such page"
 
 
 class TestDamage:
