@@ -17,7 +17,7 @@ from portico.adapters.job_queue import RedisJobQueueAdapter
 from portico.adapters.job_queue._redis.client import Call
 from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectionError
 from portico.ports.job import JobStatus
-from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
+from portico.ports.leasing import Answer, Failure, JobFilter, Settlement, Transition
 from portico.testing.contract.queue_support import enqueued, leased, record
 from tests.support.redis_queues import own_namespace
 from tests.support.server_sets import Cluster, replica, until
@@ -103,11 +103,27 @@ class TestGrants:
             pytest.fail("it was never answered")
 
 
+class TestWhatALeaseTells:
+    async def test_a_redriven_job_still_tells_its_last_error_though_it_has_no_past_attempt(
+        self, redis: RedisServer
+    ) -> None:
+        async with opened(own_namespace(redis.url())) as queue:
+            await enqueued(queue)
+            [held] = await leased(queue)
+            failure = Failure("ValueError", "no such page")
+            failed = Settlement(held.id, held.token, Transition.FAIL, failure=failure)
+            await queue.exchange([failed], (), 0)
+            await queue.redrive([held.job_id])
+            [lease] = await leased(queue)
+            assert (lease.attempt, lease.retry_count) == (1, 0)
+            assert lease.error_message == "no such page"
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         "field",
-        ["attempt", "by", "created", "crashes", "due", "expiries", "max", "priority", "retries",
-         "scheduled", "seq", "since", "started"],
+        ["created", "crashes", "due", "expiries", "max", "priority", "retries", "seq", "since",
+         "started"],
     )  # fmt: skip
     @pytest.mark.parametrize("transition", [Transition.RETRY, Transition.SNOOZE, Transition.CRASH])
     async def test_a_row_with_a_damaged_field_is_run_to_its_end_and_harms_no_other(
@@ -137,6 +153,33 @@ class TestDamage:
             stats = await queue.get_queue_stats("default")
             assert (stats.running_count, stats.pending_count, stats.scheduled_count) == (0, 0, 0)
             assert stats.retrying_count + stats.dead_letter_count == len(jobs)
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"{}", b"\n", b"1 2\n{}", b"x x x x x x x\n{}", b"1 0 3   9999999 a.type\n{}",
+         b"1 0 3   -9 a.type\n{}", b"1 0 3   0 \xff\n{}"],
+    )  # fmt: skip
+    async def test_a_damaged_body_is_leased_and_harms_no_other(
+        self, redis: RedisServer, body: bytes
+    ) -> None:
+        async with opened(own_namespace(redis.url())) as queue:
+            jobs = [await enqueued(queue) for _ in range(3)]
+            with driver.Redis(port=redis.port) as client:
+                client.set(f"{queue._store._place.prefix}body:{jobs[1].id.hex}", body)
+            leases = await leased(queue, limit=10)
+            assert [lease.job_id for lease in leases] == [job.id for job in jobs]
+            assert leases[2].payload == leases[0].payload != b""
+            assert len((await queue.list_jobs(JobFilter())).jobs) == len(jobs)
+
+    async def test_a_job_whose_body_was_deleted_still_tells_its_type(
+        self, redis: RedisServer
+    ) -> None:
+        async with opened(own_namespace(redis.url())) as queue:
+            job = await enqueued(queue, priority=7)
+            with driver.Redis(port=redis.port) as client:
+                client.delete(f"{queue._store._place.prefix}body:{job.id.hex}")
+            [lease] = await leased(queue)
+            assert (lease.job_type, lease.priority, lease.payload) == (job.job_type, 7, b"")
 
 
 class TestConnections:

@@ -4,8 +4,9 @@ All keys begin with `portico:{namespace}:`, where the braces keep them in one sl
 
 | key | what |
 |---|---|
-| `job:ID` | hash: the job but for its payload; a field left out has its default |
-| `body:ID` | the payload, apart, so that the hash stays in its compact form |
+| `job:ID` | hash: the job but for what its body has; a field left out has its default |
+| `body:ID` | a line of what never changes, the metadata and the payload: what a lease tells, |
+| | to be found by one read, and apart, so that the hash stays in its compact form |
 | `history:ID` | list of packed attempts that did not succeed |
 | `queue:NAME:ready` | sorted set of places: by priority, then due time, then age |
 | `queue:NAME:later` | sorted set of places, by due time |
@@ -30,7 +31,7 @@ from typing import Any
 import msgspec
 
 from portico.adapters.job_queue._attempts import StoredAttempt, stored_attempt, worth_noting
-from portico.adapters.job_queue._rows import StoredJob, micros, token_of
+from portico.adapters.job_queue._rows import COMPLETED, StoredJob, micros, token_of
 from portico.adapters.job_queue._settling import micros_of, told
 from portico.ports.draft import Draft
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
@@ -41,14 +42,13 @@ _KNOWN_BY_ROW = 5
 
 _NUMBERS = {
     "seq": "seq", "priority": "priority", "max_retries": "max", "created_at": "created",
-    "run_at": "due", "retry_count": "retries", "attempt": "attempt", "release_count": "releases",
+    "run_at": "due", "retry_count": "retries", "release_count": "releases",
     "snooze_count": "snoozes", "crash_count": "crashes", "expiry_count": "expiries",
     "suspect": "suspect", "cancel_requested": "cancel", "ended_by_attempt": "ended_by",
 }  # fmt: skip
 """Fields of a row by the names that its hash has for them; one left out is 0, ..."""
 _INSTANTS: dict[str, str] = {
-    "scheduled_at": "scheduled", "snoozed_since": "since", "started_at": "started",
-    "ended_at": "ended",
+    "snoozed_since": "since", "started_at": "started", "ended_at": "ended",
 }  # fmt: skip
 """... or `None`, ..."""
 _TEXTS: dict[str, tuple[str, Any]] = {
@@ -72,13 +72,20 @@ def draft_arguments(draft: Draft) -> tuple[Any, ...]:
         draft.id.hex,
         draft.queue_name,
         draft.job_type,
-        draft.payload,
         draft.priority,
         draft.max_retries,
         "" if draft.scheduled_at is None else micros(draft.scheduled_at),
-        "" if draft.created_by is None else draft.created_by.hex,
-        draft.metadata,
+        _body(draft),
     )
+
+
+def _body(draft: Draft) -> bytes:
+    """All of a body but its first word, which is the time at which the script stores it."""
+    scheduled = "" if draft.scheduled_at is None else micros(draft.scheduled_at)
+    by = "" if draft.created_by is None else draft.created_by.hex
+    metadata = b"" if draft.metadata == b"{}" else draft.metadata
+    head = f"{draft.priority} {draft.max_retries} {scheduled} {by} {len(metadata)} {draft.job_type}"
+    return b"%b\n%b%b" % (head.encode(), metadata, draft.payload)
 
 
 def settlement_arguments(settlements: Sequence[Settlement]) -> list[Any]:
@@ -131,7 +138,11 @@ def attempt_of_note(packed: bytes) -> StoredAttempt:
     )  # fmt: skip
 
 
-LEASE_WIDTH = 14
+_NO_PAST = (b"0", None, b"0")
+"""Of a first attempt: the retries, the last error, and whether the job is a suspect."""
+_HEAD = 7
+"""Words of a body's line."""
+LEASE_WIDTH = 5
 """Fields of a lease, as `grant` in `lease.lua` lists them."""
 
 
@@ -146,10 +157,9 @@ def leases_of(fields: Sequence[Any], nonce: bytes, started_at: int) -> list[Leas
 
 def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
     """The lease that a script tells of: from the id on, as `grant` in `lease.lua` lists it."""
-    (
-        job_id, attempt, queue, job_type, body, priority, most, retries, scheduled, created, by,
-        metadata, error, suspect,
-    ) = fields  # fmt: skip
+    job_id, attempt, queue, body, past = fields
+    retries, error, suspect = past or _NO_PAST
+    created, priority, most, scheduled, by, job_type, metadata, payload = opened(body)
     return tuple.__new__(  # past the named tuple's own __new__, which costs as much again
         Lease,
         (
@@ -157,8 +167,8 @@ def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
             token,
             attempt,
             queue.decode(),
-            job_type.decode(),
-            body,
+            job_type.decode("utf-8", "replace"),
+            payload,
             number(priority),
             number(most),
             number(retries),
@@ -171,6 +181,23 @@ def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
             suspect == b"1",
         ),
     )
+
+
+def opened(body: bytes) -> tuple[bytes, ...]:
+    """The words of a body's line but for a length, then the metadata and the payload.
+
+    A body that has no such line is a payload: it is left to whoever decodes that to complain.
+    """
+    end = body.find(b"\n")
+    head = body[:end].split(b" ", _HEAD - 1) if end > 0 else []
+    if len(head) != _HEAD:
+        return b"", b"", b"", b"", b"", b"", b"{}", body
+    created, priority, most, scheduled, by, size, job_type = head
+    first = end + 1
+    if size == b"0":
+        return created, priority, most, scheduled, by, job_type, b"{}", body[first:]
+    last = first + number(size)
+    return created, priority, most, scheduled, by, job_type, body[first:last], body[last:]
 
 
 def number(value: bytes | None) -> int:
@@ -199,12 +226,17 @@ def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> Sto
         for field, (name, default) in _TEXTS.items()
     }
     token = row.get("token", b"").decode()
+    _, _, _, scheduled, by, _, metadata, payload = opened(body or b"")
+    if texts["status"] == COMPLETED:  # what `complete` in `ending.lua` does not write down
+        texts["settled_as"], numbers["ended_by_attempt"] = _COMPLETE.value, 1
     return StoredJob(
         id=job_id,
-        payload=body or b"",
-        metadata=row.get("metadata", b"{}"),
+        payload=payload,
+        metadata=metadata,
+        scheduled_at=number(scheduled) if scheduled else None,
         result=row.get("result"),
-        created_by=_id(row.get("by")),
+        created_by=_id(by),
+        attempt=int(token[:8], 16) if token else 0,
         nonce=bytes.fromhex(token[8:]) if token else None,
         **numbers,
         **instants,

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from portico.ports.leasing import MAX_CRASHES, MAX_EXPIRIES, MAX_HISTORY
 
-VERSION = 1
+VERSION = 2
 """Of what the scripts keep. A release that would misread what an older one wrote, or write what
 that one would misread, has a higher number, and scripts that bring the older one's data along."""
 CLOCK = "clock.lua"

@@ -12,9 +12,16 @@ async def check_version(client: RedisClient) -> None:
     """Hold the version of what is stored against our own.
 
     Raises:
-        ConfigurationError: a newer release has stored it.
+        ConfigurationError: a newer release has stored it, or one from before the first.
     """
     version, place = number(await client.one("version")), client.place
+    if 0 < version < VERSION:
+        raise ConfigurationError(
+            f"{place}: the jobs of the namespace {place.namespace!r} have version {version}, from "
+            f"before the first release, and this one reads version {VERSION}; name another "
+            "namespace, or delete these jobs",
+            {"version": version, "known": VERSION},
+        )
     if version > VERSION:
         raise ConfigurationError(
             f"{place}: the jobs of the namespace {place.namespace!r} have version {version}, and "

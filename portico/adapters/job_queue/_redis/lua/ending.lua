@@ -4,7 +4,7 @@ local MAX_CRASHES, MAX_EXPIRIES = tonumber('@MAX_CRASHES@'), tonumber('@MAX_EXPI
 local MAX_HISTORY = tonumber('@MAX_HISTORY@')
 local READ = {
     'status', 'token', 'ended_as', 'queue', 'seq', 'priority', 'due', 'max', 'retries', 'crashes',
-    'expiries', 'since', 'cancel', 'attempt', 'started', 'owner', 'releases', 'snoozes',
+    'expiries', 'since', 'cancel', 'started', 'owner', 'releases', 'snoozes',
 }
 
 local function read(id)
@@ -13,6 +13,7 @@ local function read(id)
     local row = {}
     for number, name in ipairs(READ) do row[name] = found[number] or nil end
     row.queue = row.queue or ''
+    row.attempt = attempt_of(row.token)
     return row
 end
 
@@ -56,18 +57,13 @@ local function hold_no_more(id, queue)
     count(queue, 'running', -1)
 end
 
+-- A completed job was ended by its attempt, and as `complete`: that is not written down again.
 local function complete(id, queue, result, now, ended)
     local key = job_key(id)
     if result == '' then
-        redis.call(
-            'HSET', key, 'status', 'completed', 'ended_as', 'complete', 'ended', ended,
-            'ended_by', '1'
-        )
+        redis.call('HSET', key, 'status', 'completed', 'ended', ended)
     else
-        redis.call(
-            'HSET', key, 'status', 'completed', 'ended_as', 'complete', 'ended', ended,
-            'ended_by', '1', 'result', result
-        )
+        redis.call('HSET', key, 'status', 'completed', 'ended', ended, 'result', result)
     end
     hold_no_more(id, queue)
     ends(queue, id, nil, 'completed', now)
@@ -78,7 +74,7 @@ end
 local function remember(id, row, word, note, now)
     local key = history_key(id)
     redis.call('RPUSH', key, cmsgpack.pack({
-        whole(row.attempt), word, row.started or '', text(now), row.owner or '', note,
+        row.attempt, word, row.started or '', text(now), row.owner or '', note,
     }))
     redis.call('LTRIM', key, -MAX_HISTORY, -1)
 end

@@ -1,5 +1,6 @@
--- ARGV: the most jobs that may wait in a queue, or 0; then nine per job.
-local WIDTH = 9
+-- ARGV: the most jobs that may wait in a queue, or 0; then seven per job: id, queue, type,
+-- priority, the most retries, when it is due or '', and its body but for when it was created.
+local WIDTH = 7
 local most = checked(ARGV[1])
 checked_width(#ARGV - 1, WIDTH)
 local total = (#ARGV - 1) / WIDTH
@@ -7,9 +8,9 @@ local keys = {}
 for number = 1, total do
     local at = 2 + (number - 1) * WIDTH
     keys[number] = job_key(checked_size(ARGV[at], 32))
+    checked(ARGV[at + 3])
     checked(ARGV[at + 4])
-    checked(ARGV[at + 5])
-    if ARGV[at + 6] ~= '' then checked(ARGV[at + 6]) end
+    if ARGV[at + 5] ~= '' then checked(ARGV[at + 5]) end
 end
 local now = clock()
 local created = text(now)
@@ -49,21 +50,18 @@ for number = 1, total do
         answers[number] = ''
     else
         seen[id] = true
-        local queue, priority, due = ARGV[at + 1], ARGV[at + 4], ARGV[at + 6]
+        local queue, priority, due = ARGV[at + 1], ARGV[at + 3], ARGV[at + 5]
         local seq = last + number
+        local age = text(seq)
         local later = due ~= '' and tonumber(due) > now
         local status = later and 'scheduled' or 'pending'
-        local row = {
-            'status', status, 'queue', queue, 'type', ARGV[at + 2], 'priority', priority,
-            'max', ARGV[at + 5], 'created', created, 'due', due == '' and created or due,
-            'seq', text(seq),
-        }
-        if due ~= '' then row[#row + 1] = 'scheduled'; row[#row + 1] = due end
-        if ARGV[at + 7] ~= '' then row[#row + 1] = 'by'; row[#row + 1] = ARGV[at + 7] end
-        if ARGV[at + 8] ~= '{}' then row[#row + 1] = 'metadata'; row[#row + 1] = ARGV[at + 8] end
-        redis.call('HSET', key, unpack(row))
-        redis.call('SET', body_key(id), ARGV[at + 3])
-        all[#all + 1] = seq
+        redis.call(
+            'HSET', key, 'status', status, 'queue', queue, 'type', ARGV[at + 2], 'priority', priority,
+            'max', ARGV[at + 4], 'created', created, 'due', due == '' and created or due,
+            'seq', age
+        )
+        redis.call('SET', body_key(id), created .. ' ' .. ARGV[at + 6])
+        all[#all + 1] = age
         all[#all + 1] = id
         wait_in(queue, id, seq, priority, due == '' and now or due, now, not later)
         count(queue, status, 1)

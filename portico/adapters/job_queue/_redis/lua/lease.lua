@@ -2,10 +2,7 @@
 -- a larger one, then the queues. Answers with the time, when the next waiting job will be due, what
 -- was too large, and the leases.
 local PROMOTED_AT_ONCE = 1000
-local FIELDS = {
-    'status', 'type', 'priority', 'max', 'retries', 'scheduled', 'created', 'by', 'metadata',
-    'error', 'suspect', 'attempt', 'cancel',
-}
+local HEAD = 512 -- bytes; more than any head has
 local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
 local length, limit, largest = checked(ARGV[2]), checked(ARGV[3]), checked(ARGV[5])
 local too_large = checked_told(ARGV[6])
@@ -14,7 +11,7 @@ local started = text(now)
 local now_place = string.format('%018d', now)
 local grant_key = PREFIX .. 'grant:' .. nonce
 local leases, ids, refused, alert = {}, {}, {}, false
-local expires, held = now + length, {}
+local expires, held = text(now + length), {}
 
 if redis.call('EXISTS', grant_key) == 1 then -- whoever asked has given up, see give_back.lua
     return { started, '', refused, leases }
@@ -50,38 +47,56 @@ local function token_of(attempt)
 end
 
 local function start(key, queue, row)
-    local attempt = whole(row[12]) + 1
+    local attempt = attempt_of(row[2]) + 1
     redis.call(
-        'HSET', key, 'status', 'running', 'token', token_of(attempt), 'attempt', attempt,
-        'started', started, 'owner', owner
+        'HSET', key, 'status', 'running', 'token', token_of(attempt), 'started', started,
+        'owner', owner
     )
     count(queue, row[1], -1)
     count(queue, 'running', 1)
     return attempt
 end
 
-local function grant(key, queue, id, row, body)
-    local attempt = start(key, queue, row)
-    held[#held + 1] = expires
-    held[#held + 1] = id
-    if row[13] then
+-- What earlier attempts left behind; few jobs have any. A redriven one keeps its error alone.
+local function past_of(key, id, row)
+    if not row[2] then return row[3] and { '0', row[3], '0' } end
+    local left = redis.call('HMGET', key, 'retries', 'suspect', 'cancel')
+    if left[3] then
         redis.call('SADD', CANCELS, id)
         alert = true
     end
+    return { left[1] or '0', row[3], left[2] or '0' }
+end
+
+local function grant(key, queue, id, row, body)
+    local past = past_of(key, id, row)
+    local attempt = start(key, queue, row)
+    local at = 2 * #ids
+    held[at + 1], held[at + 2] = expires, id
+    at = 5 * #ids
+    leases[at + 1], leases[at + 2], leases[at + 3] = id, attempt, queue
+    leases[at + 4], leases[at + 5] = body, past
     ids[#ids + 1] = id
-    local at = #leases
-    leases[at + 1], leases[at + 2], leases[at + 3], leases[at + 4] = id, attempt, queue, row[2]
-    leases[at + 5], leases[at + 6], leases[at + 7] = body, row[3], row[4]
-    leases[at + 8], leases[at + 9], leases[at + 10] = row[5] or '0', row[6] or '', row[7]
-    leases[at + 11], leases[at + 12], leases[at + 13] = row[8] or '', row[9] or '{}', row[10]
-    leases[at + 14] = row[11] or '0'
 end
 
 local function refuse(key, queue, id, row)
     -- Its attempt is counted as started, and ended by its size.
     local attempt = start(key, queue, row)
     end_attempt(id, read(id), 'quarantine', too_large, now)
-    refused[#refused + 1] = { id, row[2], queue, attempt }
+    refused[#refused + 1] = { id, redis.call('HGET', key, 'type') or '', queue, attempt }
+end
+
+-- One byte more than may be is read, so that what is too large shows.
+local function body_of(id, key)
+    local body = redis.call('GETRANGE', body_key(id), 0, largest + HEAD)
+    if #body > largest and #body - (string.find(body, '\n', 1, true) or 0) > largest then
+        return nil
+    end
+    if body ~= '' then return body end
+    local row = redis.call('HMGET', key, 'created', 'priority', 'max', 'type') -- it was deleted
+    return string.format(
+        '%d %d %d   0 %s\n', whole(row[1]), whole(row[2]), whole(row[3]), row[4] or ''
+    )
 end
 
 local function take(queue)
@@ -93,14 +108,13 @@ local function take(queue)
         for _, place in ipairs(places) do
             local id = string.sub(place, -32)
             local key = job_key(id)
-            local row = redis.call('HMGET', key, unpack(FIELDS))
+            local row = redis.call('HMGET', key, 'status', 'token', 'error')
             if row[1] and WAITING[row[1]] then
                 if row[1] ~= 'pending' and string.sub(place, 1, 18) > now_place then
                     redis.call('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back
                 else
-                    -- One byte more than may be, so that what is too large shows.
-                    local body = redis.call('GETRANGE', body_key(id), 0, largest)
-                    if #body + #(row[9] or '') <= largest then
+                    local body = body_of(id, key)
+                    if body then
                         grant(key, queue, id, row, body)
                     else
                         refuse(key, queue, id, row)

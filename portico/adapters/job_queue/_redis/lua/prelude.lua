@@ -18,6 +18,14 @@ local VERSION = PREFIX .. 'version'
 
 local function text(number) return string.format('%d', number) end
 
+-- The same of an instant that many jobs share. Redis would print a number anew for each of them,
+-- and as one with a fraction.
+local printed, printed_as
+local function stamp(instant)
+    if printed ~= instant then printed, printed_as = instant, text(instant) end
+    return printed_as
+end
+
 local LARGEST = 9007199254740992 -- up to here each number is itself
 local function is_countable(number)
     return number ~= nil and number == number and math.abs(number) <= LARGEST
@@ -32,6 +40,11 @@ end
 -- A waiting job's place sorts by when it is due, then by age; the score before it is the priority.
 local function place_of(due, seq, id)
     return string.format('%018d:%016d:%s', whole(due), whole(seq), id)
+end
+
+-- Of the attempts so far: a token begins with the number of its own.
+local function attempt_of(token)
+    return token and whole(tonumber(string.sub(token, 1, 8), 16)) or 0
 end
 
 -- An argument that must be a whole number.
@@ -114,7 +127,7 @@ end
 
 local function ends(queue, id, seq, status, now)
     local ended = gather('ZADD', queue_key(queue, status))
-    ended[#ended + 1] = now
+    ended[#ended + 1] = stamp(now)
     ended[#ended + 1] = id
     if status ~= 'completed' then
         local by_age = gather('ZADD', queue_key(queue, status .. ':by'))

@@ -8,16 +8,12 @@ local recovered = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, ARGV[1])) do
     local row = read(id)
     if row and row.status == 'running' then
-        local more = redis.call(
-            'HMGET', job_key(id), 'type', 'scheduled', 'created', 'by', 'metadata', 'error',
-            'suspect'
-        )
+        local more = redis.call('HMGET', job_key(id), 'error', 'suspect')
         local body = redis.call('GET', body_key(id)) or ''
         local status = end_attempt(id, row, 'expire', told, now)
         recovered[#recovered + 1] = {
-            status, row.token, row.started, id, whole(row.attempt), row.queue, more[1], body,
-            row.priority, row.max, row.retries or '0', more[2] or '', more[3], more[4] or '',
-            more[5] or '{}', more[6], more[7] or '0',
+            status, row.token, row.started, id, row.attempt, row.queue, body,
+            { row.retries or '0', more[1], more[2] or '0' },
         }
     else
         redis.call('ZREM', LEASES, id)

@@ -7,7 +7,7 @@ for _, id in ipairs(ARGV) do
         ends_no_more(row.queue, id, row.status)
         redis.call('HSET', job_key(id), 'status', 'pending', 'due', text(now))
         redis.call(
-            'HDEL', job_key(id), 'retries', 'attempt', 'releases', 'snoozes', 'crashes', 'expiries',
+            'HDEL', job_key(id), 'retries', 'releases', 'snoozes', 'crashes', 'expiries',
             'suspect', 'cancel', 'token', 'ended_as', 'since', 'started', 'ended', 'ended_by'
         )
         count(row.queue, row.status, -1)

@@ -1,5 +1,5 @@
 -- ARGV: lease length in microseconds, then id and token per lease.
-local expires = clock() + checked(ARGV[1])
+local expires = text(clock() + checked(ARGV[1]))
 checked_width(#ARGV - 1, 2)
 local answers, held = {}, gather('ZADD', LEASES)
 for at = 2, #ARGV, 2 do

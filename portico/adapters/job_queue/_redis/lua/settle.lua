@@ -17,7 +17,8 @@ end
 local function standing(id, token, word)
     local found = redis.call('HMGET', job_key(id), 'status', 'token', 'ended_as')
     if not found[1] then return 'not_found' end
-    local again = token ~= '' and token == found[2] and word == found[3]
+    local ended_as = found[1] == 'completed' and 'complete' or found[3]
+    local again = token ~= '' and token == found[2] and word == ended_as
         and found[1] ~= 'running'
     return (again and 'already:' or 'lost:') .. found[1]
 end
