@@ -171,6 +171,24 @@ class TestDamage:
             assert leases[2].payload == leases[0].payload != b""
             assert len((await queue.list_jobs(JobFilter())).jobs) == len(jobs)
 
+    @pytest.mark.parametrize("token", [b"damaged", b"0000", b"\xff" * 32, b"-0000001" + b"ab" * 12])
+    async def test_a_job_with_a_damaged_token_is_shown_recovered_and_leased_again(
+        self, redis: RedisServer, token: bytes
+    ) -> None:
+        async with opened(own_namespace(redis.url()), lease=0.2) as queue:
+            jobs = [await enqueued(queue) for _ in range(3)]
+            leases = await leased(queue, limit=10)
+            with driver.Redis(port=redis.port) as client:
+                client.hset(f"{queue._store._place.prefix}job:{jobs[1].id.hex}", "token", token)
+            assert len((await queue.list_jobs(JobFilter())).jobs) == len(jobs)
+            assert await queue.inspect(jobs[1].id) is not None
+            told = [Settlement(one.id, one.token, Transition.COMPLETE) for one in leases]
+            answers = [one.answer for one in (await queue.exchange(told, (), 0)).receipts]
+            assert answers == [Answer.OK, Answer.LOST, Answer.OK]
+            assert len(await wait_until(queue.recover)) == 1
+            [again] = await wait_until(lambda: leased(queue, limit=10))
+            assert again.job_id == jobs[1].id
+
     async def test_a_job_whose_body_was_deleted_still_tells_its_type(
         self, redis: RedisServer
     ) -> None:

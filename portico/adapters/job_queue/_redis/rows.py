@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 
 from portico.adapters.job_queue._attempts import StoredAttempt, stored_attempt, worth_noting
-from portico.adapters.job_queue._rows import COMPLETED, StoredJob, micros, token_of
+from portico.adapters.job_queue._rows import COMPLETED, StoredJob, attempt_of, micros, token_of
 from portico.adapters.job_queue._settling import micros_of, told
 from portico.ports.draft import Draft
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
@@ -59,6 +59,7 @@ _TEXTS: dict[str, tuple[str, Any]] = {
 """... or what stands beside its name."""
 
 _ID = re.compile(b"[0-9a-f]{32}")
+_TOKEN = re.compile(rb"[0-9a-f]{32}")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_attempt = msgspec.msgpack.Decoder(tuple[int, str, str, str, str, str]).decode
@@ -208,6 +209,11 @@ def number(value: bytes | None) -> int:
         return 0
 
 
+def token_in(value: bytes | None) -> bytes:
+    """A token as a hash has it; a damaged one is empty, as that of nobody."""
+    return unhexlify(value) if value and _TOKEN.fullmatch(value) else b""
+
+
 def _id(value: bytes | None) -> bytes | None:
     if value is None or not _ID.fullmatch(value):
         return None
@@ -225,7 +231,8 @@ def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> Sto
         field: row[name].decode("utf-8", "replace") if name in row else default
         for field, (name, default) in _TEXTS.items()
     }
-    token = row.get("token", b"").decode()
+    token = token_in(row.get("token"))
+    attempt, nonce = attempt_of(token)
     _, _, _, scheduled, by, _, metadata, payload = opened(body or b"")
     if texts["status"] == COMPLETED:  # what `complete` in `ending.lua` does not write down
         texts["settled_as"], numbers["ended_by_attempt"] = _COMPLETE.value, 1
@@ -236,8 +243,8 @@ def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> Sto
         scheduled_at=number(scheduled) if scheduled else None,
         result=row.get("result"),
         created_by=_id(by),
-        attempt=int(token[:8], 16) if token else 0,
-        nonce=bytes.fromhex(token[8:]) if token else None,
+        attempt=attempt,
+        nonce=nonce if token else None,
         **numbers,
         **instants,
         **texts,

@@ -216,7 +216,7 @@ class RedisStore(Store):
         found = await self._client.one("recover", limit, self._expired, not_after)
         return [
             Recovered(
-                rows.lease_of(fields, bytes.fromhex(token.decode()), rows.number(started)),
+                rows.lease_of(fields, rows.token_in(token), rows.number(started)),
                 STATUS[status.decode()],
             )
             for status, token, started, *fields in found
@@ -227,7 +227,7 @@ class RedisStore(Store):
 
     async def cancel_requests(self) -> list[LeaseKey]:
         return [
-            (bytes.fromhex(job_id.decode()), bytes.fromhex(token.decode()))
+            (bytes.fromhex(job_id.decode()), rows.token_in(token))
             for job_id, token in await self._client.one("cancel_requests", self._owner)
         ]
 
