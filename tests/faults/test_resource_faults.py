@@ -140,7 +140,7 @@ async def test_a_long_queue_of_slow_jobs_stays_in_the_store(
     for job in warm:
         await ended(queue, job.id)
     before = psutil.Process(supervisor.pid).memory_info().rss
-    for _ in range(10):
+    for _ in range(40):
         await queue.insert([
             Draft.of(make_job(job_type="test.sleep", payload={"seconds": 0.05, "pad": "x" * 500}))
             for _ in range(5000)
@@ -157,6 +157,26 @@ async def test_a_long_queue_of_slow_jobs_stays_in_the_store(
     cap = 2 * 2 * MOST_JOBS  # for each worker what it is given at once, and a round ahead
     assert 2 <= max(leased) <= cap
     assert psutil.Process(supervisor.pid).memory_info().rss - before < 20 * 2**20
+
+
+@pytest.mark.fault("F1")
+async def test_a_live_supervisor_without_descriptors_goes_on_with_the_workers_that_it_has(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    supervisor = here.supervisor("--log-level", "DEBUG", app=APP)
+    lost, _ = await supervisor.ready()
+    process = psutil.Process(supervisor.pid)
+    usual = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, usual[1]))
+    lost.kill()
+    refused = await supervisor.event("spawn_failed")
+    assert "Too many open files" in refused["error"]
+    for _ in range(20):
+        job = await queue.enqueue(make_job(job_type="test.fine"))
+        assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
+    assert len(supervisor.events("worker_ready")) == 2
+    process.rlimit(psutil.RLIMIT_NOFILE, usual)
+    await supervisor.until(lambda: len(supervisor.events("worker_ready")) == 3)
 
 
 @pytest.mark.fault("F7")
