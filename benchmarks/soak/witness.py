@@ -236,12 +236,14 @@ class RedisWitness(Witness):
                 before = row.get("status")
                 row.update(zip(words[::2], words[1::2], strict=True))
                 if before is not None and row["status"] != before:
+                    after = row["status"]
                     how = row.get("ended_as") if before == "running" else None
-                    attempt = int(row.get("attempt", 0))
+                    if after == "completed":  # the one end that the store does not write down
+                        how = "complete"
+                    attempt = int(row.get("token", "")[:8] or "0", 16)
                     rows.append(
-                        (UUID(job_id), float(at), before, row["status"], attempt, how,
-                         row.get("owner"))
-                    )  # fmt: skip
+                        (UUID(job_id), float(at), before, after, attempt, how, row.get("owner"))
+                    )
         return _changed(rows)
 
     def hold(self, seconds: float, calm: threading.Event) -> float | None:

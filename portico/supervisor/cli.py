@@ -33,6 +33,12 @@ Exit codes  0 drained   1 configuration   2 usage   3 workers keep dying at star
             or damaged later   70 internal error   75 something could not be settled   131 quit
 """
 
+_HEEDED = {
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
+}  # fmt: skip
+"""The loop takes what heeds them along when it closes. From then on one more of them would end, or
+stop, this process before it has said with which code it ends."""
+
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = "portico supervisor") -> NoReturn:
     """Run a supervisor with these command-line arguments, and exit."""
@@ -88,7 +94,10 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
         logger.warning("running_as_root", note=privileges.RUNNING_AS_ROOT)
 
     async def supervised() -> int:
-        return await Supervisor(config, early).run()
+        try:
+            return await Supervisor(config, early).run()
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

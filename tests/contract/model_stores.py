@@ -98,6 +98,9 @@ class MemoryStore:
     def looked(self, owner: str, step: int) -> None:
         """An owner has recovered: for some stores a lease runs out only by what it saw."""
 
+    def interrupted(self, owner: str) -> None:
+        """An owner has been told that its store failed."""
+
     def run_out(self, held: Held, owner: str) -> bool:
         renewed = any(holder.renews_since is not None for holder in self.holders.values())
         return renewed and held.at + LEASE_SECONDS <= self.clock_of(owner)
@@ -156,6 +159,10 @@ class SqliteStore:
     def looked(self, owner: str, step: int) -> None:
         self._looks[owner].append((step, self.clock_of(owner)))
 
+    def interrupted(self, owner: str) -> None:
+        """What an owner saw before its store failed counts for nothing."""
+        self._looks[owner] = []
+
     def run_out(self, held: Held, owner: str) -> bool:
         """Whether this owner has seen nothing new of the holder for a lease length."""
         if held.holder.gone:
@@ -211,6 +218,9 @@ class PostgresStore:
     def looked(self, owner: str, step: int) -> None:
         """What an owner has seen before counts for nothing."""
 
+    def interrupted(self, owner: str) -> None:
+        """Nor does it count what an owner has met with."""
+
     def run_out(self, held: Held, owner: str) -> bool:
         del owner
         return held.at + LEASE_SECONDS <= self.clock.wall
@@ -250,6 +260,9 @@ class RedisStore:
 
     def looked(self, owner: str, step: int) -> None:
         """What an owner has seen before counts for nothing."""
+
+    def interrupted(self, owner: str) -> None:
+        """Nor does it count what an owner has met with."""
 
     def run_out(self, held: Held, owner: str) -> bool:
         return held.at + LEASE_SECONDS <= self.clock_of(owner)

@@ -47,6 +47,7 @@ from portico.ports.leasing import (
 )
 from tests.contract.model_stores import OWNERS, STORES, Clock, Held, Store
 from tests.contract.queue_model import MICROSECOND, Model, Row
+from tests.contract.unheard_rules import LOSSES, UnheardRules
 from tests.support.postgres_queues import ModelSchema
 from tests.support.redis_queues import ModelDatabase
 
@@ -66,6 +67,10 @@ some_queues = st.sampled_from([("fast",), ("slow",), ("fast", "slow"), ("slow", 
 limits = st.integers(-1, 6)
 picks = st.integers(0, 200)
 lost = st.booleans()
+UNHEARD = (
+    "exchange", "exchange", "dequeue", "insert", "acknowledge", "reject", "renew", "recover",
+    "cancel", "redrive", "purge",
+)  # fmt: skip
 
 
 class NewJob(NamedTuple):
@@ -115,7 +120,7 @@ ends = st.builds(
 )
 
 
-class QueueMachine(RuleBasedStateMachine):
+class QueueMachine(UnheardRules, RuleBasedStateMachine):
     store_of: Callable[[Clock], Store] = STORES["memory"]
 
     def __init__(self) -> None:
@@ -125,7 +130,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.store = self.store_of(self.clock)
         self.model = Model()
         self.step = 0
-        self.adapters = {name: self.run(self.store.open(name)) for name in OWNERS}
+        self.adapters = {}
+        self.losses = {}
+        for name in OWNERS:
+            self._open(name)
         self.leases: list[Lease] = []
         """Every lease that reached its caller, in order."""
         self.tokens: set[tuple[bytes, bytes]] = set()
@@ -135,6 +143,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(coroutine, 10))
+
+    def _open(self, owner: str) -> None:
+        self.adapters[owner] = self.run(self.store.open(owner))
+        if losing := LOSSES.get(type(self.store).__name__):
+            self.losses[owner] = losing(self.adapters[owner])
 
     def teardown(self) -> None:
         for adapter in self.adapters.values():
@@ -332,7 +345,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(owner=owners)
     def close_and_open(self, owner: str) -> None:
         self.run(self.adapters[owner].close())
-        self.adapters[owner] = self.run(self.store.open(owner))
+        self._open(owner)
 
     @precondition(lambda self: self.store.outlives_its_adapter)
     @rule(owner=owners, row_too=st.booleans(), limit=st.integers(0, 2), missed=st.booleans())
@@ -343,7 +356,7 @@ class QueueMachine(RuleBasedStateMachine):
         jobs = [job_id for job_id, held in self._running().items() if held.holder is holder]
         self.run(self.adapters[owner].close())
         self.run(self.store.vanish(owner, jobs, row_too=row_too))
-        self.adapters[owner] = self.run(self.store.open(owner))
+        self._open(owner)
         if missed:
             self._recover(OWNERS[owner == OWNERS[0]], 1000)
 
@@ -427,6 +440,61 @@ class QueueMachine(RuleBasedStateMachine):
             if (cursor := page.cursor) is None:
                 break
         assert seen == expected
+
+    # Answers get lost inside of the adapter; whoever asked asks again.
+
+    @precondition(lambda self: self.losses)
+    @rule(
+        owner=owners,
+        op=st.sampled_from(UNHEARD),
+        what=st.lists(ends, max_size=4),
+        queues=some_queues,
+        limit=st.integers(0, 4),
+        jobs=st.lists(new_jobs, max_size=4),
+        job_id=ids,
+        job_ids=st.lists(ids, max_size=6),
+    )
+    def an_answer_is_lost(
+        self,
+        owner: str,
+        op: str,
+        what: list[End],
+        queues: Sequence[str],
+        limit: int,
+        jobs: list[NewJob],
+        job_id: UUID,
+        job_ids: list[UUID],
+    ) -> None:
+        match op:
+            case "exchange":
+                settlements = [self._settlement(end) for end in what]
+                self._unheard_exchange(owner, settlements, queues, limit)
+                self._exchange(owner, settlements, (), 0, lost=False)
+            case "dequeue":
+                self._unheard_dequeue(owner, queues[0])
+            case "insert":
+                self._unheard_insert(owner, [job.draft(self.clock) for job in jobs])
+                self.insert(owner, jobs, lost=False)
+            case "acknowledge":
+                self._unheard_end(owner, job_id, rejected=False)
+                self.acknowledge(owner, job_id)
+            case "reject":
+                self._unheard_end(owner, job_id, rejected=True)
+                self.reject(owner, job_id, False, 0)
+            case "renew":
+                mine = [lease for lease in self.leases if self._is_current(lease)]
+                self._unheard(owner, self.adapters[owner].renew(mine))
+                self._renew(owner, mine)
+            case "recover":
+                self._unheard_recover(owner)
+            case "cancel":
+                self._unheard_cancel(owner, job_id)
+                self.cancel(owner, job_id, lost=False)
+            case "redrive":
+                self._unheard_redrive(owner, job_ids)
+                self.redrive(owner, job_ids, lost=False)
+            case "purge":
+                self._unheard_purge(owner)
 
     # What must hold after every step.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -189,6 +190,20 @@ async def test_a_signal_during_the_start_ends_it_cleanly(here: Place) -> None:
     supervisor.signal(signal.SIGTERM)
     assert await supervisor.ended(timeout=5) == 0
     await wait_until(lambda: all(gone(child) for child in children), timeout=3)
+
+
+async def test_a_supervisor_that_is_told_to_stop_until_it_is_gone_ends_with_its_code(
+    here: Place,
+) -> None:
+    """The last signals come when the loop that heeded them is closed already."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        supervisor = here.supervisor()
+        await supervisor.started()
+        supervisor.signal(signal.SIGTERM)
+        while supervisor.process.poll() is None:
+            supervisor.signal(number)
+            await asyncio.sleep(0.0005)
+        assert supervisor.process.returncode == 0, number
 
 
 @pytest.mark.fault("C15")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -26,11 +27,11 @@ local function clock()
     return tonumber(now[1]) * 1000000 + tonumber(now[2])
 end
 """
-_read = scripts._read
 
 
-def _with_that_clock(name: str) -> str:
-    return _CLOCK if name == scripts.CLOCK else _read(name)
+@cache
+def _on_that_clock(name: str) -> scripts.Script:
+    return scripts.assembled(name, _CLOCK)
 
 
 class ClockedRedisQueue(RedisJobQueueAdapter):
@@ -45,9 +46,8 @@ class ClockedRedisQueue(RedisJobQueueAdapter):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(url, lease_seconds, clock=clock, monotonic=monotonic)
-        scripts._read = _with_that_clock
-        scripts.script.cache_clear()
         client = self._store._client
+        client.script_of = _on_that_clock
         run, key = client.run, f"{client.place.prefix}test:now"
 
         async def run_then(*calls: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 from redis import exceptions as trouble
 
+from portico.adapters.job_queue._redis.client import translated
 from portico.ports.job_queue import JobQueueAdapter
 
 
@@ -78,14 +79,14 @@ def loss_on_postgres(queue: JobQueueAdapter) -> Loss:
 def loss_on_redis(queue: JobQueueAdapter) -> Loss:
     """Of the next scripts, which the server has run."""
     loss, client = Loss(), queue._store._client  # type: ignore[attr-defined]
-    sent = client._sent
+    run = client._run
 
     async def unheard(*asked: Any) -> Any:
-        answers = await sent(*asked)
-        unknown = any(isinstance(answer, trouble.NoScriptError) for answer in answers)
-        if not unknown and loss.strikes():
-            raise trouble.ConnectionError("Connection closed by server.")
+        answers = await run(*asked)
+        if loss.strikes():
+            gone = trouble.ConnectionError("Connection closed by server.")
+            raise translated(gone, client.place)
         return answers
 
-    client._sent = unheard
+    client._run = unheard
     return loss

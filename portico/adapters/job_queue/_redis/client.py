@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ except ImportError as error:
     ) from error
 
 from portico.adapters.job_queue._redis.place import RedisPlace
-from portico.adapters.job_queue._redis.scripts import script
+from portico.adapters.job_queue._redis.scripts import Script, script
 from portico.exceptions import ConfigurationError, DatabaseError, PorticoError, QueueConnectionError
 from portico.utils.logging import get_logger
 
@@ -79,6 +79,7 @@ class RedisClient:
 
     def __init__(self, place: RedisPlace) -> None:
         self.place = place
+        self.script_of: Callable[[str], Script] = script
         self._client: Any = None
         self._sentinel: Sentinels | None = None
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -177,13 +178,14 @@ class RedisClient:
         if len(calls) > 1 and self.place.kind != "cluster":
             pipeline = client.pipeline(transaction=False)
             for name, arguments in calls:
-                pipeline.evalsha(script(name).digest, 1, prefix, *arguments)
+                pipeline.evalsha(self.script_of(name).digest, 1, prefix, *arguments)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             return answers
         answers = []
         for name, arguments in calls:
             try:
-                answers.append(await client.evalsha(script(name).digest, 1, prefix, *arguments))
+                digest = self.script_of(name).digest
+                answers.append(await client.evalsha(digest, 1, prefix, *arguments))
             except (trouble.ConnectionError, trouble.TimeoutError):
                 raise
             except trouble.RedisError as error:
@@ -192,9 +194,8 @@ class RedisClient:
 
     async def _loaded(self, client: Any, call: Call) -> Any:
         try:
-            return await client.eval(
-                script(call.script).text, 1, self.place.prefix, *call.arguments
-            )
+            text = self.script_of(call.script).text
+            return await client.eval(text, 1, self.place.prefix, *call.arguments)
         except (trouble.ConnectionError, trouble.TimeoutError):
             raise
         except trouble.RedisError as error:

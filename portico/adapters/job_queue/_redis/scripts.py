@@ -18,7 +18,7 @@ VERSION = 2
 """Of what the scripts keep. A release that would misread what an older one wrote, or write what
 that one would misread, has a higher number, and scripts that bring the older one's data along."""
 CLOCK = "clock.lua"
-"""Which file says what time it is."""
+"""The file that says what time it is."""
 
 _FLAGS = {
     "insert": "",
@@ -56,8 +56,14 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """The script of this name, ready to be sent."""
-    parts = ["prelude.lua", CLOCK, *(["ending.lua"] if name in _ENDING else []), f"{name}.lua"]
-    text = f"#!lua{_FLAGS[name]}\n" + "\n".join(_read(part) for part in parts)
+    return assembled(name, _read(CLOCK))
+
+
+def assembled(name: str, clock: str) -> Script:
+    """The same with another source of the time: Lua that defines `clock()`."""
+    ending = [_read("ending.lua")] if name in _ENDING else []
+    parts = [_read("prelude.lua"), clock, *ending, _read(f"{name}.lua")]
+    text = f"#!lua{_FLAGS[name]}\n" + "\n".join(parts)
     for mark, value in _CONSTANTS.items():
         text = text.replace(mark, str(value))
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
