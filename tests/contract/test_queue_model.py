@@ -495,6 +495,7 @@ class QueueMachine(UnheardRules, RuleBasedStateMachine):
                 self.redrive(owner, job_ids, lost=False)
             case "purge":
                 self._unheard_purge(owner)
+                self.purge(owner, None, (), None, 1000)
 
     # What must hold after every step.
 

@@ -57,6 +57,7 @@ class UnheardRules:
         self, owner: str, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
     ) -> None:
         """What was granted is given back by the next exchange, uncharged."""
+        self._has_a_name(owner)
         now = self.clock.now()
         for settlement in settlements:
             self.model.settle(settlement, now)
@@ -66,9 +67,14 @@ class UnheardRules:
         self._given_back(owner, rows, lost=lost)
 
     def _unheard_dequeue(self, owner: str, queue: str) -> None:
+        self._has_a_name(owner)
         rows = self.model.due((queue,), 1, self.clock.now())
         lost = self._unheard(owner, self.adapters[owner].dequeue(queue, timeout=0))
         self._given_back(owner, rows, lost=lost)
+
+    def _has_a_name(self, owner: str) -> None:
+        """Else that is what the store is asked for first, and what is not heard of."""
+        self.run(self.adapters[owner].exchange((), ("nobody's",), 1))
 
     def _given_back(self, owner: str, rows: Sequence[Row], *, lost: bool) -> None:
         assert lost or not rows, "leases were granted, and nothing was committed for that"
@@ -105,11 +111,17 @@ class UnheardRules:
         self._unheard(owner, self.adapters[owner].redrive(job_ids))
 
     def _unheard_purge(self, owner: str) -> None:
-        for row in self._matching(JobFilter(statuses=tuple(TERMINAL))):
-            del self.model.rows[row.draft.id]
-            self.ended.pop(row.draft.id, None)
-            self.held.pop(row.draft.id, None)
-        self._unheard(owner, self.adapters[owner].purge(JobFilter(), 1000))
+        """A store may take several steps for it: all, some or none of them are done."""
+        matching = {row.draft.id for row in self._matching(JobFilter(statuses=tuple(TERMINAL)))}
+        adapter = self.adapters[owner]
+        self._unheard(owner, adapter.purge(JobFilter(), 1000))
+        left = {job.id for job in self.run(adapter.list_jobs(JobFilter(), 1000)).jobs}
+        missing = self.model.rows.keys() - left
+        assert missing <= matching
+        for job_id in missing:
+            del self.model.rows[job_id]
+            self.ended.pop(job_id, None)
+            self.held.pop(job_id, None)
 
     def _unheard_recover(self, owner: str) -> None:
         self.step += 1
