@@ -482,9 +482,7 @@ class QueueMachine(UnheardRules, RuleBasedStateMachine):
                 self._unheard_end(owner, job_id, rejected=True)
                 self.reject(owner, job_id, False, 0)
             case "renew":
-                mine = [lease for lease in self.leases if self._is_current(lease)]
-                self._unheard(owner, self.adapters[owner].renew(mine))
-                self._renew(owner, mine)
+                self._unheard_renew(owner)
             case "recover":
                 self._unheard_recover(owner)
             case "cancel":
@@ -496,6 +494,11 @@ class QueueMachine(UnheardRules, RuleBasedStateMachine):
             case "purge":
                 self._unheard_purge(owner)
                 self.purge(owner, None, (), None, 1000)
+
+    def _unheard_renew(self, owner: str) -> None:
+        mine = [lease for lease in self.leases if self._is_current(lease)]
+        self._unheard(owner, self.adapters[owner].renew(mine))
+        self._renew(owner, mine)
 
     # What must hold after every step.
 
