@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
+from portico.adapters.job_queue._postgres.exchanging import _LOOKS
 from portico.exceptions import QueueConnectionError
 from portico.ports.draft import Draft
 from portico.ports.job import TERMINAL
@@ -73,8 +74,10 @@ class UnheardRules:
         self._given_back(owner, rows, lost=lost)
 
     def _has_a_name(self, owner: str) -> None:
-        """Else that is what the store is asked for first, and what is not heard of."""
-        self.run(self.adapters[owner].exchange((), ("nobody's",), 1))
+        """And has stopped looking for what was granted unheard before: else that is what the store
+        is asked for first, and what is not heard of."""
+        for _ in range(1 + _LOOKS):
+            self.run(self.adapters[owner].exchange((), ("nobody's",), 1))
 
     def _given_back(self, owner: str, rows: Sequence[Row], *, lost: bool) -> None:
         assert lost or not rows, "leases were granted, and nothing was committed for that"

@@ -112,7 +112,7 @@ def test_file_that_exists_is_left_alone(tmp_path):
         connection.execute("CREATE TABLE precious (x)")
     before = file.read_bytes()
 
-    run_benchmark("throughput", "--queue", f"sqlite:///{file}", "--jobs", 1000, "--runs", 1)
+    run_benchmark("throughput", "--queue", f"sqlite:///{file}", "--jobs", 5000, "--runs", 1)
 
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
@@ -144,7 +144,7 @@ SCENARIOS = {
     "footprint": ["--workers", 2, "--kills", 1],
     "scaling": ["--seconds", 0.3, "--milliseconds", 10],
     "payload": ["--jobs", 10],
-    "enqueue": ["--jobs", 1000],
+    "enqueue": ["--jobs", 5000],
     "guard": [],
     "workloads": ["--reports", 1, "--chunks", 2],
 }

@@ -39,7 +39,9 @@ class Ledger:
         path.touch()
 
     def lines(self) -> list[list[str]]:
-        return [line.split() for line in self.path.read_text().splitlines()]
+        """Whole ones: somebody may be about to write the last."""
+        whole, _, _ = self.path.read_text().rpartition("\n")
+        return [line.split() for line in whole.splitlines()]
 
     def count(self, event: str, job_id: object = None) -> int:
         return len(self.of(event, job_id))
