@@ -86,6 +86,8 @@ async def test_a_first_signal_lets_running_jobs_finish_and_releases_the_rest(
     statuses = [found.status for job in jobs if (found := await queue.get_job(job.id))]
     assert statuses.count(JobStatus.COMPLETED) == 2
     assert statuses.count(JobStatus.PENDING) == 4
+    assert len(supervisor.events("stopping", signal=number.name)) == 1
+    assert supervisor.events("supervisor_stopped", completed=2, unsettled=0)
     for job in jobs:
         record = await queue.inspect(job.id)
         assert record is not None
@@ -159,6 +161,7 @@ async def test_ctrl_c_reaches_the_whole_group_and_only_the_supervisor_heeds_it(
     assert await supervisor.ended() == 0
     assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
     assert here.ledger.count("BEGIN", job.id) == 1
+    assert len(supervisor.events("stopping", signal="SIGINT")) == 1
 
 
 @pytest.mark.fault("C9")

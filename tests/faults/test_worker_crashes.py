@@ -154,6 +154,7 @@ async def test_all_processes_killed_at_once_lose_no_job_and_charge_what_ran(
         assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
     for job in running:
         assert await counts(queue, job.id) == {"attempts": 2, "retries": 1, "expiries": 1}
+        assert len(successor.events("job_recovered", job_id=str(job.id))) == 1
     for job in waiting:
         assert here.ledger.count("BEGIN", job.id) == 1
     assert await successor.ended() == 0

@@ -7,6 +7,7 @@ and every number is one that a store can hold.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from portico.adapters.job_queue._rows import (
@@ -92,6 +93,9 @@ def stored_attempt(  # noqa: PLR0917 - what the row says, and what the settlemen
     )
 
 
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+
 def attempt_records(row: StoredJob, attempts: Iterable[StoredAttempt]) -> tuple[AttemptRecord, ...]:
     """The history of a job; of a successful attempt its row alone says all there is."""
     records = [_record(attempt) for attempt in attempts]
@@ -105,8 +109,7 @@ def attempt_records(row: StoredJob, attempts: Iterable[StoredAttempt]) -> tuple[
 
 
 def _record(stored: StoredAttempt) -> AttemptRecord:
-    ended_at = instant(stored.ended_at)
-    assert ended_at is not None
+    ended_at = instant(stored.ended_at) or _LONG_AGO  # of a damaged row
     return AttemptRecord(
         attempt=stored.attempt,
         ended_as=stored.ended_as,

@@ -121,12 +121,17 @@ def anything_due(connection: Connection, queues: Sequence[str], now: int) -> Gra
     for queue in queues:
         values = {"queue": queue, "now": now}
         first, _ = connection.execute(_NEXT, values).fetchone()
-        if first is not None and first <= now:
+        if _is_due(first, now):
             return None
         if connection.execute(_ANY_PENDING, values).fetchone() is not None:
             return None
         nearest = _earlier(nearest, first)
     return Granted([], nearest)
+
+
+def _is_due(first: object, now: int) -> bool:
+    """Of a damaged row, the first instant may be anything: what is no number comes last."""
+    return isinstance(first, int | float) and first <= now
 
 
 def grant(
@@ -144,7 +149,7 @@ def grant(
         values["queue"] = queue
         first, later = connection.execute(_NEXT, values).fetchone()
         nearest = _earlier(nearest, later)
-        due = first is not None and first <= now
+        due = _is_due(first, now)
         again = True
         while again and len(rows) < limit:
             values["limit"] = limit - len(rows)
@@ -227,7 +232,6 @@ def _bury(connection: Connection, rows: Sequence[Row], values: dict[str, object]
         )
 
 
-def _earlier(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)
+def _earlier(*instants: int | None) -> int | None:
+    """The first of these that are there, and are instants."""
+    return min((one for one in instants if type(one) is int), default=None)

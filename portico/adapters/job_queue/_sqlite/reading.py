@@ -124,7 +124,8 @@ def counts(connection: Connection, queue_name: str | None) -> dict[str, dict[Job
     )
     found: dict[str, dict[JobStatus, int]] = {name: {STATUS[COMPLETED]: n} for name, n in totals}
     for query in _COUNTS:
-        for name, status, number in connection.execute(query.format(where=where), values):
+        for found_name, status, number in connection.execute(query.format(where=where), values):
+            name = found_name if isinstance(found_name, str) else repr(found_name)  # damaged
             queue = found.setdefault(name, {STATUS[COMPLETED]: 0})  # its total may be of no use
             queue[STATUS[status]] = number
             queue[STATUS[COMPLETED]] = max(0, queue[STATUS[COMPLETED]] - number)
