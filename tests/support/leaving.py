@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import psutil
 
@@ -69,26 +70,21 @@ def _awake(supervisor: SupervisorProcess) -> bool:
 
 
 def _ended(supervisor: SupervisorProcess) -> int | None:
-    began, hinted = time.monotonic(), False
-    while (code := supervisor.process.poll()) is None:
-        passed = time.monotonic() - began
-        if passed > _HINT and not hinted:
-            hinted = True
-            supervisor.signal(signal.SIGTERM)
-        if passed > _LONGEST:
-            return None
-        time.sleep(0.005)
-    return code
+    with suppress(subprocess.TimeoutExpired):
+        return supervisor.process.wait(_HINT)
+    supervisor.signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        return supervisor.process.wait(_LONGEST)
+    return None
 
 
 def _left(child: psutil.Process) -> bool:
     """Whether it is still there a moment later: whoever adopts it may have yet to collect it."""
-    try:
-        child.wait(5)
-    except psutil.TimeoutExpired:
-        return child.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    with suppress(psutil.NoSuchProcess):
+        try:
+            child.wait(5)
+        except psutil.TimeoutExpired:
+            return child.status() != psutil.STATUS_ZOMBIE
     return False
 
 

@@ -82,21 +82,7 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
         raise ConfigurationError(
             f"queue URL is {shown!r}; give postgresql://user:password@host/database"
         )
-    try:
-        options = dict(
-            parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else ()
-        )
-    except ValueError as error:
-        raise ConfigurationError(
-            f"queue URL {shown!r} has options that cannot be read ({error}); give name=value, "
-            "joined by &"
-        ) from error
-    unknown = sorted(options.keys() - _OWN - _LIBPQ)
-    if unknown:
-        raise ConfigurationError(
-            f"queue URL {shown!r} has the option {unknown[0]!r}; there are "
-            f"{', '.join(sorted(_OWN | _LIBPQ))}"
-        )
+    options = _options(shown, query)
     address = f"postgresql://{authority}"
     tls = _tls(shown, address, options)
     place = PostgresPlace(
@@ -116,6 +102,26 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
         _connect(shown, address, options, tls),
     )
     return place, Admission.of(shown, options)
+
+
+def _options(shown: str, query: str) -> dict[str, str]:
+    """What stands behind the question mark, each of it known."""
+    try:
+        options = dict(
+            parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else ()
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"queue URL {shown!r} has options that cannot be read ({error}); give name=value, "
+            "joined by &"
+        ) from error
+    unknown = sorted(options.keys() - _OWN - _LIBPQ)
+    if unknown:
+        raise ConfigurationError(
+            f"queue URL {shown!r} has the option {unknown[0]!r}; there are "
+            f"{', '.join(sorted(_OWN | _LIBPQ))}"
+        )
+    return options
 
 
 def _tls(shown: str, address: str, options: Mapping[str, str]) -> str:
