@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from uuid import uuid4
 
+from portico.kits.job.new_job import new_id
 from portico.ports.draft import Draft
 from portico.ports.job import Job, JobResult
 from portico.ports.job_handler import JobHandler
@@ -31,5 +31,5 @@ app = {JOB_TYPE: NoopHandler()}
 
 def drafts(count: int) -> list[Draft]:
     """That many jobs for the queue `default`, checked and encoded."""
-    template = Draft.of(Job(uuid4(), "default", JOB_TYPE, PAYLOAD))
-    return [template._replace(id=uuid4()) for _ in range(count)]
+    template = Draft.of(Job(new_id(), "default", JOB_TYPE, PAYLOAD))
+    return [template._replace(id=new_id()) for _ in range(count)]

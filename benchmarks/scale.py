@@ -27,7 +27,8 @@ async def compare(
         place: opens an empty queue and gives its URL; called once per size.
         sizes: how many jobs wait in each store, and as many are finished.
         workers: how many worker processes.
-        jobs: how many jobs a run takes; at most the smallest size.
+        jobs: how many jobs a run takes; they are added before it, so that each run leases ahead
+            of what it takes, in all the stores alike.
         runs: how many rates per size.
         shown: given a name and a total, what to tell the progress.
     """
@@ -67,11 +68,11 @@ async def fill(
 
 
 async def rate(queue: JobQueueAdapter, workers: int, jobs: int, on_done: OnDone = nobody) -> float:
-    """Jobs per second of so many of the jobs that wait, by real workers; they are replaced."""
-    timeline, _ = await run_jobs(queue, workers, jobs, on_done)
-    await _settle_rest(queue)
+    """Jobs per second of so many jobs, by real workers, while as many wait as before."""
     for count in _batches(jobs):
         await queue.insert(noop.drafts(count))
+    timeline, _ = await run_jobs(queue, workers, jobs, on_done)
+    await _settle_rest(queue)
     return timeline.rate()
 
 

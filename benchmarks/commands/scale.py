@@ -17,7 +17,7 @@ from benchmarks.scale import compare
 @options.queue
 @click.option("--rows", default=1_000_000, type=click.IntRange(10_000), show_default=True)
 @click.option("--few", default=10_000, type=click.IntRange(10_000), show_default=True)
-@options.jobs(10_000, 10_000)
+@options.jobs(20_000, 10_000)
 @options.workers
 @options.runs
 @options.json_path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from portico.exceptions import ValidationError
 from portico.ports import time_limits
@@ -56,12 +58,29 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
     if isinstance(scheduled_at, datetime) and scheduled_at.utcoffset() is None:
         scheduled_at = _as_local(scheduled_at)
     return Job(
-        id=uuid4() if job_id is None else checked_id(job_id, "job_id"),
+        id=new_id() if job_id is None else checked_id(job_id, "job_id"),
         payload=dict(payload) if isinstance(payload, Mapping) else payload,
         scheduled_at=scheduled_at,
         queue_name=values.pop("queue_name", "default"),
         **values,
     )
+
+
+def new_id() -> UUID:
+    """An id that nobody has: a UUID of version 7, as RFC 9562 lays it out in section 5.7.
+
+    It begins with the milliseconds since 1970, so ids sort by the time at which they were made, to
+    the millisecond, and tell it to whoever sees one. A store's index of ids grows at its end, then,
+    and what is settled together lies together: that of random ids is written all over, which in
+    PostgreSQL also means a whole page of log for an entry. The other 74 bits are random.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    bits = int.from_bytes(os.urandom(10), "big")
+    return UUID(int=milliseconds << 80 | bits & _RANDOM | _VERSION_7)
+
+
+_RANDOM = 0x0FFF_3FFF_FFFF_FFFF_FFFF
+_VERSION_7 = 0x7000_8000_0000_0000_0000
 
 
 def _as_local(naive: datetime) -> datetime:
