@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -90,6 +89,8 @@ def job_queue(url: str, *, lease: float = 60.0, alone: bool = False) -> JobQueue
 
 def _installed(scheme: str) -> Callable[[str, float], JobQueueAdapter] | None:
     """What an installed package offers for a scheme of its own; ours cannot be replaced."""
+    from importlib.metadata import entry_points
+
     for found in entry_points(group="portico.job_queues", name=scheme) if scheme else ():
         build: Callable[[str, float], JobQueueAdapter] = found.load()
         return build

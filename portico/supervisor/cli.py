@@ -1,8 +1,10 @@
-"""`python -m portico.supervisor`: the command line, and the process around one supervisor."""
+"""`python -m portico.supervisor`: the command line, and the process around one supervisor.
+
+What takes long to import is imported where it is used: the zygote is started before.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -82,6 +84,8 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
     from portico.supervisor import lean  # noqa: F401 - before all else
 
     # isort: split
+    import asyncio
+
     import uvloop
 
     from portico.supervisor.supervisor import Supervisor, exit_code_of
@@ -113,6 +117,8 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
 
 def check(config: SupervisorConfig) -> int:
     """Validate the application and the store, start nothing, and return the exit code."""
+    import asyncio
+
     from portico.supervisor.checking import findings
 
     async def checked() -> int:
