@@ -6,7 +6,6 @@ Whatever the way in (a service, an adapter's `enqueue`, a worker's request), a j
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -14,10 +13,8 @@ from uuid import UUID
 from portico.exceptions import ValidationError
 from portico.ports import document
 from portico.ports.job import Job, JobStatus
+from portico.ports.names import NAME
 from portico.ports.time_limits import check_metadata
-
-NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-"""What queue names and job types are made of."""
 
 _INT32 = 2**31
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)

@@ -14,4 +14,5 @@ def calm() -> None:
     """Leave alone what is there after the start, and look seldom at what comes later."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)

@@ -17,10 +17,17 @@ from contextlib import suppress
 import msgspec
 
 from portico.exceptions import PorticoError
-from portico.supervisor import zygote
 from portico.supervisor.birth import Descriptors
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
-from portico.supervisor.spawning import SpawnError, Zygote, argument_of, execute, start_zygote
+from portico.supervisor.spawning import (
+    Born,
+    Loaded,
+    SpawnError,
+    Zygote,
+    argument_of,
+    execute,
+    start_zygote,
+)
 from portico.utils.logging import get_logger
 
 _PACKET = 64 * 1024
@@ -109,7 +116,7 @@ class ZygoteLauncher(Launcher):
             reply = await self._reply(_BOOT, "load the application")
         except SpawnError as error:
             raise AppError(error.message) from error
-        loaded = msgspec.msgpack.decode(reply, type=zygote.Loaded)
+        loaded = msgspec.msgpack.decode(reply, type=Loaded)
         if loaded.error:
             self.close()
             raise AppError(loaded.error, {"traceback": loaded.traceback})
@@ -127,7 +134,7 @@ class ZygoteLauncher(Launcher):
         except OSError as error:
             self.close()
             raise SpawnError(f"the zygote cannot be reached: {error}") from error
-        born = msgspec.msgpack.decode(await self._reply(_FORK, "fork"), type=zygote.Born)
+        born = msgspec.msgpack.decode(await self._reply(_FORK, "fork"), type=Born)
         if born.error:
             raise SpawnError(f"the zygote cannot fork: {born.error}")
         return born.pid

@@ -1,4 +1,7 @@
-"""Imported before anything else by the processes that are ours alone: structlog without Rich.
+"""Imported before anything else by the processes that are ours alone, for a quick start.
+
+Nothing is collected while they import: what is imported stays. The zygote never collects, and the
+supervisor goes back to it once it is up (`garbage`).
 
 structlog looks for Rich, which the `portico` command has for its tables, and loads it with a
 highlighter and all. Neither a supervisor nor a zygote has any use for that, and it would take each
@@ -8,10 +11,12 @@ Rich as ever. Processes of applications are left alone: what they make of struct
 
 from __future__ import annotations
 
+import gc
 import sys
 
 _HIDDEN = "rich"
 
+gc.disable()
 if _HIDDEN not in sys.modules and "structlog" not in sys.modules:
     sys.modules[_HIDDEN] = None  # type: ignore[assignment] # read as: not installed
     try:

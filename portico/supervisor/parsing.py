@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from portico.ports.draft import NAME
+from portico.ports.names import NAME
 from portico.supervisor.privileges import Limits
 
 

@@ -36,6 +36,21 @@ class Load(msgspec.Struct, frozen=True):
     supervisor: int
 
 
+class Loaded(msgspec.Struct, frozen=True):
+    """The answer to it; `error` and `traceback` say why the application cannot be imported."""
+
+    error: str | None = None
+    traceback: str = ""
+    warning: str | None = None
+
+
+class Born(msgspec.Struct, frozen=True):
+    """The answer to a packet with descriptors: the worker's pid, or why there is none."""
+
+    pid: int = 0
+    error: str | None = None
+
+
 class Zygote(NamedTuple):
     """A zygote that has been told what to load, and has not answered yet."""
 

@@ -29,30 +29,14 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.supervisor import allocation, birth, privileges, registry
-from portico.supervisor.spawning import Load
+from portico.supervisor.spawning import Born, Load, Loaded
 
 CONTROL_FD = 3
 _PACKET = 64 * 1024
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """The answer to it; `error` and `traceback` say why the application cannot be imported."""
-
-    error: str | None = None
-    traceback: str = ""
-    warning: str | None = None
-
-
-class Born(msgspec.Struct, frozen=True):
-    """The answer to a packet with descriptors: the worker's pid, or why there is none."""
-
-    pid: int = 0
-    error: str | None = None
-
-
 def main() -> NoReturn:
     """Import the application, then fork a worker per packet until the supervisor hangs up."""
-    gc.disable()
     birth.detach_signals()
     birth.close_all_but({0, 1, 2, CONTROL_FD})
     control = socket.socket(fileno=CONTROL_FD)

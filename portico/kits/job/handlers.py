@@ -8,8 +8,8 @@ from typing import Any
 
 from portico.exceptions import ConfigurationError
 from portico.ports import time_limits
-from portico.ports.draft import NAME
 from portico.ports.job_handler import JobHandler
+from portico.ports.names import NAME
 
 Handlers = Mapping[str, JobHandler]
 
