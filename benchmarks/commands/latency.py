@@ -12,6 +12,7 @@ import uvloop
 from benchmarks import options, report
 from benchmarks.latency.idle import idle_share
 from benchmarks.latency.run import Pace, Sent, run
+from benchmarks.latency.wake import round_trips
 from benchmarks.places import place_of, shown
 from benchmarks.samples import percentile
 from benchmarks.watch import OnDone
@@ -19,6 +20,7 @@ from benchmarks.watch import OnDone
 GOAL_P50, GOAL_P99 = 3.0, 10.0
 GOAL_IDLE = 1.0
 WARM_UP_JOBS = 10
+ROUND_TRIPS = 50
 
 
 @click.command()
@@ -61,6 +63,7 @@ def latency(
     """
     idle_workers, idle_seconds = idling["idle_workers"], idling["idle_seconds"]
     found: list[list[Sent]] = []
+    trips: list[list[float]] = []
     idle: list[float] = []
     with options.scratch(queue_url) as directory, options.Bars() as bars:
 
@@ -75,11 +78,12 @@ def latency(
         for number in range(1, runs + 1):
             bar = bars.bar(f"run {number}", jobs + WARM_UP_JOBS)
             found.append(uvloop.run(one(jobs + WARM_UP_JOBS, number, bar))[WARM_UP_JOBS:])
+            trips.append(round_trips(Pace(ROUND_TRIPS, interval, seed + number)))
         bar = bars.bar("idle", runs if idle_seconds else 0)
         for number in range(1, runs + 1 if idle_seconds else 0):
             idle.append(100 * uvloop.run(rest(idle_seconds)))
             bar(number)
-    _show(f"{shown(queue_url)}, {workers} workers, {jobs:,} jobs, {runs} runs", found)
+    _show(f"{shown(queue_url)}, {workers} workers, {jobs:,} jobs, {runs} runs", found, trips)
     if idle:
         name = f"% of a core, supervisor and {idle_workers} workers idle on {shown(queue_url)}"
         report.print_goal(options.console, name, idle, GOAL_IDLE)
@@ -89,18 +93,20 @@ def latency(
             {
                 "benchmark": "latency", "queue": shown(queue_url), "workers": workers,
                 "interval": interval, "runs": [[tuple(one) for one in run] for run in found],
-                "fields": Sent._fields, "idle_percent": idle, "idle_workers": idle_workers,
+                "fields": Sent._fields, "round_trips": trips, "idle_percent": idle,
+                "idle_workers": idle_workers,
             },
         )  # fmt: skip
 
 
-def _show(title: str, found: Sequence[Sequence[Sent]]) -> None:
-    spans = {
+def _show(title: str, found: Sequence[Sequence[Sent]], trips: Sequence[Sequence[float]]) -> None:
+    spans: dict[str, Sequence[Sequence[float]]] = {
         "create_job called to start": [[one.started - one.sent for one in run] for run in found],
         "create_job returned to start": [
             [one.started - one.stored for one in run] for run in found
         ],
         "create_job": [[one.stored - one.sent for one in run] for run in found],
+        "a byte to a process that sleeps, and back": trips,
     }
     rows = {
         f"{name}, p{percent}": [1000 * percentile(run, percent) for run in of_runs]

@@ -101,17 +101,21 @@ def peers(  # noqa: PLR0913, PLR0917 - click hands them over by name
         for _ in range(runs):
             for found in results:
                 _run_once(found, benches, stores, rows[found.peer])
-        settings = stores.settings()
+            if json_path:  # after each round: all of them take long
+                _write(json_path, workers, stores, results)
     _show(f"no-op jobs of 120 bytes, {workers} workers, {runs} runs", results)
-    if json_path:
-        report.write_json(
-            json_path,
-            {
-                "benchmark": "peers", "workers": workers, "runs": runs,
-                "stores": settings, "ratios": ratios(results),
-                "systems": [found.written() for found in results],
-            },
-        )  # fmt: skip
+
+
+def _write(path: Path, workers: int, stores: Stores, results: Sequence[Result]) -> None:
+    report.write_json(
+        path,
+        {
+            "benchmark": "peers", "workers": workers,
+            "runs": max(len(found.samples) for found in results),
+            "stores": stores.settings(), "ratios": ratios(results),
+            "systems": [found.written() for found in results],
+        },
+    )  # fmt: skip
 
 
 @contextmanager
