@@ -145,7 +145,7 @@ SCENARIOS = {
     "scaling": ["--seconds", 0.3, "--milliseconds", 10],
     "payload": ["--jobs", 10],
     "enqueue": ["--jobs", 5000],
-    "guard": [],
+    "guard": ["--where", "crowded"],
     "workloads": ["--reports", 1, "--chunks", 2],
 }
 QUEUES = {"fairness", "latency", "scaling", "enqueue"}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.commands.guard import guard
 from benchmarks.guard import WATCHED, floor, look
 from portico.adapters.job_queue import MemoryJobQueueAdapter
 
@@ -36,3 +38,14 @@ def test_a_pool_that_has_become_slow_is_noticed(monkeypatch, tmp_path):
     monkeypatch.setattr(MemoryJobQueueAdapter, "exchange", slow)
 
     assert look("memory", tmp_path, runs=1).ratio < floor("memory")
+
+
+def test_a_command_fails_when_a_median_is_below_the_floor(monkeypatch, tmp_path):
+    floors = tmp_path / "floors.toml"
+    floors.write_text("[alone]\nmemory = 0.0\nsqlite = 9.0\n", encoding="utf-8")
+    monkeypatch.setattr("benchmarks.guard.FLOORS", floors)
+
+    done = CliRunner().invoke(guard, ["--runs", "1", "--directory", str(tmp_path)])
+
+    assert done.exit_code == 1
+    assert "slower than it should be: sqlite\n" in done.output
