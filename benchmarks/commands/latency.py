@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from benchmarks.latency.wake import round_trips
 from benchmarks.places import place_of, shown
 from benchmarks.samples import percentile
 from benchmarks.watch import OnDone
+
+Place = Callable[[], AbstractAsyncContextManager[str]]
 
 GOAL_P50, GOAL_P99 = 3.0, 10.0
 GOAL_IDLE = 1.0
@@ -66,22 +70,15 @@ def latency(
     trips: list[list[float]] = []
     idle: list[float] = []
     with options.scratch(queue_url) as directory, options.Bars() as bars:
-
-        async def one(jobs: int, number: int, on_done: OnDone) -> list[Sent]:
-            async with place_of(queue_url)(queue_url, directory) as url:
-                return await run(url, workers, Pace(jobs, interval, seed + number), on_done)
-
-        async def rest(seconds: float) -> float:
-            async with place_of(queue_url)(queue_url, directory) as url:
-                return idle_share(url, idle_workers, seconds)
-
+        place = partial(place_of(queue_url), queue_url, directory)
         for number in range(1, runs + 1):
             bar = bars.bar(f"run {number}", jobs + WARM_UP_JOBS)
-            found.append(uvloop.run(one(jobs + WARM_UP_JOBS, number, bar))[WARM_UP_JOBS:])
-            trips.append(round_trips(Pace(ROUND_TRIPS, interval, seed + number)))
+            pace = Pace(jobs + WARM_UP_JOBS, interval, seed + number)
+            found.append(uvloop.run(_sent(place, workers, pace, bar))[WARM_UP_JOBS:])
+            trips.append(round_trips(pace._replace(jobs=ROUND_TRIPS)))
         bar = bars.bar("idle", runs if idle_seconds else 0)
         for number in range(1, runs + 1 if idle_seconds else 0):
-            idle.append(100 * uvloop.run(rest(idle_seconds)))
+            idle.append(100 * uvloop.run(_rest(place, idle_workers, idle_seconds)))
             bar(number)
     _show(f"{shown(queue_url)}, {workers} workers, {jobs:,} jobs, {runs} runs", found, trips)
     if idle:
@@ -97,6 +94,16 @@ def latency(
                 "idle_workers": idle_workers,
             },
         )  # fmt: skip
+
+
+async def _sent(place: Place, workers: int, pace: Pace, on_done: OnDone) -> list[Sent]:
+    async with place() as url:
+        return await run(url, workers, pace, on_done)
+
+
+async def _rest(place: Place, workers: int, seconds: float) -> float:
+    async with place() as url:
+        return idle_share(url, workers, seconds)
 
 
 def _show(title: str, found: Sequence[Sequence[Sent]], trips: Sequence[Sequence[float]]) -> None:
