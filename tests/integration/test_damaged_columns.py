@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.adapters.job_queue._sqlite.schema import upgrade
-from portico.exceptions import PorticoError
-from portico.ports.job import Job
-from portico.ports.leasing import Answer, Failure, JobFilter, Settlement, Transition
+from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
+from tests.support.damage import told, with_history
 from tests.support.jobs import make_job
 
 ODD: list[Any] = [
@@ -33,24 +32,6 @@ def columns() -> Iterator[tuple[str, str]]:
                     yield table, row[1]
 
 
-async def fresh(queue: DatabaseJobQueueAdapter, status: str) -> Job:
-    """A job with an attempt in its history, in this status; nothing else is in the store."""
-    job = await queue.enqueue(make_job(max_retries=9))
-    [lease] = (await queue.exchange((), ("default",), 1)).leases
-    failure = Failure("ValueError", "it broke", "Traceback")
-    end = Settlement(lease.id, lease.token, Transition.RETRY, failure=failure)
-    limit = 1 if status == "running" else 0
-    exchanged = await queue.exchange([end], ("default",), limit)
-    assert len(exchanged.leases) == limit
-    return job
-
-
-async def told(asked: Callable[[], Awaitable[object]]) -> None:
-    """It answers, or says in our own words why it cannot."""
-    with suppress(PorticoError):
-        await asked()
-
-
 @pytest.mark.parametrize("status", ["retrying", "running"])
 @pytest.mark.parametrize(("table", "column"), list(columns()), ids=lambda name: name)
 async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
@@ -62,7 +43,7 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
     outsider = sqlite3.connect(path, isolation_level=None)
     try:
         for value in ODD:
-            job = await fresh(queue, status)
+            job, _ = await with_history(queue, status)
             with suppress(sqlite3.Error):  # the schema forbids some of them
                 outsider.execute(f"UPDATE {table} SET {column} = ?", (value,))
             sound = await queue.enqueue(make_job(priority=-1))
