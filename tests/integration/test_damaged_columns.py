@@ -13,7 +13,7 @@ import pytest
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.adapters.job_queue._sqlite.schema import upgrade
 from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
-from tests.support.damage import told, with_history
+from tests.support.damage import FAILURE, told, with_history
 from tests.support.jobs import make_job
 
 ODD: list[Any] = [
@@ -43,7 +43,7 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
     outsider = sqlite3.connect(path, isolation_level=None)
     try:
         for value in ODD:
-            job, _ = await with_history(queue, status)
+            job, held = await with_history(queue, status)
             with suppress(sqlite3.Error):  # the schema forbids some of them
                 outsider.execute(f"UPDATE {table} SET {column} = ?", (value,))
             sound = await queue.enqueue(make_job(priority=-1))
@@ -51,7 +51,12 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
             assert (await queue.all_stats())["default"].pending_count >= 1
             await told(lambda job=job: queue.inspect(job.id))  # type: ignore[misc]
             await told(lambda job=job: queue.get_job(job.id))  # type: ignore[misc]
+            await queue.renew(held)
             await queue.recover(10)
+            crash = [
+                Settlement(one.id, one.token, Transition.CRASH, failure=FAILURE) for one in held
+            ]
+            await queue.exchange(crash, (), 0)
             leases = (await queue.exchange((), ("default",), 5)).leases
             mine = [lease for lease in leases if lease.job_id == sound.id]
             assert len(mine) == 1, (value, leases)
@@ -61,4 +66,25 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
                 outsider.execute(statement)
     finally:
         outsider.close()
+        await queue.close()
+
+
+@pytest.mark.parametrize("column", ["attempt", "nonce"])
+async def test_a_damaged_job_that_is_to_stop_hides_no_other(column: str, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    queue = DatabaseJobQueueAdapter(f"sqlite:///{path}?durability=normal")
+    await queue.initialize()
+    try:
+        for _ in range(2):
+            await queue.enqueue(make_job())
+        damaged, sound = (await queue.exchange((), ("default",), 2)).leases
+        with closing(sqlite3.connect(path)) as outsider, outsider:
+            outsider.execute(
+                f"UPDATE portico_jobs SET {column} = 'odd' WHERE id = ?", (damaged.id,)
+            )
+        for lease in (damaged, sound):
+            await queue.request_cancel(lease.job_id)
+
+        assert await queue.cancel_requests() == [sound.key]
+    finally:
         await queue.close()

@@ -27,7 +27,7 @@ ODD = {
     "text": ["NULL", "''", "'no such word'", "'running'", "repeat('x', 9000)"],
     "bytea": [
         "NULL", "''", r"'\x00ff'", "'{'", "'[]'", "convert_to(repeat('[', 50000), 'UTF8')",
-        "convert_to(repeat('a', 100), 'UTF8')", "convert_to(repeat(' ', 11000000), 'UTF8')",
+        "convert_to(repeat('a', 100), 'UTF8')",
     ],
     "uuid": ["NULL", "'00000000-0000-0000-0000-000000000000'"],
     "boolean": ["NULL", "true"],
@@ -131,12 +131,8 @@ async def run(queue: DatabaseJobQueueAdapter, there: Scene, first: Transition | 
 
 @pytest.mark.parametrize(
     ("status", "end"),
-    [
-        ("retrying", Transition.COMPLETE), ("retrying", None),
-        ("running", Transition.CRASH), ("running", Transition.RELEASE),
-        ("running", None),
-    ],
-)  # fmt: skip
+    [("retrying", Transition.COMPLETE), ("running", Transition.CRASH), ("running", None)],
+)
 @pytest.mark.parametrize(("table", "column", "kind"), list(columns()), ids=lambda name: name)
 async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
     table: str,
@@ -160,7 +156,8 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
                 f"UPDATE {table} SET {column} = {value} WHERE {key} = $1", there.damaged.id
             )
         await shown(queue, there)
-        await queue.cancel_requests()
+        assert await queue.request_cancel(there.held.job_id)
+        assert there.held.key in await queue.cancel_requests(), value
         renewals = await queue.renew([*there.lease, there.held])
         assert renewals[-1].answer is Answer.OK, value
         await run(queue, there, end)
