@@ -121,6 +121,8 @@ def decode(body: bytes | str) -> dict[str, Any]:
     Raises:
         ValueError: it is not a JSON object.
     """
+    if body == EMPTY:  # as most metadata is
+        return {}
     try:
         value = json.loads(body if isinstance(body, str) else body.decode())  # spares a guess
     except RecursionError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.adapters.job_queue._sqlite.schema import upgrade
-from portico.exceptions import PorticoError
-from portico.ports.job import Job
-from portico.ports.leasing import Answer, Failure, JobFilter, Settlement, Transition
+from portico.ports.leasing import Answer, JobFilter, Settlement, Transition
+from tests.support.damage import FAILURE, told, with_history
 from tests.support.jobs import make_job
 
 ODD: list[Any] = [
@@ -33,24 +32,6 @@ def columns() -> Iterator[tuple[str, str]]:
                     yield table, row[1]
 
 
-async def fresh(queue: DatabaseJobQueueAdapter, status: str) -> Job:
-    """A job with an attempt in its history, in this status; nothing else is in the store."""
-    job = await queue.enqueue(make_job(max_retries=9))
-    [lease] = (await queue.exchange((), ("default",), 1)).leases
-    failure = Failure("ValueError", "it broke", "Traceback")
-    end = Settlement(lease.id, lease.token, Transition.RETRY, failure=failure)
-    limit = 1 if status == "running" else 0
-    exchanged = await queue.exchange([end], ("default",), limit)
-    assert len(exchanged.leases) == limit
-    return job
-
-
-async def told(asked: Callable[[], Awaitable[object]]) -> None:
-    """It answers, or says in our own words why it cannot."""
-    with suppress(PorticoError):
-        await asked()
-
-
 @pytest.mark.parametrize("status", ["retrying", "running"])
 @pytest.mark.parametrize(("table", "column"), list(columns()), ids=lambda name: name)
 async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
@@ -62,7 +43,7 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
     outsider = sqlite3.connect(path, isolation_level=None)
     try:
         for value in ODD:
-            job = await fresh(queue, status)
+            job, held = await with_history(queue, status)
             with suppress(sqlite3.Error):  # the schema forbids some of them
                 outsider.execute(f"UPDATE {table} SET {column} = ?", (value,))
             sound = await queue.enqueue(make_job(priority=-1))
@@ -70,7 +51,12 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
             assert (await queue.all_stats())["default"].pending_count >= 1
             await told(lambda job=job: queue.inspect(job.id))  # type: ignore[misc]
             await told(lambda job=job: queue.get_job(job.id))  # type: ignore[misc]
+            await queue.renew(held)
             await queue.recover(10)
+            crash = [
+                Settlement(one.id, one.token, Transition.CRASH, failure=FAILURE) for one in held
+            ]
+            await queue.exchange(crash, (), 0)
             leases = (await queue.exchange((), ("default",), 5)).leases
             mine = [lease for lease in leases if lease.job_id == sound.id]
             assert len(mine) == 1, (value, leases)
@@ -80,4 +66,25 @@ async def test_an_odd_value_in_any_column_stops_nothing_but_its_own_job(
                 outsider.execute(statement)
     finally:
         outsider.close()
+        await queue.close()
+
+
+@pytest.mark.parametrize("column", ["attempt", "nonce"])
+async def test_a_damaged_job_that_is_to_stop_hides_no_other(column: str, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    queue = DatabaseJobQueueAdapter(f"sqlite:///{path}?durability=normal")
+    await queue.initialize()
+    try:
+        for _ in range(2):
+            await queue.enqueue(make_job())
+        damaged, sound = (await queue.exchange((), ("default",), 2)).leases
+        with closing(sqlite3.connect(path)) as outsider, outsider:
+            outsider.execute(
+                f"UPDATE portico_jobs SET {column} = 'odd' WHERE id = ?", (damaged.id,)
+            )
+        for lease in (damaged, sound):
+            await queue.request_cancel(lease.job_id)
+
+        assert await queue.cancel_requests() == [sound.key]
+    finally:
         await queue.close()

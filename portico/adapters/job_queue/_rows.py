@@ -157,9 +157,13 @@ def lease_of(row: StoredJob) -> Lease:
     )
 
 
+_FOUR_BYTES = 2**32 - 1
+
+
 def token_of(attempt: int, nonce: bytes) -> bytes:
-    """A token: the attempt in four bytes, then the random part."""
-    return attempt.to_bytes(4, "big") + nonce
+    """A token: the attempt in four bytes, then the random part; of an attempt that cannot be, one
+    that matches no row."""
+    return (attempt & _FOUR_BYTES).to_bytes(4, "big") + nonce
 
 
 def attempt_of(token: bytes) -> tuple[int, bytes]:

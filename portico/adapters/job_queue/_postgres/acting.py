@@ -33,7 +33,8 @@ WITH clock AS MATERIALIZED (
     FROM clock WHERE seq = ANY (ARRAY(SELECT seq FROM chosen))
     RETURNING id, queue_name
 ), woken AS MATERIALIZED (
-    SELECT pg_notify($2, queue_name) FROM (SELECT DISTINCT queue_name FROM changed) queues
+    SELECT pg_notify($2, left(queue_name, 128))
+    FROM (SELECT DISTINCT queue_name FROM changed) queues
 )
 SELECT id, (SELECT count(*) FROM woken) FROM changed"""
 

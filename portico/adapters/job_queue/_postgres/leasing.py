@@ -106,7 +106,7 @@ class Owner:
                 self._id,
             )
         )
-        return [(row[0].bytes, token_of(row[1], row[2])) for row in rows]
+        return [(row[0].bytes, token_of(row[1], row[2] or b"")) for row in rows]
 
     async def recover(self, limit: int) -> list[Recovered]:
         """Settle attempts whose lease ran out, by the store's clock and the jobs' own rows.

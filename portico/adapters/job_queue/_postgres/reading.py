@@ -226,9 +226,10 @@ def _counted(rows: Iterable[Sequence[Any]]) -> dict[str, dict[JobStatus, int]]:
     found: dict[str, dict[JobStatus, int]] = {}
     completed = STATUS[COMPLETED]
     for name, status, number in rows:  # the totals come first
+        queue = found.setdefault(name, {completed: 0})  # it may be in no total
         if STATUS[status] is completed:
-            found[name] = {completed: number}
+            queue[completed] = number
         else:
-            found[name][STATUS[status]] = number
-            found[name][completed] -= number
+            queue[STATUS[status]] = number
+            queue[completed] = max(0, queue[completed] - number)
     return found

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from portico.adapters.job_queue._attempts import stored_attempt, worth_noting
-from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, token_of
+from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, status_of, token_of
 from portico.adapters.job_queue._settling import micros_of, told
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
@@ -30,14 +30,15 @@ _SETTLED, _EXCHANGED = _COLUMNS + 3, 10
 
 # From the id on, the columns are the fields of a `Lease`.
 _EXCHANGE = """
-SELECT kind, place, -priority AS rank, run_at, seq, cancel_requested, status, settled_as, nonce,
+SELECT kind, place, -priority::bigint AS rank, run_at, seq, cancel_requested, status, settled_as,
+    nonce,
     uuid_send(id) AS id, int4send(attempt) || nonce AS token, attempt, queue_name, job_type,
     payload, priority, max_retries, retry_count, scheduled_at, started_at, created_at,
     uuid_send(created_by) AS created_by, metadata, error_message, suspect
 FROM {schema}.portico_exchange({arguments})"""
 # The same columns.
 _SETTLE = """
-SELECT 'settled' AS kind, place, NULL::integer AS rank, NULL::bigint AS run_at,
+SELECT 'settled' AS kind, place, NULL::bigint AS rank, NULL::bigint AS run_at,
     NULL::bigint AS seq, NULL::boolean AS cancel_requested, status, settled_as, nonce,
     NULL::bytea AS id, NULL::bytea AS token, attempt, changed_queue AS queue_name,
     NULL::text AS job_type, NULL::bytea AS payload, NULL::integer AS priority,
@@ -179,7 +180,7 @@ def _standing(settlement: Settlement, row: Any) -> Receipt:
         and status != RUNNING
         and row["settled_as"] == settlement.transition.value
     )
-    return Receipt(Answer.ALREADY if again else Answer.LOST, STATUS[status])
+    return Receipt(Answer.ALREADY if again else Answer.LOST, status_of(status))
 
 
 _CANCEL, _LEASE, _PAYLOAD = 5, 9, 14

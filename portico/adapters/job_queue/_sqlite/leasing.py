@@ -174,7 +174,11 @@ def renew(connection: Connection, owner: Owner, leases: Sequence[Lease]) -> list
 def cancel_requests(connection: Connection, owner: Owner) -> list[LeaseKey]:
     """The leases of an owner that someone asked to end."""
     rows = connection.execute(_ASKED_TO_STOP, (owner.id,))
-    return [(job_id, token_of(attempt, nonce)) for job_id, attempt, nonce in rows]
+    return [
+        (job_id, token_of(attempt, nonce))
+        for job_id, attempt, nonce in rows
+        if type(attempt) is int and type(nonce) is bytes  # else its lease runs out
+    ]
 
 
 def _renew_many(size: int) -> str:

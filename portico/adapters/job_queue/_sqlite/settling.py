@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from portico.adapters.job_queue._attempts import stored_attempt, worth_noting
-from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, token_of
+from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, status_of
 from portico.adapters.job_queue._settling import EXPIRE, EXPIRED, micros_of, told
 from portico.adapters.job_queue._sqlite import attempts
 from portico.adapters.job_queue._sqlite.driver import Connection
@@ -238,12 +238,11 @@ def _standing(connection: Connection, settlement: Settlement) -> Receipt:
     attempt, nonce, status, settled_as = row
     again = (
         settlement.token is not None
-        and nonce is not None
-        and settlement.token == token_of(attempt, nonce)
+        and attempt_of(settlement.token) == (attempt, nonce)  # which may be anything
         and status != RUNNING
         and settled_as == settlement.transition.value
     )
-    return Receipt(Answer.ALREADY if again else Answer.LOST, STATUS[status])
+    return Receipt(Answer.ALREADY if again else Answer.LOST, status_of(status))
 
 
 def expire(

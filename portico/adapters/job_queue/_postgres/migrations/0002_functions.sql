@@ -165,7 +165,9 @@ BEGIN
         free := free - cardinality(taken);
         RETURN QUERY
         UPDATE {schema}.portico_jobs job SET
-            status = 'running', attempt = job.attempt + 1, nonce = fresh_nonce,
+            -- One odd number must not keep all the others from being leased.
+            status = 'running', attempt = greatest(0, least(job.attempt, 2147483646)) + 1,
+            nonce = fresh_nonce,
             started_at = clock, expires_at = clock + lease, owner_id = holder
         WHERE job.seq = ANY (taken)
         RETURNING 'lease', position_, job.run_at, job.seq, job.id, job.nonce, job.attempt,
@@ -297,7 +299,7 @@ BEGIN
     IF written IS NOT NULL THEN
         PERFORM {schema}.portico_trim(written, history);
     END IF;
-    PERFORM pg_notify(channel, queue) FROM (
+    PERFORM pg_notify(channel, left(queue, 128)) FROM (
         SELECT DISTINCT one.queue FROM unnest(names, statuses) AS one (queue, status)
         WHERE one.status IN ('pending', 'scheduled', 'retrying')
     ) woken;
@@ -380,7 +382,7 @@ BEGIN
     RETURN QUERY
     WITH old AS MATERIALIZED (
         SELECT job.*,
-            job.retry_count >= job.max_retries OR job.expiry_count + 1 >= max_expiries AS dead
+            job.retry_count >= job.max_retries OR job.expiry_count >= max_expiries - 1 AS dead
         FROM {schema}.portico_jobs job WHERE job.seq = ANY (taken)
     ), changed AS (
         UPDATE {schema}.portico_jobs job SET
@@ -389,7 +391,7 @@ BEGIN
             ended_by_attempt = old.dead,
             settled_as = 'expire',
             run_at = clock,
-            expiry_count = old.expiry_count + 1,
+            expiry_count = least(old.expiry_count, 2147483646) + 1,
             retry_count = old.retry_count + (NOT old.dead)::integer,
             error_type = type,
             error_message = CASE WHEN old.dead AND old.max_retries = 0
@@ -412,7 +414,7 @@ BEGIN
     PERFORM {schema}.portico_trim(
         ARRAY(SELECT job.id FROM {schema}.portico_jobs job WHERE job.seq = ANY (taken)), history
     );
-    PERFORM pg_notify(channel, woken.queue_name) FROM (
+    PERFORM pg_notify(channel, left(woken.queue_name, 128)) FROM (
         SELECT DISTINCT job.queue_name FROM {schema}.portico_jobs job WHERE job.seq = ANY (taken)
     ) woken;
 END
