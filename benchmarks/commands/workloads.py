@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,9 @@ import click
 import uvloop
 
 from benchmarks import options, report
+from benchmarks.peers.failure import PeerFailedError
 from benchmarks.watch import OnDone
+from benchmarks.workloads.peer import Fastest
 
 
 @click.command()
@@ -20,6 +23,14 @@ from benchmarks.watch import OnDone
 @options.workers
 @options.runs
 @options.directory
+@click.option(
+    "--cache",
+    default=".bench",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the environment of the fastest peer is kept.",
+)
+@click.option("--peer/--no-peer", default=True, show_default=True, help="Beside that one, too.")
 @options.json_path
 def workloads(
     *,
@@ -28,13 +39,19 @@ def workloads(
     workers: int,
     runs: int,
     directory: Path,
+    cache: Path,
+    peer: bool,
     json_path: Path | None,
 ) -> None:
     """Importing real flight data and rendering reports: Portico on SQLite, the standard library's
-    process pool, and one process, with the same functions."""
+    process pool, one process, and the fastest of the peers, with the same functions."""
     from benchmarks.workloads import run, work  # needs the libraries of the examples
 
-    with TemporaryDirectory(prefix="bench-", dir=directory) as place, options.Bars() as bars:
+    with (
+        TemporaryDirectory(prefix="bench-", dir=directory) as place,
+        options.Bars() as bars,
+        _fastest(cache if peer else None) as fastest,
+    ):
         folder = Path(place).absolute()
         setup = bars.bar("import for the reports", 1)
         items = work.items(folder, work.prepare(folder)[:chunks], reports)
@@ -49,6 +66,7 @@ def workloads(
             "Portico": portico,
             f"ProcessPoolExecutor({workers})": partial(run.by_executor, workers, items),
             "one process": partial(run.by_executor, 1, items),
+            **({fastest.name: partial(fastest.run, workers, items)} if fastest else {}),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(1, runs + 1):
@@ -58,16 +76,34 @@ def workloads(
     _report(seconds, f"{reports} reports, {chunks} chunks", workers, json_path)
 
 
+@contextmanager
+def _fastest(cache: Path | None) -> Iterator[Fastest | None]:
+    """The fastest of the peers, or nothing and why."""
+    if cache is None:
+        yield None
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        fastest = Fastest(cache.absolute())
+    except PeerFailedError as error:
+        raise click.ClickException(f"{error}; or give --no-peer") from None
+    with closing(fastest):
+        yield fastest
+
+
 def _report(
     seconds: dict[str, list[float]], what: str, workers: int, json_path: Path | None
 ) -> None:
-    ours, pool, alone = seconds.values()
+    ours, pool, alone, *others = seconds.values()
     title = f"{what}, {workers} workers, {len(ours)} runs"
     report.print_values(options.console, title, "s", seconds)
     ratios = [theirs / mine for mine, theirs in zip(ours, pool, strict=True)]
     report.print_ratio(options.console, ratios, "the speed of ProcessPoolExecutor")
     speed_up = [theirs / mine for mine, theirs in zip(ours, alone, strict=True)]
     report.print_ratio(options.console, speed_up, "the speed of one process")
+    for name, theirs in zip(list(seconds)[3:], others, strict=True):
+        faster = [its / mine for mine, its in zip(ours, theirs, strict=True)]
+        report.print_ratio(options.console, faster, f"the speed of {name}")
     if json_path:
         report.write_json(
             json_path,

@@ -138,10 +138,10 @@ class Bench:
             try:
                 yield check
             finally:
-                _stop(process)
+                stop(process)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """Ask it to end, and see to it that nothing is left of it: its store is removed next."""
     family = _descendants(process.pid)
     with suppress(ProcessLookupError):

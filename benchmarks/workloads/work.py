@@ -94,7 +94,7 @@ def _import_all(folder: Path, source: Mapping[str, Any]) -> list[Mapping[str, An
     first = {"import_id": _WHOLE, "output": str(folder), "chunk_size": CHUNK, **source}
     payloads: list[Mapping[str, Any]] = [first]
     for payload in payloads:  # which grows as long as a chunk was full
-        _handled(handler, Item(IMPORT, payload))
+        asyncio.run(handled(Item(IMPORT, payload), handler))
         payloads += orders.payloads[len(payloads) - 1 :]
     return payloads
 
@@ -120,7 +120,20 @@ def run_item(item: Item) -> dict[str, Any]:
     Raises:
         RuntimeError: it did not succeed.
     """
-    return _handled(app[item.job_type], item).result_data
+    return asyncio.run(handled(item)).result_data
+
+
+async def handled(item: Item, handler: JobHandler | None = None) -> JobResult:
+    """Run one item on this loop.
+
+    Raises:
+        RuntimeError: it did not succeed.
+    """
+    job = Job(uuid4(), "default", item.job_type, dict(item.payload))
+    result = await (handler or app[item.job_type]).handle(job)
+    if not result.success:
+        raise RuntimeError(f"{item.job_type} failed: {result.error}")
+    return result
 
 
 def clear(folder: Path) -> None:
@@ -128,11 +141,3 @@ def clear(folder: Path) -> None:
     written = [*folder.glob("imports/chunk-*"), *folder.glob("reports/*")]
     for path in written:
         path.unlink()
-
-
-def _handled(handler: JobHandler, item: Item) -> JobResult:
-    job = Job(uuid4(), "default", item.job_type, dict(item.payload))
-    result = asyncio.run(handler.handle(job))
-    if not result.success:
-        raise RuntimeError(f"{item.job_type} failed: {result.error}")
-    return result

@@ -146,7 +146,7 @@ SCENARIOS = {
     "payload": ["--jobs", 10],
     "enqueue": ["--jobs", 5000],
     "guard": ["--where", "crowded"],
-    "workloads": ["--reports", 1, "--chunks", 2],
+    "workloads": ["--reports", 1, "--chunks", 2, "--no-peer"],
 }
 QUEUES = {"fairness", "latency", "scaling", "enqueue"}
 FOLDERS = {"payload", "guard", "workloads"}
