@@ -130,7 +130,7 @@ class Execution:
         if error is not None:
             if self._on_failing is not None and listens(handler):
                 self._on_failing(lease, verdict)
-            await self._tell(handler, job, error)
+            await self._tell(handler, lease, error)
             del error  # its traceback refers to this frame
         return verdict
 
@@ -162,11 +162,10 @@ class Execution:
         if handler is None:
             return
         try:
-            job = job_of(lease)
+            _bind(lease, job_of(lease))
         except _UNDECODABLE:
             return
-        _bind(lease, job)
-        await self._tell(handler, job, error_of(reason))
+        await self._tell(handler, lease, error_of(reason))
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
         self._stop(task, Stop.DEADLINE)
@@ -191,7 +190,8 @@ class Execution:
             self._on_limits(lease, limits)
         return limits.job_timeout
 
-    async def _tell(self, handler: JobHandler, job: Job, error: Exception) -> None:
+    async def _tell(self, handler: JobHandler, lease: Lease, error: Exception) -> None:
+        """Run `on_failure` with the job as it was leased: what `handle` got it may have changed."""
         hook = getattr(handler, "on_failure", None)
         if hook is None:
             return
@@ -199,7 +199,7 @@ class Execution:
         limit = asyncio.timeout(self._on_failure_timeout)
         try:
             async with limit:
-                pending = hook(job, error)
+                pending = hook(job_of(lease), error)
                 if isawaitable(pending):
                     await pending
         except BaseException as raised:

@@ -107,9 +107,22 @@ async def test_whatever_is_raised_asks_for_a_retry_and_stays_in_here(error):
     assert verdict.retryable
     assert verdict.failure[:2] == (type(error).__name__, "no")
     [(job, told)] = handler.told
-    assert job is handler.jobs[0]
+    assert job == handler.jobs[0]
     assert isinstance(told, Exception)
     assert told is error or told.__cause__ is error
+
+
+async def test_on_failure_sees_the_job_as_it_was_leased_whatever_the_handler_made_of_it():
+    async def spoil(job):
+        job.payload["rows"].append(3)
+        job.payload["new"] = job.metadata.pop("tenant")
+        raise ValueError("no")
+
+    handler = Doing(spoil)
+    leased = make_lease(payload=b'{"rows":[1,2]}', metadata=b'{"tenant":"a"}')
+    await execute(handler, leased)
+    [(job, _)] = handler.told
+    assert (job.payload, job.metadata) == ({"rows": [1, 2]}, {"tenant": "a"})
 
 
 async def test_a_group_of_errors_asks_for_a_retry_too():
