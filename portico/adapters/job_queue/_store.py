@@ -101,8 +101,11 @@ class SqlStore(Store):
         connected."""
 
     @abstractmethod
-    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
-        """How to store drafts on such a connection."""
+    def enlist(
+        self, drafts: Sequence[Draft], *, prepared: bool = False
+    ) -> Steps[list[Inserted | None]]:
+        """How to store drafts on such a connection; `prepared`: its transaction is to be committed
+        in two phases."""
 
     @abstractmethod
     def wake(self) -> None:

@@ -22,6 +22,12 @@ class AlchemyCaller:
         """The connection that the driver has opened."""
         return self._connection.connection.driver_connection
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the transaction is to be committed in two phases."""
+        transaction = self._connection.get_transaction()
+        return type(transaction).__name__ == "TwoPhaseTransaction"
+
     def opening(self) -> Statement | None:
         """What opens a transaction in the driver, where SQLAlchemy leaves that to it."""
         if self._connection.closed:
@@ -31,6 +37,8 @@ class AlchemyCaller:
             return sqlite.opening(driver.driver_connection)
         if getattr(driver.dbapi_connection, "autocommit", False):
             raise refusals.autocommit(self._connection)
+        if postgres.in_pipeline(driver.driver_connection):
+            raise refusals.pipelined(self._connection)
         return None
 
     def execute(self, statement: Statement) -> Rows:

@@ -20,7 +20,9 @@ class Enlisting(Protocol):
 
     def vouch(self) -> Steps[None]: ...
 
-    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]: ...
+    def enlist(
+        self, drafts: Sequence[Draft], *, prepared: bool = False
+    ) -> Steps[list[Inserted | None]]: ...
 
 
 class _Caller(Protocol):
@@ -29,6 +31,10 @@ class _Caller(Protocol):
     @property
     def driver(self) -> object:
         """The connection that the driver has opened."""
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the open transaction is to be committed in two phases."""
 
     def opening(self) -> Statement | None: ...
 
@@ -41,6 +47,10 @@ class _AsyncCaller(Protocol):
     @property
     def driver(self) -> object:
         """The connection that the driver has opened."""
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the open transaction is to be committed in two phases."""
 
     def opening(self) -> Statement | None: ...
 
@@ -127,12 +137,13 @@ class _Awaited(Transaction):
         caller, callers = self._caller, self._callers
         opening = caller.opening()
         # Before it begins: one that has read may not be allowed to write.
-        if (steps := callers.to_vouch(caller.driver)) is not None:
-            await run_async(steps, caller.execute)
+        if (vouching := callers.to_vouch(caller.driver)) is not None:
+            await run_async(vouching, caller.execute)
             callers.vouched(caller.driver)
         if opening is not None:
             await caller.execute(opening)
-        return await run_async(callers.store.enlist(drafts), caller.execute)
+        steps = callers.store.enlist(drafts, prepared=caller.prepared)
+        return await run_async(steps, caller.execute)
 
 
 class _Plain(SyncTransaction):
@@ -147,12 +158,13 @@ class _Plain(SyncTransaction):
         callers.check_dialect(caller.dialect, connection)
         opening = caller.opening()
         # Before it begins: one that has read may not be allowed to write.
-        if (steps := callers.to_vouch(caller.driver)) is not None:
-            run(steps, caller.execute)
+        if (vouching := callers.to_vouch(caller.driver)) is not None:
+            run(vouching, caller.execute)
             callers.vouched(caller.driver)
         if opening is not None:
             caller.execute(opening)
-        return run(callers.store.enlist(drafts), caller.execute)
+        steps = callers.store.enlist(drafts, prepared=caller.prepared)
+        return run(steps, caller.execute)
 
 
 class _OverSync(Transaction):

@@ -31,6 +31,7 @@ class AsyncpgCaller:
     """An `asyncpg.Connection`, or what its pool gives out for one, which is new each time."""
 
     dialect = DIALECT
+    prepared = False
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -51,56 +52,72 @@ class AsyncpgCaller:
 
     async def execute(self, statement: Statement) -> Rows:
         """Run it."""
-        rows: Rows = await self._connection.fetch(statement.text, *statement.arguments)
+        from asyncpg import InFailedSQLTransactionError
+
+        try:
+            rows: Rows = await self._connection.fetch(statement.text, *statement.arguments)
+        except InFailedSQLTransactionError as error:
+            raise refusals.aborted(self._connection) from error
         return rows
 
 
-def check_psycopg(connection: Any) -> None:
-    """Make sure that a transaction is open, or begins with the next statement."""
-    if connection.closed:
-        raise refusals.closed(connection)
-    status = connection.info.transaction_status
-    if status == _IN_ERROR:
-        raise refusals.aborted(connection)
-    if status == _IDLE and connection.autocommit:
-        raise refusals.autocommit(connection)
+def in_pipeline(connection: Any) -> bool:
+    """Whether a connection of psycopg sends statements without waiting for their answers."""
+    protocol = getattr(connection, "pgconn", None)
+    return bool(getattr(protocol, "pipeline_status", False))
 
 
-class PsycopgCaller:
-    """A `psycopg.Connection`."""
+class _Psycopg:
+    """What the two kinds of psycopg's connections have in common."""
 
     dialect = DIALECT
 
     def __init__(self, connection: Any) -> None:
         self.driver = self._connection = connection
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the transaction was begun by `tpc_begin`."""
+        return getattr(self._connection, "_tpc", None) is not None
+
     def opening(self) -> None:
         """Nothing: make sure that a transaction is open, or begins with the next statement."""
-        check_psycopg(self._connection)
+        connection = self._connection
+        if connection.closed:
+            raise refusals.closed(connection)
+        if in_pipeline(connection):
+            raise refusals.pipelined(connection)
+        status = connection.info.transaction_status
+        if status == _IN_ERROR:
+            raise refusals.aborted(connection)
+        if status == _IDLE and connection.autocommit:
+            raise refusals.autocommit(connection)
+        if status == _IDLE and connection.read_only:
+            raise refusals.read_only(connection)
+
+    def _in_its_style(self, cursor: object, statement: Statement) -> Statement:
+        """As the cursors that the application has chosen take it."""
+        names = {kind.__name__ for kind in type(cursor).__mro__}
+        return statement if "RawCursorMixin" in names else in_percent_style(statement)
+
+
+class PsycopgCaller(_Psycopg):
+    """A `psycopg.Connection`."""
 
     def execute(self, statement: Statement) -> Rows:
         """Run it; the caller's own row factory is not for these rows."""
         with self._connection.cursor(row_factory=_as_tuples) as cursor:
-            cursor.execute(*in_percent_style(statement))
+            cursor.execute(*self._in_its_style(cursor, statement))
             rows: Rows = cursor.fetchall() if cursor.description else ()
             return rows
 
 
-class AsyncPsycopgCaller:
+class AsyncPsycopgCaller(_Psycopg):
     """A `psycopg.AsyncConnection`."""
-
-    dialect = DIALECT
-
-    def __init__(self, connection: Any) -> None:
-        self.driver = self._connection = connection
-
-    def opening(self) -> None:
-        """Nothing: make sure that a transaction is open, or begins with the next statement."""
-        check_psycopg(self._connection)
 
     async def execute(self, statement: Statement) -> Rows:
         """Run it; the caller's own row factory is not for these rows."""
         async with self._connection.cursor(row_factory=_as_tuples) as cursor:
-            await cursor.execute(*in_percent_style(statement))
+            await cursor.execute(*self._in_its_style(cursor, statement))
             rows: Rows = await cursor.fetchall() if cursor.description else ()
             return rows

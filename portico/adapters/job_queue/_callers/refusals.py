@@ -42,6 +42,18 @@ def aborted(connection: object) -> ValidationError:
     )
 
 
+def pipelined(connection: object) -> ValidationError:
+    return refused(
+        connection,
+        "is in pipeline mode, in which no answer comes before its end; create the job before or "
+        "after the `with connection.pipeline()` block",
+    )
+
+
+def read_only(connection: object) -> ValidationError:
+    return refused(connection, "begins transactions that may only read; give one that may write")
+
+
 def other_dialect(connection: object, theirs: str, ours: str) -> ValidationError:
     return refused(
         connection,

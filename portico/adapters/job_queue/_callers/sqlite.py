@@ -34,6 +34,7 @@ class Sqlite3Caller:
     """A `sqlite3.Connection`."""
 
     dialect = DIALECT
+    prepared = False
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.driver = self._connection = connection
@@ -53,6 +54,7 @@ class AiosqliteCaller:
     """An `aiosqlite.Connection`."""
 
     dialect = DIALECT
+    prepared = False
 
     def __init__(self, connection: Any) -> None:
         self.driver = self._connection = connection

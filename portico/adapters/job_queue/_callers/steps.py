@@ -51,3 +51,9 @@ async def run_async(steps: Steps[T], execute: Callable[[Statement], Awaitable[Ro
     except StopIteration as done:
         outcome: T = done.value
         return outcome
+
+
+def digits(told: object) -> str:
+    """Hexadecimal digits that came back as text, in whatever form a connection gives text."""
+    text = told.decode("ascii") if isinstance(told, bytes) else str(told)
+    return text.lower()

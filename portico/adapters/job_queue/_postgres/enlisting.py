@@ -11,11 +11,12 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from portico.adapters.job_queue._admission import full
-from portico.adapters.job_queue._callers.steps import Statement, Steps
+from portico.adapters.job_queue._callers.steps import Statement, Steps, digits
 from portico.adapters.job_queue._postgres.inserts import (
     answers_of,
-    insert_arguments,
     insert_statement,
+    plain_answers,
+    plain_arguments,
 )
 from portico.adapters.job_queue._postgres.place import PostgresPlace
 from portico.adapters.job_queue._postgres.reading import waiting_query
@@ -24,12 +25,22 @@ from portico.exceptions import ConfigurationError, ValidationError
 from portico.ports.draft import Draft
 from portico.ports.leasing import Inserted
 
+_WORD, _BYTES = "Portico_0.9:-", b"\0\xff{}"
 _WHERE = Statement(
-    "SELECT current_database(), has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+    """
+SELECT pg_catalog.encode(pg_catalog.convert_to(current_database(), 'UTF8'), 'hex'),
+    CAST(CAST(has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS integer)
+        AS text),
+    CAST(CAST(CAST($1 AS text[]) = ARRAY['Portico_0.9:-'] AND CAST($2 AS bytea[]) = ARRAY[
+        pg_catalog.decode('00ff7b7d', 'hex')] AS integer) AS text),
+    CAST(CAST(current_setting('transaction_read_only') = 'on' AS integer) AS text)""",
+    ([_WORD], [_BYTES]),
 )
-_SYSTEM = Statement("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+"""All in words that no codec of a caller's connection is likely to change; and whether one of them
+changes what is sent."""
+_SYSTEM = Statement("SELECT CAST(system_identifier AS text) FROM pg_catalog.pg_control_system()")
 _TABLES = """
-SELECT count(*) = 3 FROM pg_catalog.pg_class AS one
+SELECT CAST(CAST(count(*) = 3 AS integer) AS text) FROM pg_catalog.pg_class AS one
 JOIN pg_catalog.pg_namespace AS schema ON schema.oid = one.relnamespace
 WHERE schema.nspname = CAST($1 AS text) AND has_schema_privilege(schema.oid, 'USAGE')
     AND one.relname IN ('portico_schema', 'portico_jobs', 'portico_totals')
@@ -61,16 +72,40 @@ def identity_of(place: PostgresPlace) -> Identity:
 
 def identify() -> Steps[Identity]:
     """Ask a connection where it leads."""
-    ((database, may_ask),) = yield _WHERE
-    if not may_ask:
-        return Identity(str(database))
-    ((system,),) = yield _SYSTEM
-    return Identity(str(database), int(system))
+    told = yield from _ask()
+    return told.identity
+
+
+class _Told(NamedTuple):
+    identity: Identity
+    sound: bool
+    """What is sent arrives as it is."""
+    read_only: bool
+
+
+def _ask() -> Steps[_Told]:
+    ((name, may_ask, sound, read_only),) = yield _WHERE
+    system = None
+    if int(may_ask):
+        ((number,),) = yield _SYSTEM
+        system = int(number)
+    database = bytes.fromhex(digits(name)).decode()
+    return _Told(Identity(database, system), bool(int(sound)), bool(int(read_only)))
 
 
 def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
-    """Make sure that the connection is to the queue's database, and that it has the tables."""
-    theirs = yield from identify()
+    """Make sure that the connection is to the queue's database, that it has the tables, and that
+    what is sent gets there."""
+    theirs, sound, read_only = yield from _ask()
+    if not sound:
+        raise ValidationError(
+            "the connection has codecs that change text or bytes on their way to the server; "
+            "create the job on a connection without them"
+        )
+    if read_only:
+        raise ValidationError(
+            "the connection's transaction may only read; begin one that may write"
+        )
     if theirs.is_another(ours):
         server = " of another server" if theirs.database == ours.database else ""
         raise ValidationError(
@@ -80,13 +115,17 @@ def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
         )
     ((there,),) = yield Statement(_TABLES, (place.schema,))
     version = 0
-    if there:
-        ((version,),) = yield Statement(
-            f"SELECT coalesce(max(version), 0) FROM {place.quoted_schema}.portico_schema"
+    if int(there):
+        ((told,),) = yield Statement(
+            "SELECT CAST(coalesce(max(version), 0) AS text) "
+            f"FROM {place.quoted_schema}.portico_schema"
         )
+        version = int(told)
     needed = len(migrations())
     if version != needed:
-        what = f"has version {version}" if there else "is not there, or not for this role to use"
+        what = (
+            f"has version {version}" if int(there) else "is not there, or not for this role to use"
+        )
         raise ConfigurationError(
             f"{place}: the schema {place.schema!r} {what}, and this release of Portico needs "
             f"version {needed}; run `portico migrate up`, and grant the role USAGE of the schema, "
@@ -96,18 +135,21 @@ def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
 
 
 def enlist(
-    place: PostgresPlace, drafts: Sequence[Draft], max_pending: int | None
+    place: PostgresPlace, drafts: Sequence[Draft], max_pending: int | None, *, prepared: bool
 ) -> Steps[list[Inserted | None]]:
-    """Insert, if there is room; consumers are told by the commit."""
+    """Insert, if there is room; consumers are told by the commit, unless it is to be prepared:
+    PostgreSQL prepares no transaction that tells anybody anything."""
     if max_pending is not None:
         yield from _check_room(place, drafts, max_pending)
-    rows = yield Statement(insert_statement(place), tuple(insert_arguments(drafts, place)))
-    return answers_of(drafts, rows)
+    arguments = plain_arguments(drafts, place, woken=() if prepared else None)
+    rows = yield Statement(insert_statement(place, plain=True), tuple(arguments))
+    return answers_of(drafts, plain_answers(rows))
 
 
 def _check_room(place: PostgresPlace, drafts: Sequence[Draft], max_pending: int) -> Steps[None]:
-    query = waiting_query(place.quoted_schema)
+    query = f"SELECT CAST(({waiting_query(place.quoted_schema)}) AS text)"
     for queue_name, more in Counter(draft.queue_name for draft in drafts).items():
-        ((waiting,),) = yield Statement(query, (queue_name, max_pending))
+        ((told,),) = yield Statement(query, (queue_name, str(max_pending)))
+        waiting = int(told)
         if waiting + more > max_pending:
             raise full(queue_name, waiting, more, max_pending)

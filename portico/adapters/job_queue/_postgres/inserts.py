@@ -1,51 +1,54 @@
-"""Storing jobs: one statement, which any driver's connection can run.
+"""Storing jobs: one statement, which stores, counts and wakes in the transaction of whoever runs it.
 
-It stores, counts and wakes in the transaction of whoever runs it, so a job can be created together
-with an application's own rows:
+So a job can be created together with an application's own rows.
 
-    text = insert_statement(place)                      # $1, $2, ...: asyncpg
-    text = insert_statement(place, lambda n: "%s")      # psycopg; each is used once, in order
-    text = insert_statement(place, lambda n: f":p{n}")  # SQLAlchemy's text()
-    rows = await connection.fetch(text, *insert_arguments(drafts, place, woken))
+It has two forms. The plain one is for an application's connection, which may have its own way with
+numbers and ids: there all but the documents goes and comes back as text, in letters and digits
+whose case says nothing. On the store's own connections the driver packs the values, which is
+faster:
+
+    rows = await connection.fetch(insert_statement(place), *insert_arguments(drafts, place, woken))
     answers = answers_of(drafts, rows)
-
-The arguments are plain lists, and `None`, `int`, `str`, `bytes` and `UUID` inside of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from portico.adapters.job_queue._callers.steps import digits
 from portico.adapters.job_queue._postgres.place import PostgresPlace
-from portico.adapters.job_queue._rows import inserted, micros
+from portico.adapters.job_queue._rows import PENDING, SCHEDULED, inserted, micros
 from portico.ports.draft import Draft
 from portico.ports.leasing import Inserted
 
+_TYPES = ("uuid", "text", "text", "bytea", "integer", "integer", "bigint", "uuid", "bytea")
+_PLAIN = ("text", "text", "text", "bytea", "text", "text", "text", "text", "bytea")
+_ANSWER = "id, status = 'scheduled', created_at, (SELECT count(*) FROM woken)"
+_PLAIN_ANSWER = """pg_catalog.encode(pg_catalog.uuid_send(id), 'hex'),
+    CAST(CAST(status = 'scheduled' AS integer) AS text), CAST(created_at AS text),
+    CAST((SELECT count(*) FROM woken) AS text)"""
 
-def _numbered(number: int) -> str:
-    return f"${number}"
 
-
-def insert_statement(place: PostgresPlace, placeholder: Callable[[int], str] = _numbered) -> str:
-    """The statement; a row of `id`, `status`, `created_at` for each draft whose id was free."""
+def insert_statement(place: PostgresPlace, *, plain: bool = False) -> str:
+    """The statement; a row for each draft whose id was free: its id, whether it is due later, and
+    when it was created."""
     schema = place.quoted_schema
-    types = ("uuid", "text", "text", "bytea", "integer", "integer", "bigint", "uuid", "bytea")
-    arrays = ", ".join(
-        f"CAST({placeholder(number)} AS {name}[])" for number, name in enumerate(types, 1)
-    )
+    types = _PLAIN if plain else _TYPES
+    arrays = ", ".join(f"CAST(${number} AS {name}[])" for number, name in enumerate(types, 1))
     return f"""
 WITH clock AS MATERIALIZED (
     SELECT {schema}.portico_now() AS now
 ), stored AS (
     INSERT INTO {schema}.portico_jobs (id, queue_name, job_type, payload, priority, max_retries,
         scheduled_at, created_by, metadata, status, run_at, created_at)
-    SELECT id, queue_name, job_type, payload, priority, max_retries, scheduled_at, created_by,
-        metadata, CASE WHEN scheduled_at > now THEN 'scheduled' ELSE 'pending' END,
-        coalesce(scheduled_at, now), now
+    SELECT CAST(id AS uuid), queue_name, job_type, payload, CAST(priority AS integer),
+        CAST(max_retries AS integer), due, CAST(created_by AS uuid), metadata,
+        CASE WHEN due > now THEN 'scheduled' ELSE 'pending' END, coalesce(due, now), now
     FROM clock CROSS JOIN unnest({arrays}) WITH ORDINALITY AS draft (id, queue_name, job_type,
         payload, priority, max_retries, scheduled_at, created_by, metadata, place)
+    CROSS JOIN LATERAL (SELECT CAST(scheduled_at AS bigint) AS due) AS instant
     ORDER BY place
     ON CONFLICT (id) DO NOTHING
     RETURNING id, queue_name, status, created_at
@@ -53,10 +56,10 @@ WITH clock AS MATERIALIZED (
     INSERT INTO {schema}.portico_totals (queue_name, jobs)
     SELECT queue_name, count(*) FROM stored GROUP BY queue_name
 ), woken AS MATERIALIZED (
-    SELECT pg_notify(CAST({placeholder(10)} AS text), queue)
-    FROM unnest(CAST({placeholder(11)} AS text[])) AS one (queue)
+    SELECT pg_notify(CAST($10 AS text), queue)
+    FROM unnest(CAST($11 AS text[])) AS one (queue)
 )
-SELECT id, status, created_at, (SELECT count(*) FROM woken) AS told FROM stored"""
+SELECT {_PLAIN_ANSWER if plain else _ANSWER} FROM stored"""
 
 
 def insert_arguments(
@@ -84,7 +87,24 @@ def insert_arguments(
     ]
 
 
+def plain_arguments(
+    drafts: Sequence[Draft], place: PostgresPlace, woken: Collection[str] | None = None
+) -> list[Any]:
+    """The arguments of its plain form."""
+    arguments = insert_arguments(drafts, place, woken)
+    columns = [
+        column if name == "bytea" else [None if one is None else str(one) for one in column]
+        for name, column in zip(_PLAIN, arguments, strict=False)
+    ]
+    return [*columns, *arguments[len(columns) :]]
+
+
 def answers_of(drafts: Sequence[Draft], rows: Iterable[Sequence[Any]]) -> list[Inserted | None]:
     """What became of each draft, told by the rows of the statement."""
-    stored: dict[UUID, Inserted] = {row[0]: inserted(row[1], row[2]) for row in rows}
+    stored = {row[0]: inserted(SCHEDULED if row[1] else PENDING, row[2]) for row in rows}
     return [stored.pop(draft.id, None) for draft in drafts]
+
+
+def plain_answers(rows: Iterable[Sequence[Any]]) -> list[tuple[UUID, int, int]]:
+    """The rows of the plain form, as those of the other."""
+    return [(UUID(digits(row[0])), int(row[1]), int(row[2])) for row in rows]

@@ -53,7 +53,7 @@ def waiting_query(schema: str) -> str:
     """Counts the waiting jobs of the queue `$1`; to `$2` of each kind it is exact."""
     parts = " UNION ALL ".join(
         f"(SELECT 1 FROM {schema}.portico_jobs WHERE {part} AND queue_name = CAST($1 AS text)"
-        " LIMIT CAST($2 AS bigint))"
+        " LIMIT CAST(CAST($2 AS text) AS bigint))"
         for part in ("status = 'pending'", _LATER)
     )
     return f"SELECT count(*) FROM ({parts}) one"
@@ -133,7 +133,7 @@ SELECT ARRAY(
 
     async def waiting(self, connection: AnyConnection, queue_name: str, enough: int) -> int:
         """How many jobs of a queue are PENDING, SCHEDULED or RETRYING, counted up to `enough`."""
-        return int(await connection.fetchval(waiting_query(self._schema), queue_name, enough))
+        return int(await connection.fetchval(waiting_query(self._schema), queue_name, str(enough)))
 
     async def purge(self, connection: AnyConnection, jobs: JobFilter, limit: int) -> int:
         """Delete terminal rows that match, oldest first."""

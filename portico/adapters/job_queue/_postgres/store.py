@@ -116,8 +116,10 @@ class PostgresStore(SqlStore):
     def vouch(self) -> Steps[None]:
         return enlisting.vouch(self._place, self._identity)
 
-    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
-        return enlisting.enlist(self._place, drafts, self._max_pending)
+    def enlist(
+        self, drafts: Sequence[Draft], *, prepared: bool = False
+    ) -> Steps[list[Inserted | None]]:
+        return enlisting.enlist(self._place, drafts, self._max_pending, prepared=prepared)
 
     def wake(self) -> None:
         """Nothing to do: each commit tells the server, and the server everybody."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from portico.adapters.job_queue._admission import full
-from portico.adapters.job_queue._callers.steps import Statement, Steps
+from portico.adapters.job_queue._callers.steps import Statement, Steps, digits
 from portico.adapters.job_queue._rows import inserted, new_row
 from portico.adapters.job_queue._sqlite import reading
 from portico.adapters.job_queue._sqlite.connection import Place
@@ -25,9 +24,10 @@ from portico.ports.leasing import Inserted
 
 _TOGETHER = 200
 """Rows of one statement."""
-_FILES = Statement("PRAGMA database_list")
+_FILE = Statement("SELECT hex(file) FROM pragma_database_list WHERE name = 'main'")
 _TABLE = Statement("SELECT count(*) FROM sqlite_master WHERE name = 'portico_schema'")
-_VERSION = Statement("SELECT version FROM portico_schema")
+_VERSION = Statement("SELECT version + 0 FROM portico_schema")
+"""Expressions, here and below: they have no type that a converter of the caller's is called for."""
 
 _LOCK = Statement("DELETE FROM portico_queues WHERE 0")
 """Waits for its turn to write. A transaction that has read cannot, if another one wrote since."""
@@ -64,9 +64,9 @@ def _insert(drafts: Sequence[Draft], now: int) -> Steps[list[Inserted | None]]:
     for start in range(0, len(drafts), _TOGETHER):
         rows = [new_row(draft, now) for draft in drafts[start : start + _TOGETHER]]
         values = ", ".join([_placeholders(len(rows[0]))] * len(rows))
-        text = f"{reading.INSERT.format(values=values)} RETURNING id"
+        text = f"{reading.INSERT.format(values=values)} RETURNING hex(id)"
         answer = yield Statement(text, tuple(value for row in rows for value in row))
-        new = {bytes(row[0]) for row in answer}
+        new = {bytes.fromhex(digits(row[0])) for row in answer}
         for row in rows:
             if row[0] in new:
                 new.remove(row[0])  # a second one of the same id was kept out
@@ -84,8 +84,8 @@ def _placeholders(number: int) -> str:
 
 
 def _check_file(place: Place) -> Steps[None]:
-    databases = yield _FILES
-    name = next(_named(databases, "main"), "")
+    rows = yield _FILE
+    name = os.fsdecode(bytes.fromhex(digits(rows[0][0]))) if rows else ""
     try:
         same = os.path.samestat(os.stat(name), os.stat(place.path))
     except OSError:  # in memory, or gone
@@ -97,12 +97,6 @@ def _check_file(place: Place) -> Steps[None]:
             "keep the queue in the one that the connection is to: what is in two files is not "
             "committed together"
         )
-
-
-def _named(databases: Sequence[Sequence[Any]], schema: str) -> Iterator[str]:
-    for row in databases:
-        if os.fsdecode(row[1]) == schema:  # bytes, where the caller wants text so
-            yield os.fsdecode(row[2] or "")
 
 
 def _check_schema(place: Place) -> Steps[None]:

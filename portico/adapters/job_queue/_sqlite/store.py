@@ -119,7 +119,10 @@ class SqliteStore(SqlStore):
     def vouch(self) -> Steps[None]:
         return enlisting.vouch(self._place)
 
-    def enlist(self, drafts: Sequence[Draft]) -> Steps[list[Inserted | None]]:
+    def enlist(
+        self, drafts: Sequence[Draft], *, prepared: bool = False
+    ) -> Steps[list[Inserted | None]]:
+        del prepared
         return enlisting.enlist(drafts, self._clock(), self._max_pending)
 
     def wake(self) -> None:
