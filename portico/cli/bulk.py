@@ -89,7 +89,8 @@ def _store(session: Session, lines: Iterator[JobLine], tally: _Tally) -> None:
     terminal = sys.stderr.isatty()
     try:
         while batch := list(islice(lines, BATCH)):
-            outcomes = session.run(session.jobs.create_jobs(line.arguments for line in batch))
+            many = (line.arguments for line in batch)
+            outcomes = session.run(session.jobs.create_jobs(many, return_exceptions=True))
             tally.add(batch, outcomes)
             if terminal:
                 click.echo(f"\r{counted(tally.stored, 'job')} stored", err=True, nl=False)

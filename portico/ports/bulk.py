@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from portico.exceptions import ConflictError, ValidationError
+from portico.exceptions import ConflictError, PorticoError, ValidationError
 from portico.ports.draft import Draft
 from portico.ports.job import Job
 from portico.ports.leasing import Inserted
@@ -43,6 +43,23 @@ def created(drafts: Sequence[Draft], stored: Iterable[Inserted | None]) -> list[
     return [_outcome(draft, what) for draft, what in zip(drafts, stored, strict=True)]
 
 
+def told(outcomes: list[Created], *, return_exceptions: bool) -> list[Created]:
+    """The outcomes, where all are jobs or the errors are wanted beside them.
+
+    Raises:
+        ExceptionGroup: of the errors, each with its `index` in its details.
+    """
+    refused = [_at(n, each.error) for n, each in enumerate(outcomes) if each.error is not None]
+    if return_exceptions or not refused:
+        return outcomes
+    others = len(outcomes) - len(refused)
+    raise ExceptionGroup(
+        f"{len(refused)} of {len(outcomes)} jobs were refused, the other {others} are created; "
+        "return_exceptions=True tells which",
+        refused,
+    )
+
+
 def taken(job_id: UUID) -> ConflictError:
     """The error for an id that a job has already."""
     return ConflictError(
@@ -50,11 +67,31 @@ def taken(job_id: UUID) -> ConflictError:
     )
 
 
-def _one(make: Callable[[T], Made], item: T) -> Made | Created:
+def accepted(make: Callable[[T], Made], item: T) -> Made:
+    """What is made of one item.
+
+    Raises:
+        ValidationError: it is not acceptable, or its own code raises when it is looked at.
+    """
     try:
         return make(item)
+    except (PorticoError, MemoryError):
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValidationError(f"the job cannot be read: {kind}: {error}", cause=error) from error
+
+
+def _one(make: Callable[[T], Made], item: T) -> Made | Created:
+    try:
+        return accepted(make, item)
     except ValidationError as error:
         return Created(None, error)
+
+
+def _at(index: int, error: ValidationError | ConflictError) -> PorticoError:
+    details = {**error.details, "index": index}
+    return type(error)(f"jobs[{index}]: {error.message}", details, cause=error)
 
 
 def _outcome(draft: Draft, stored: Inserted | None) -> Created:

@@ -100,7 +100,7 @@ def checked_id(value: object, field: str) -> UUID:
     try:
         return UUID(str(value))
     except ValueError as error:
-        raise ValidationError(f"{field} is {value!r}; give a UUID") from error
+        raise ValidationError(f"{field} is {value!r:.80}; give a UUID") from error
 
 
 def checked_name(value: object, field: str) -> str:
@@ -111,7 +111,7 @@ def checked_name(value: object, field: str) -> str:
             `_ . : -`.
     """
     if isinstance(value, str) and NAME.fullmatch(value):
-        return value
+        return value if type(value) is str else str.__str__(value)
     shown = repr(value)[:80]
     raise ValidationError(
         f"{field} is {shown}; use 1 to 128 letters, digits or any of _ . : -", {"field": field}
@@ -127,7 +127,7 @@ def checked_instant(value: object, field: str) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise ValidationError(f"{field} is {value!r}; give an aware datetime")
+        raise ValidationError(f"{field} is {value!r:.80}; give an aware datetime")
     if value.utcoffset() is None:
         raise ValidationError(
             f"{field} is {value.isoformat()} without a time zone; "
@@ -148,5 +148,6 @@ def _checked_integer(value: object, field: str, lowest: int) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and lowest <= value < _INT32:
         return value
     raise ValidationError(
-        f"{field} is {value!r}; give a whole number from {lowest} to {_INT32 - 1}", {"field": field}
+        f"{field} is {value!r:.80}; give a whole number from {lowest} to {_INT32 - 1}",
+        {"field": field},
     )

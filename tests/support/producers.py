@@ -40,7 +40,7 @@ class Producer:
         )
 
     async def create_many(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
-        return await _outcome(self.jobs.create_jobs(jobs))
+        return await _outcome(self.jobs.create_jobs(jobs, return_exceptions=True))
 
     async def commit(self) -> None:
         if self._begin:

@@ -42,9 +42,7 @@ async def run(plan: Plan, board: Board) -> list[Ended]:
     """
     with _folder(plan.output):
         async with job_service(plan.queue_url) as jobs:
-            for created in await jobs.create_jobs(plan.jobs()):
-                if created.error is not None:
-                    raise created.error
+            await jobs.create_jobs(plan.jobs())
             async with _supervisor(plan) as supervisor:
                 await _watch(jobs, board, supervisor)
             board.show(await _all(jobs), last=True)

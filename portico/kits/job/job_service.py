@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from uuid import UUID
 
 from portico.exceptions import ResourceNotFoundError, ValidationError
@@ -18,6 +18,7 @@ from portico.ports.bulk import Created
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import Job, QueueStats
 from portico.ports.job_creator import JobCreator
+from portico.ports.job_options import JobOptions, spelled_out
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import JobFilter, JobPage, JobRecord
 
@@ -65,41 +66,37 @@ class JobService(JobCreator):
     async def __aexit__(self, *_: object) -> None:
         await self._queue.close()
 
+    @spelled_out
     async def create_job(
         self,
         job_type: str,
         payload: Mapping[str, Any],
         queue_name: str = "default",
         priority: int = 0,
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> Job:
         """Create a job and return when the store has it; see `JobCreator`."""
-        job = self._job(arguments_of(job_type, payload, queue_name, priority, options))
-        Draft.of(job)  # an adapter of another make may not check
+        arguments = arguments_of(job_type, payload, queue_name, priority, options)
+        job = bulk.accepted(self._checked_job, arguments)
         stored = await self._queue.enqueue(job)
         await self._audit.created(stored)
         return stored
 
-    async def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
-        """Create many jobs in one transaction; see `JobQueueAdapter.enqueue_many` for how many.
-
-        Args:
-            jobs: for each job the arguments of `create_job` by name, `job_type` and `payload`
-                required.
-
-        Returns:
-            Per job, in order, the job as stored or the error that kept it out; one that is not
-            acceptable, or whose id exists, does not keep the others out.
+    async def create_jobs(
+        self, jobs: Iterable[Mapping[str, Any]], *, return_exceptions: bool = False
+    ) -> list[Created]:
+        """Create many jobs in one transaction; see `JobCreator`, and `JobQueueAdapter.enqueue_many`
+        for how many.
 
         Raises:
             QueueFullError: a queue takes no more jobs; none of them is stored.
         """
-        items = bulk.each(self._job, jobs)
+        items = bulk.each(self._checked_job, jobs)
         created = bulk.outcomes(items, await self._queue.enqueue_many(bulk.made(items)))
         for outcome in created:
             if outcome.job is not None:
                 await self._audit.created(outcome.job)
-        return created
+        return bulk.told(created, return_exceptions=return_exceptions)
 
     def within(self, connection: object) -> JobsWithin:
         """Create jobs in a transaction of the caller's, on a connection that is awaited.
@@ -222,6 +219,11 @@ class JobService(JobCreator):
     def _job(self, arguments: Mapping[str, Any]) -> Job:
         job = new_job(arguments)
         self._check_type(job.job_type)
+        return job
+
+    def _checked_job(self, arguments: Mapping[str, Any]) -> Job:
+        job = self._job(arguments)
+        Draft.of(job)  # an adapter of another make may not check
         return job
 
     def _draft(self, arguments: Mapping[str, Any]) -> Draft:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -13,21 +14,13 @@ from portico.exceptions import ValidationError
 from portico.ports import time_limits
 from portico.ports.draft import checked_id
 from portico.ports.job import Job
-
-OPTIONS = (
-    "scheduled_at", "max_retries", "created_by", "metadata", "job_id", *time_limits.NAMES,
-)  # fmt: skip
-"""What `create_job` takes besides its named arguments."""
+from portico.ports.job_options import OPTIONS, JobOptions
 
 _ARGUMENTS = ("job_type", "payload", "queue_name", "priority", *OPTIONS)
 
 
 def arguments_of(
-    job_type: object,
-    payload: object,
-    queue_name: object,
-    priority: object,
-    options: Mapping[str, Any],
+    job_type: object, payload: object, queue_name: object, priority: object, options: JobOptions
 ) -> dict[str, Any]:
     """The arguments of one `create_job` by name."""
     named = {
@@ -44,16 +37,15 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
     The values are for `Draft.of` to check.
 
     Raises:
-        ValidationError: an argument that there is not, one that is missing, or a naive instant
-            that has no aware form.
+        ValidationError: no arguments by name, an argument that there is not, one that is missing,
+            or a naive instant that has no aware form.
     """
     _check_names(arguments)
     values = dict(arguments)
     job_id = values.pop("job_id", None)
     payload = values.pop("payload")
     limits = {name: values.pop(name) for name in time_limits.NAMES if name in values}
-    if limits:
-        values["metadata"] = {**(values.get("metadata") or {}), **limits}
+    metadata = values.pop("metadata", None)
     scheduled_at = values.pop("scheduled_at", None)
     if isinstance(scheduled_at, datetime) and scheduled_at.utcoffset() is None:
         scheduled_at = _as_local(scheduled_at)
@@ -62,6 +54,7 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
         payload=dict(payload) if isinstance(payload, Mapping) else payload,
         scheduled_at=scheduled_at,
         queue_name=values.pop("queue_name", "default"),
+        metadata=_with_limits({} if metadata is None else metadata, limits),
         **values,
     )
 
@@ -83,6 +76,11 @@ _RANDOM = 0x0FFF_3FFF_FFFF_FFFF_FFFF
 _VERSION_7 = 0x7000_8000_0000_0000_0000
 
 
+def _with_limits(metadata: Any, limits: Mapping[str, Any]) -> Any:
+    """The metadata, and in it the job's own limits; what is no object is refused later."""
+    return {**metadata, **limits} if limits and isinstance(metadata, Mapping) else metadata
+
+
 def _as_local(naive: datetime) -> datetime:
     try:
         return naive.astimezone()
@@ -92,10 +90,18 @@ def _as_local(naive: datetime) -> datetime:
         ) from error
 
 
-def _check_names(arguments: Mapping[str, Any]) -> None:
-    if unknown := [name for name in arguments if name not in _ARGUMENTS]:
+def _check_names(arguments: object) -> None:
+    if not isinstance(arguments, Mapping):
         raise ValidationError(
-            f"unknown option {', '.join(map(repr, unknown))}; the options are {', '.join(OPTIONS)}"
+            f"a job is {arguments!r:.80}; give the arguments of create_job by name: "
+            '{"job_type": "email.send", "payload": {...}}'
+        )
+    if unknown := [name for name in arguments if name not in _ARGUMENTS]:
+        close = get_close_matches(str(unknown[0]), _ARGUMENTS, 1)
+        hint = f"did you mean {close[0]!r}? The" if close else "the"
+        raise ValidationError(
+            f"unknown option {', '.join(map(repr, unknown)):.200}; {hint} options are "
+            f"{', '.join(OPTIONS)}"
         )
     if missing := [name for name in ("job_type", "payload") if name not in arguments]:
         raise ValidationError(f"{' and '.join(missing)} must be given")

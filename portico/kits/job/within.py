@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from portico.kits.job.new_job import arguments_of
 from portico.ports import bulk
@@ -11,6 +11,7 @@ from portico.ports.bulk import Created
 from portico.ports.draft import Draft
 from portico.ports.job import Job
 from portico.ports.job_creator import JobCreator
+from portico.ports.job_options import JobOptions, spelled_out
 from portico.ports.leasing import Inserted
 from portico.ports.transaction import SyncTransaction, Transaction
 
@@ -30,24 +31,29 @@ class JobsWithin(JobCreator):
         self._transaction = transaction
         self._draft = draft
 
+    @spelled_out
     async def create_job(
         self,
         job_type: str,
         payload: Mapping[str, Any],
         queue_name: str = "default",
         priority: int = 0,
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> Job:
         """Create a job and return when the transaction has it; see `JobCreator`."""
-        draft = self._draft(arguments_of(job_type, payload, queue_name, priority, options))
+        arguments = arguments_of(job_type, payload, queue_name, priority, options)
+        draft = bulk.accepted(self._draft, arguments)
         return _only(draft, await self._transaction.insert([draft]))
 
-    async def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
-        """Create many jobs in one go, each with its own outcome; see `JobService.create_jobs`."""
+    async def create_jobs(
+        self, jobs: Iterable[Mapping[str, Any]], *, return_exceptions: bool = False
+    ) -> list[Created]:
+        """Create many jobs in one go; see `JobCreator.create_jobs`."""
         items = bulk.each(self._draft, jobs)
         drafts = bulk.made(items)
         stored = await self._transaction.insert(drafts) if drafts else []
-        return bulk.outcomes(items, bulk.created(drafts, stored))
+        created = bulk.outcomes(items, bulk.created(drafts, stored))
+        return bulk.told(created, return_exceptions=return_exceptions)
 
 
 class JobsWithinSync:
@@ -57,24 +63,29 @@ class JobsWithinSync:
         self._transaction = transaction
         self._draft = draft
 
+    @spelled_out
     def create_job(
         self,
         job_type: str,
         payload: Mapping[str, Any],
         queue_name: str = "default",
         priority: int = 0,
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> Job:
         """Create a job and return when the transaction has it; see `JobCreator`."""
-        draft = self._draft(arguments_of(job_type, payload, queue_name, priority, options))
+        arguments = arguments_of(job_type, payload, queue_name, priority, options)
+        draft = bulk.accepted(self._draft, arguments)
         return _only(draft, self._transaction.insert([draft]))
 
-    def create_jobs(self, jobs: Iterable[Mapping[str, Any]]) -> list[Created]:
-        """Create many jobs in one go, each with its own outcome; see `JobService.create_jobs`."""
+    def create_jobs(
+        self, jobs: Iterable[Mapping[str, Any]], *, return_exceptions: bool = False
+    ) -> list[Created]:
+        """Create many jobs in one go; see `JobCreator.create_jobs`."""
         items = bulk.each(self._draft, jobs)
         drafts = bulk.made(items)
         stored = self._transaction.insert(drafts) if drafts else []
-        return bulk.outcomes(items, bulk.created(drafts, stored))
+        created = bulk.outcomes(items, bulk.created(drafts, stored))
+        return bulk.told(created, return_exceptions=return_exceptions)
 
 
 def _only(draft: Draft, stored: Sequence[Inserted | None]) -> Job:

@@ -137,7 +137,8 @@ async def test_in_bulk_each_job_has_its_own_outcome(jobs: JobService) -> None:
             {"payload": {}},
             {"job_type": "a.b", "payload": {"n": 3}, "priority": 7, "que": "x"},
             {"job_type": "a.b", "payload": {"n": 4}, "queue_name": "other"},
-        ]
+        ],
+        return_exceptions=True,
     )
     assert [type(outcome.error).__name__ for outcome in outcomes] == [
         "NoneType", "ValidationError", "ConflictError", "ValidationError", "ValidationError",
