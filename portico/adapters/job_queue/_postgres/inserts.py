@@ -1,4 +1,4 @@
-"""Storing jobs: one statement, which stores, counts and wakes in the transaction of whoever runs it.
+"""Storing jobs: one statement, which stores, counts and wakes in its caller's transaction.
 
 So a job can be created together with an application's own rows.
 
