@@ -15,19 +15,11 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.servers import PostgresServer, RedisServer, server_folder
 from tests.support.supervisors import Place, place, verdict
 
-pytest_plugins = ["tests.support.skips"]
+pytest_plugins = ["tests.support.failures", "tests.support.rings", "tests.support.skips"]
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
-
-
-FIRST = ("tests/simulation/", "tests/chaos/test_soak.py", "tests/contract/test_queue_model.py")
-"""What takes minutes is begun first, for other tests to run beside it."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.hookimpl(wrapper=True)

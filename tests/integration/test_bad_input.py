@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused_by_the_command_too(tmp_path: Path) -> None:
     assert run(tmp_path, *COMMAND, "enqueue", "a.b", "{}").returncode == 0
-    with sqlite3.connect(tmp_path / "portico.db") as database:
+    with closing(sqlite3.connect(tmp_path / "portico.db")) as database, database:
         database.execute("UPDATE portico_schema SET version = 9999")
     database.close()
     for arguments in (("status",), ("enqueue", "a.b", "{}"), ("jobs", "list")):

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -165,7 +165,7 @@ async def test_durability_is_full_unless_told_otherwise(path: Path, query: str, 
 
 async def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     await (await opened(f"sqlite:///{path}")).close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE portico_schema SET version = 99")
     connection.close()
     message = await refused(f"sqlite:///{path}")
@@ -221,7 +221,7 @@ async def test_a_file_of_another_kind_is_refused_and_left_alone(path: Path) -> N
 
 
 async def test_an_applications_own_database_can_hold_the_queue(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE jobs (name TEXT)")
         connection.execute("PRAGMA user_version = 7")
     connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import psutil
@@ -114,7 +115,7 @@ async def test_a_payload_that_cannot_be_decoded_is_dead_lettered_alone(
     """The supervisor hands it over unopened: a worker finds out, and it costs that job only."""
     jobs = [await queue.enqueue(make_job(job_type="test.fine")) for _ in range(64)]
     bad = jobs[30]
-    with sqlite3.connect(here.folder / "jobs.db") as database:
+    with closing(sqlite3.connect(here.folder / "jobs.db")) as database, database:
         changed = database.execute(
             "UPDATE portico_jobs SET payload = ? WHERE id = ?",
             (b"\xff\xfe not json", bad.id.bytes),

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert run(tmp_path, "--drain", "--workers", "1").returncode == 0
-    with sqlite3.connect(tmp_path / "portico.db") as database:
+    with closing(sqlite3.connect(tmp_path / "portico.db")) as database, database:
         database.execute("UPDATE portico_schema SET version = 9999")
     database.close()
     result = run(tmp_path, "--drain", "--workers", "1")

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
 import aiosqlite
@@ -35,7 +35,7 @@ async def queue(path: Path) -> AsyncIterator[JobQueueAdapter]:
     """As a supervisor has it; the producer's service is another one."""
     queue = compose.job_queue(f"sqlite:///{path}")
     await queue.initialize()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(ORDERS)
     connection.close()
     yield queue
@@ -310,9 +310,10 @@ def test_no_driver_is_imported_to_find_out_of_what_kind_a_connection_is(
 ) -> None:
     code = f"""
 import sqlite3, sys
+from contextlib import closing
 from portico.compose import job_service
 jobs = job_service("sqlite:///{path}")
-with sqlite3.connect("{path}") as connection:
+with closing(sqlite3.connect("{path}")) as connection, connection:
     jobs.within_sync(connection).create_job("a.b", {{}})
 for what in (7, "x"):
     try:
@@ -329,10 +330,8 @@ async def test_a_plain_connection_serves_in_a_thread_of_an_asyncio_application(
     path: Path, service: JobService, queue: JobQueueAdapter
 ) -> None:
     def take() -> Job:
-        with sqlite3.connect(path) as connection:
-            job = service.within_sync(connection).create_job("a.b", {})
-        connection.close()
-        return job
+        with closing(sqlite3.connect(path)) as connection, connection:
+            return service.within_sync(connection).create_job("a.b", {})
 
     job = await asyncio.to_thread(take)
     assert await queue.get_job(job.id) == job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
@@ -202,7 +203,7 @@ async def test_rows_that_are_too_deep_end_in_dead_letters_and_cost_no_worker(
     here: Place, queue: JobQueueAdapter
 ) -> None:
     jobs = [await queue.enqueue(make_job(job_type="test.fine")) for _ in range(3)]
-    with sqlite3.connect(here.folder / "jobs.db") as database:
+    with closing(sqlite3.connect(here.folder / "jobs.db")) as database, database:
         for job, depth in zip(jobs, (65, 900, 100_000), strict=True):
             database.execute(
                 "UPDATE portico_jobs SET payload = ? WHERE id = ?",

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ async def test_no_text_of_a_job_can_forge_a_line_or_drive_a_terminal(
 
 def rename(here: Place, job_id: bytes, queue_name: str) -> None:
     """Give a stored job a type, and a queue, that no store would have taken."""
-    with sqlite3.connect(here.folder / "jobs.db") as database:
+    with closing(sqlite3.connect(here.folder / "jobs.db")) as database, database:
         database.execute(
             "UPDATE portico_jobs SET job_type = ?, queue_name = ? WHERE id = ?",
             (HOSTILE, queue_name, job_id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ async def test_every_healthy_job_completes_once_among_jobs_of_every_poison(
 
 
 def damage(here: Place, job_id: bytes, column: str, value: Any) -> None:
-    with sqlite3.connect(here.folder / "jobs.db") as database:
+    with closing(sqlite3.connect(here.folder / "jobs.db")) as database, database:
         database.execute(f"UPDATE portico_jobs SET {column} = ? WHERE id = ?", (value, job_id))
     database.close()
 

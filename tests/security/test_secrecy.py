@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
@@ -45,7 +46,7 @@ async def test_payload_metadata_and_result_are_never_logged_however_a_job_ends(
         for end in ENDS
     ]
     damaged = await queue.enqueue(make_job(job_type="test.secretive", **documents))
-    with sqlite3.connect(here.folder / "jobs.db") as database:
+    with closing(sqlite3.connect(here.folder / "jobs.db")) as database, database:
         database.execute(
             "UPDATE portico_jobs SET payload = ? WHERE id = ?",
             (f'{{"secret": "{CANARY}'.encode(), damaged.id.bytes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,7 +32,7 @@ async def stored(tmp_path: Path) -> AsyncIterator[JobQueueAdapter]:
     await queue.enqueue(make_job())
     yield queue
     await queue.close()
-    with sqlite3.connect(tmp_path / "jobs.db") as database:
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as database, database:
         assert database.execute("SELECT count(*) FROM portico_jobs").fetchone() == (1,)
     database.close()
 

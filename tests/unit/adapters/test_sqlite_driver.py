@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,22 +22,25 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[False, True], ids=["sqlite3", "apsw"])
-def connection(request: pytest.FixtureRequest, path: Path) -> Connection:
-    connection = opened(path, 0.0, alone=request.param)
-    connection.execute("CREATE TABLE things (n INTEGER PRIMARY KEY, name TEXT)")
-    return connection
+def connection(request: pytest.FixtureRequest, path: Path) -> Iterator[Connection]:
+    with closing(opened(path, 0.0, alone=request.param)) as connection:
+        connection.execute("CREATE TABLE things (n INTEGER PRIMARY KEY, name TEXT)")
+        yield connection
 
 
 def test_a_process_that_is_alone_with_the_file_gets_the_faster_library(path: Path) -> None:
-    assert isinstance(opened(path, 0.0, alone=False), sqlite3.Connection)
-    assert not isinstance(opened(path, 0.0, alone=True), sqlite3.Connection)
+    with closing(opened(path, 0.0, alone=False)) as shared:
+        assert isinstance(shared, sqlite3.Connection)
+    with closing(opened(path, 0.0, alone=True)) as fast:
+        assert not isinstance(fast, sqlite3.Connection)
 
 
 def test_without_it_the_standard_library_does_it_all(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "apsw", None)
-    assert isinstance(opened(path, 0.0, alone=True), sqlite3.Connection)
+    with closing(opened(path, 0.0, alone=True)) as connection:
+        assert isinstance(connection, sqlite3.Connection)
 
 
 def test_changes_are_counted(connection: Connection) -> None:
@@ -73,8 +78,11 @@ def test_errors_are_those_of_the_standard_library(connection: Connection, path: 
         connection.execute("SELECT * FROM absent")
     connection.execute("BEGIN IMMEDIATE")
     assert connection.in_transaction
-    other = opened(path, 0.0, alone=not isinstance(connection, sqlite3.Connection))
-    with pytest.raises(sqlite3.OperationalError) as locked:
+    fast = not isinstance(connection, sqlite3.Connection)
+    with (
+        closing(opened(path, 0.0, alone=fast)) as other,
+        pytest.raises(sqlite3.OperationalError) as locked,
+    ):
         other.execute("BEGIN IMMEDIATE")
     assert locked.value.sqlite_errorcode == sqlite3.SQLITE_BUSY
 
