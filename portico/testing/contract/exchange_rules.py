@@ -160,6 +160,19 @@ class ExchangeRules:
         assert len(exchange.leases) == 1
         assert exchange.next_due == pytest.approx(50, abs=2)
 
+    async def test_an_urgent_job_that_is_due_goes_before_any_number_of_others(
+        self, queue: JobQueueAdapter, clocks: Clocks
+    ) -> None:
+        before = [Draft.of(make_job(scheduled_at=in_(clocks, 50 + n / 1000))) for n in range(1500)]
+        urgent = Draft.of(make_job(scheduled_at=in_(clocks, 90), priority=100))
+        other = Draft.of(make_job(scheduled_at=in_(clocks, 50), queue_name="other"))
+        await queue.insert([*before, urgent, other])
+        clocks.advance(100)
+        first = await leased(queue, "default", "other", limit=3)
+        assert [lease.job_id for lease in first] == [urgent.id, before[0].id, before[1].id]
+        rest = await leased(queue, "default", "other", limit=2000)
+        assert [lease.job_id for lease in rest] == [one.id for one in (*before[2:], other)]
+
     async def test_one_exchange_settles_and_leases(self, queue: JobQueueAdapter) -> None:
         await queue.insert([Draft.of(make_job()) for _ in range(10)])
         first = await leased(queue, limit=4)

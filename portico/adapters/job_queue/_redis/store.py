@@ -140,14 +140,14 @@ class RedisStore(Store):
         nonce, calls = secrets.token_hex(12), []
         if settlements:
             calls.append(Call("settle", rows.settlement_arguments(settlements)))
+        leasing = (nonce, self._length, limit, self._owner, MAX_STORED, self._too_large, *queues)
         if limit > 0 and queues:
-            leasing = (
-                nonce, self._length, limit, self._owner, MAX_STORED, self._too_large, *queues,
-            )  # fmt: skip
             calls.append(Call("lease", leasing))
         try:
             found = await self._client.run(*calls)
             answers = dict(zip((call.script for call in calls), found, strict=True))
+            while _is_unfinished(answers.get("lease")):
+                [answers["lease"]] = await self._client.run(Call("lease", leasing))
             return self._exchanged(answers, nonce)
         except Exception:  # of whatever kind: a settlement may be refused and a lease granted
             if limit > 0 and queues:
@@ -159,7 +159,7 @@ class RedisStore(Store):
         granted = self._granted(answers.get("lease"))
         if granted is None:
             return Exchange(receipts, [])
-        now, next_due, refused, leases = granted
+        now, next_due, refused, leases, _ = granted
         self._tell_of(refused)
         granted_now = rows.leases_of(leases, bytes.fromhex(nonce), int(now))
         return Exchange(receipts, granted_now, _seconds(now, next_due))
@@ -331,6 +331,11 @@ class RedisStore(Store):
     def listening(self) -> AbstractContextManager[None]:
         self._listener.start()
         return nullcontext()
+
+
+def _is_unfinished(granted: Any) -> bool:
+    """Whether more was due than one script may look at, so that it has leased nothing yet."""
+    return isinstance(granted, list) and granted[4] == 1
 
 
 def _unless_refused(answer: Any) -> Any:

@@ -1,6 +1,7 @@
 -- ARGV: nonce, lease length in microseconds, limit, owner, the largest body, the packed failure of
 -- a larger one, then the queues. Answers with the time, when the next waiting job will be due, what
--- was too large, and the leases.
+-- was too large, the leases, and 1 when nothing is leased yet because more is due than one script
+-- may look at: ask again.
 local PROMOTED_AT_ONCE = 1000
 local HEAD = 512 -- bytes; more than any head has
 local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
@@ -14,15 +15,17 @@ local leases, ids, refused, alert = {}, {}, {}, false
 local expires, held = text(now + length), {}
 
 if redis.call('EXISTS', grant_key) == 1 then -- whoever asked has given up, see give_back.lua
-    return { started, '', refused, leases }
+    return { started, '', refused, leases, 0 }
 end
 
+-- Let those that are due wait by their priority, and say whether that is all of them: before that
+-- nothing may be leased, for the most urgent one may come last.
 local function promote(queue)
     local later = queue_key(queue, 'later')
     local due = redis.call(
         'ZRANGEBYLEX', later, '-', '[' .. now_place .. ':~', 'LIMIT', 0, PROMOTED_AT_ONCE
     )
-    if #due == 0 then return end
+    if #due == 0 then return true end
     local ready = {}
     for _, place in ipairs(due) do
         local priority = redis.call('HGET', job_key(string.sub(place, -32)), 'priority')
@@ -33,6 +36,7 @@ local function promote(queue)
     end
     write_all('ZADD', queue_key(queue, 'ready'), ready)
     redis.call('ZREMRANGEBYRANK', later, 0, #due - 1)
+    return #due < PROMOTED_AT_ONCE
 end
 
 -- The attempts so far are few different numbers, and so are the tokens.
@@ -125,8 +129,10 @@ local function take(queue)
     end
 end
 
+local all_seen = true
 for number = 7, #ARGV do
-    promote(ARGV[number])
+    all_seen = #ids == limit or promote(ARGV[number])
+    if not all_seen then break end
     take(ARGV[number])
 end
 
@@ -144,4 +150,4 @@ for number = 7, #ARGV do
 end
 finish()
 if alert then redis.call('PUBLISH', WAKE, '*') end
-return { started, next_due, refused, leases }
+return { started, next_due, refused, leases, not all_seen and #ids == 0 and 1 or 0 }
