@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context, ContextVar
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 _TURNS = 3
 """Turns of the loop that a task has which is ending anyway: cancelled already, or nearly done."""
@@ -70,9 +71,28 @@ class Scope:
 _scope: ContextVar[Scope | None] = ContextVar("portico_task_scope", default=None)
 
 
-def watch_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Have every new task of the loop noted in the scope of its context, if that has one."""
+def current_scope() -> Scope | None:
+    """The scope of what runs now; `None` for the application's own."""
+    return _scope.get()
+
+
+class Outside:
+    """The tasks of the loop that are none of a handler's: the application's own, and ours."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.tasks: WeakSet[asyncio.Future[Any]] = WeakSet(asyncio.all_tasks(loop))
+
+    def ended_by(self, error: BaseException) -> bool:
+        """Whether one of them has ended with this very exception."""
+        over = [task for task in self.tasks if task.done() and not task.cancelled()]
+        return any(task.exception() is error for task in over)
+
+
+def watch_tasks(loop: asyncio.AbstractEventLoop) -> Outside:
+    """Have every new task of the loop noted in the scope of its context, or among those that have
+    none."""
     make = loop.get_task_factory() or _plain
+    outside = Outside(loop)
 
     def factory(
         loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
@@ -83,9 +103,12 @@ def watch_tasks(loop: asyncio.AbstractEventLoop) -> None:
         if scope is not None and not task.done():
             scope.tasks.add(task)
             task.add_done_callback(scope.tasks.discard)
+        elif scope is None:
+            outside.tasks.add(task)
         return task
 
     loop.set_task_factory(factory)
+    return outside
 
 
 def _plain(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Future[Any]:

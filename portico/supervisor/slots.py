@@ -29,6 +29,7 @@ from weakref import getweakrefcount
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.execution import Execution, broken, listens, this_task
+from portico.kits.job.failures import failure_of
 from portico.kits.job.handlers import Handlers, most_running
 from portico.kits.job.job_service import JobService
 from portico.ports.job_executor import Completed, Verdict
@@ -36,8 +37,9 @@ from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
 from portico.ports.worker_context import WorkerContext
 from portico.supervisor import evidence, registry, wire
+from portico.supervisor.generators import Generators
 from portico.supervisor.inbox import Errand, Inbox, Outbox
-from portico.supervisor.leaks import Scope, watch_tasks
+from portico.supervisor.leaks import Outside, Scope, watch_tasks
 from portico.supervisor.link import Link, PipeQueue
 from portico.supervisor.running_page import RunningPage
 from portico.utils.logging import get_logger
@@ -45,6 +47,9 @@ from portico.utils.logging import get_logger
 T = TypeVar("T")
 
 EXIT_APP = 4
+
+CLEANUPS = 2.0
+"""Seconds that generators which were left have to clean up before the application is closed."""
 
 _TURN = 0.001
 """Seconds for which jobs that never wait may run in a row before the loop gets a turn, and what has
@@ -67,6 +72,8 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, tuple[Lease, asyncio.Task[Any], float, int]] = {}
         self._execution: Execution
+        self._generators = Generators(self._loop)
+        self._outside: Outside
         self._most = inf if hello.max_jobs is None else hello.max_jobs
         self._begun = 0
         self.ready = False
@@ -95,12 +102,33 @@ class Worker:
                 on_failing=self._failing,
                 on_limits=self._limited,
             )
-            watch_tasks(self._loop)  # from here on: what the application has started is its own
+            # From here on: what the application has started is its own.
+            self._outside = watch_tasks(self._loop)
+            self._generators.watch()
             self.ready = True
             types, mourners = sorted(handlers), _mourners(handlers)
             self._outbox.send(wire.Ready(wire.VERSION, types, mourners, most_running(handlers)))
             await asyncio.gather(*(self._slot(n) for n in range(self._hello.concurrency)))
             self.ready = False
+            await self._generators.settle(CLEANUPS)
+
+    def contains(self, leaving: BaseException) -> bool:
+        """Whether the loop may go on after this SystemExit or KeyboardInterrupt passed through it:
+        it was a handler's doing, in a task or a callback of its own, and concerns no other."""
+        if not self.ready or self._outside.ended_by(leaving):
+            return False
+        reason = failure_of(leaving)
+        logger.warning(
+            "handler_exit_contained",
+            error_type=reason.type,
+            error=reason.message,
+            traceback=reason.traceback,
+            jobs=[str(lease.job_id) for lease, *_ in self._running.values()][:5],
+            note="a task or a callback of a handler raised it; whoever awaits that task fails "
+            "with it, and the other jobs go on",
+        )
+        self._loop.call_soon(self._generators.watch)
+        return True
 
     def _context(self) -> WorkerContext:
         queue = PipeQueue(self._link)

@@ -21,7 +21,7 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
-from portico.supervisor import allocation, birth, privileges, registry, wire
+from portico.supervisor import allocation, birth, persistence, privileges, registry, wire
 from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
@@ -90,7 +90,7 @@ def _serve(app: Any, fds: birth.Descriptors) -> int:
     gc.freeze()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
-        if runner.run(main()):
+        if persistence.run(runner, main(), lambda leaving: worker and worker.contains(leaving)):
             runner.close()
     except BaseException as escaped:
         if worker is None or not worker.ready:
@@ -117,8 +117,8 @@ def _escaped(error: BaseException) -> int:
         error_type=reason.type,
         error=reason.message,
         traceback=reason.traceback,
-        note="a handler stopped the loop, closed a descriptor that is not its own, or left a task "
-        "or a callback which raised SystemExit; worker_exited names the jobs that were running",
+        note="a handler stopped the loop or closed a descriptor that is not its own, or a task of "
+        "the application raised SystemExit; worker_exited names the jobs that were running",
     )
     return EXIT_ESCAPED
 
