@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
@@ -13,8 +13,9 @@ import click
 from portico.cli import exits
 from portico.cli.job_lines import JobLine, Numbered, numbered, read_line
 from portico.cli.messages import complain, counted
-from portico.cli.store import Session, opened
-from portico.exceptions import PorticoError, ValidationError
+from portico.cli.steps import Steps
+from portico.cli.store import Session, opened, unopened
+from portico.exceptions import PorticoError, QueueConnectionError, ValidationError
 
 if TYPE_CHECKING:
     from portico.ports.bulk import Created
@@ -30,10 +31,20 @@ class _Tally:
     stored: int = 0
     last: int = 0
     refused: list[dict[str, Any]] = field(default_factory=list)
+    open: tuple[int, int] | None = None
+    """The first and last line of the batch whose answer has not come."""
 
     def __str__(self) -> str:
         until = f", up to line {self.last} of {self.source}" if self.last else ""
         return f"{counted(self.stored, 'job')} stored{until}"
+
+    @property
+    def told(self) -> str:
+        """What is stored, and of what that is not known."""
+        if self.open is None:
+            return str(self)
+        first, last = self.open
+        return f"{self}; whether lines {first} to {last} are, nobody knows"
 
     def add(self, batch: Sequence[JobLine], outcomes: Sequence[Created]) -> None:
         """Note a batch and what the store made of it."""
@@ -42,6 +53,7 @@ class _Tally:
                 self.refuse(line.number, str(outcome.error))
         self.stored += sum(outcome.job is not None for outcome in outcomes)
         self.last = batch[-1].number
+        self.open = None
 
     def refuse(self, line: int, reason: str) -> None:
         """Note a line that is not stored, and say why."""
@@ -75,7 +87,8 @@ def store_lines(
     lines: Iterable[Numbered] = numbered(stream)
     if strict:
         lines = list(lines)
-        for _ in _readable(lines, defaults, tally, check=True):
+        check = unopened(queue_url).check
+        for _ in _readable(lines, defaults, tally, check):
             pass
     if not tally.refused:
         with opened(queue_url, create=True) as session:
@@ -85,19 +98,24 @@ def store_lines(
 
 
 def _store(session: Session, lines: Iterator[JobLine], tally: _Tally) -> None:
-    """Store batch by batch; reading happens outside of the loop, where Ctrl-C ends it."""
+    """Store batch by batch; reading happens outside of a step, where Ctrl-C ends it."""
     terminal = sys.stderr.isatty()
     try:
-        while batch := list(islice(lines, BATCH)):
-            many = (line.arguments for line in batch)
-            outcomes = session.run(session.jobs.create_jobs(many, return_exceptions=True))
-            tally.add(batch, outcomes)
-            if terminal:
-                click.echo(f"\r{counted(tally.stored, 'job')} stored", err=True, nl=False)
-    except PorticoError as error:
+        with Steps() as steps:
+            while batch := list(islice(lines, BATCH)):
+                with steps.step():
+                    tally.open = (batch[0].number, batch[-1].number)
+                    many = (line.arguments for line in batch)
+                    create = session.jobs.create_jobs(many, return_exceptions=True)
+                    tally.add(batch, session.run(create))
+                if terminal:
+                    click.echo(f"\r{counted(tally.stored, 'job')} stored", err=True, nl=False)
+    except QueueConnectionError as error:
+        raise QueueConnectionError(f"{error}; before that, {tally.told}", error.details) from error
+    except PorticoError as error:  # of this batch nothing is stored, then
         raise type(error)(f"{error}; before that, {tally}", error.details) from error
     except KeyboardInterrupt:
-        click.echo(f"\ninterrupted; before that, {tally}", err=True)
+        click.echo(f"\ninterrupted; before that, {tally.told}", err=True)
         raise
     finally:
         if terminal and tally.stored:
@@ -105,14 +123,17 @@ def _store(session: Session, lines: Iterator[JobLine], tally: _Tally) -> None:
 
 
 def _readable(
-    lines: Iterable[Numbered], defaults: Mapping[str, Any], tally: _Tally, *, check: bool = False
+    lines: Iterable[Numbered],
+    defaults: Mapping[str, Any],
+    tally: _Tally,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Iterator[JobLine]:
     """The lines that are jobs; the others are refused."""
     for line in lines:
         try:
             job = read_line(line, defaults)
-            if check:
-                job.check()
+            if check is not None:
+                check(job.arguments)
         except ValidationError as error:
             tally.refuse(line.number, str(error))
         else:

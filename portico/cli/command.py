@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from portico import __version__
-from portico.cli import exits
+from portico.cli import exits, streams
+from portico.cli.groups import Group
 from portico.cli.messages import complain
 from portico.exceptions import PorticoError
 
@@ -32,7 +33,7 @@ class _ReaderGone(Exception):
     """Nobody reads our output any more, as with `portico jobs list | head`."""
 
 
-class _Verbs(click.Group):
+class _Verbs(Group):
     """A group that imports a verb's module when the verb is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -73,24 +74,45 @@ class _Verbs(click.Group):
 def portico(context: click.Context, queue_url: str | None) -> None:
     """Background jobs for CPU-heavy Python work."""
     context.obj = queue_url
+    context.color = streams.colors()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; messages for people go to stderr, one line each."""
+    streams.settle()
     try:
         result: Any = portico.main(
             None if arguments is None else list(arguments), "portico", standalone_mode=False
         )
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _refused(error)
     except PorticoError as error:
         complain(str(error))
         return exits.code_of(error)
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
     except (_ReaderGone, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        streams.abandon_stdout()
         return exits.BROKEN_PIPE
+    except streams.OutputLost as error:
+        return _unheard(error)
     return result if isinstance(result, int) else exits.OK
+
+
+def _refused(error: click.ClickException) -> int:
+    from portico.utils.log_lines import escaped
+
+    said = io.StringIO()
+    error.show(said)  # it may quote what was typed
+    click.echo("\n".join(map(escaped, said.getvalue().split("\n"))), nl=False, err=True)
+    return error.exit_code
+
+
+def _unheard(lost: streams.OutputLost) -> int:
+    streams.abandon_stdout()
+    complain(
+        f"cannot write to standard output: {lost.strerror}; what the command was to do may be "
+        "done all the same"
+    )
+    return exits.TROUBLE

@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from portico.cli import exits
+from portico.cli.groups import Group
 from portico.cli.jobs import missing, show_page, show_record
 from portico.cli.messages import complain, counted
 from portico.cli.options import (
@@ -35,7 +36,7 @@ failed_option = click.option(
 )
 
 
-@click.group(epilog=exits.EPILOG)
+@click.group(cls=Group, epilog=exits.EPILOG)
 def dead() -> None:
     """Look at dead-lettered jobs, run them again, or delete them."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
 from portico.cli.exits import EPILOG
-from portico.cli.options import as_instant, as_job_id, as_seconds, json_option
+from portico.cli.options import as_deadline, as_instant, as_job_id, as_seconds, json_option
 from portico.cli.store import store_option, with_jobs
 from portico.exceptions import ValidationError
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from portico.kits.job.job_service import JobService
     from portico.ports.job import Job
 
+
+_AROUND = 24
+"""Characters before and after the place where a payload is not JSON."""
 
 _EXAMPLES = """\b
 Examples:
@@ -38,7 +42,7 @@ Examples:
 @click.option("-Q", "--queue", "queue_name", metavar="NAME", help="The queue; else 'default'.")
 @click.option("-p", "--priority", type=int, help="Higher runs first; else 0.")
 @click.option(
-    "--in", "delay", callback=as_seconds, metavar="TIME", help="Start after 90, 5m, 2h, 1d."
+    "--in", "delay", callback=as_seconds, metavar="TIME", help="Start after 90, 5m, 1h30m, 1d."
 )
 @click.option(
     "--at", "scheduled_at", callback=as_instant, metavar="ISO", help="Start at that time."
@@ -46,10 +50,10 @@ Examples:
 @click.option("--max-retries", type=int, metavar="N", help="How often it may run again; else 3.")
 @click.option(
     "--timeout",
-    "job_timeout",
-    callback=as_seconds,
+    "limits",
+    callback=as_deadline,
     metavar="TIME",
-    help="Deadline of this job: 90, 5m, 2h; else its type's, or the supervisor's.",
+    help="Deadline of this job: 90, 5m, 1h30m, or none; else its type's, or the supervisor's.",
 )
 @click.option(
     "--id", "job_id", callback=as_job_id, metavar="UUID", help="The job's id; else a new one."
@@ -63,6 +67,7 @@ def enqueue(
     *,
     queue_url: str | None,
     delay: float | None,
+    limits: dict[str, float | None],
     strict: bool,
     as_json: bool,
     **given: Any,
@@ -73,15 +78,15 @@ def enqueue(
     "max_retries", "timeout", "id", "created_by" and "metadata"; the options of the command are
     what a line without them gets. Lines are stored a thousand at a time. A bad line is reported as
     file:line with the reason and is not stored, all others are, and the exit code is 4; with
-    --strict all lines are checked first, and one bad line keeps all of them out. An id that exists
-    already is found only on storing: that line is reported, and the job that has the id stays as
-    it was.
+    --strict all lines are checked first, and one bad line keeps all of them out. Only on storing
+    it is found that an id exists already (that line is reported, and the job that has the id stays
+    as it was) and that a queue is full.
     """
     if delay is not None and given["scheduled_at"] is not None:
         raise click.UsageError("--in and --at exclude each other; give one of them")
     if delay is not None:
         given["scheduled_at"] = datetime.now(UTC) + timedelta(seconds=delay)
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in given.items() if value is not None} | limits
     if payload is None:
         return _many(target, options, queue_url, strict=strict, as_json=as_json)
     return _one(
@@ -110,28 +115,58 @@ def _many(
 
     if isinstance(options.get("job_id"), UUID):
         raise click.UsageError('--id is for a single job; give each line its own "id"')
+    with _lines_of(target) as stream:
+        source = "<stdin>" if target == "-" else target
+        return store_lines(stream, source, options, queue_url, strict=strict, as_json=as_json)
+
+
+@contextmanager
+def _lines_of(target: str) -> Iterator[IO[bytes]]:
+    """What can be read at a path: also a pipe, or a device such as /dev/stdin."""
     if target == "-":
-        return store_lines(
-            sys.stdin.buffer, "<stdin>", options, queue_url, strict=strict, as_json=as_json
-        )
-    if not Path(target).is_file():
-        raise click.UsageError(
-            f"{target!r} is no file of JSON lines; for a single job give its payload too: "
-            f"portico enqueue {target} '{{}}'"
-        )
-    with Path(target).open("rb") as stream:
-        return store_lines(stream, target, options, queue_url, strict=strict, as_json=as_json)
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = Path(target).open("rb")  # noqa: SIM115 - below, where its errors are others
+    except (OSError, ValueError) as error:
+        raise click.UsageError(_unreadable(target, error)) from error
+    with stream:
+        yield stream
+
+
+def _unreadable(target: str, error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return f"{target!r} cannot be read: {error.strerror}"
+    return (
+        f"{target!r} is no file of JSON lines; for a single job give its payload too: "
+        f"portico enqueue {target} '{{}}'"
+    )
 
 
 def _parsed(payload: str) -> Any:
-    text = sys.stdin.read() if payload == "-" else payload
+    text = _utf8(sys.stdin.buffer.read()) if payload == "-" else payload
     try:
         return json.loads(text)
     except RecursionError as error:
         raise ValidationError("the payload is nested deeper than 64 levels; flatten it") from error
-    except ValueError as error:
-        shown = text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - half a line
+    except json.JSONDecodeError as error:
         raise ValidationError(
-            f"the payload {shown!r} is not JSON: {error}; give an object in quotes, such as "
-            '\'{"to": "ann@example.org"}\''
+            f"the payload is not JSON: {error}, at {_place(text, error.pos)}; give an object in "
+            'quotes, such as \'{"to": "ann@example.org"}\''
         ) from error
+
+
+def _utf8(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValidationError(
+            f"the payload is not UTF-8: {error.reason} at byte {error.start}"
+        ) from error
+
+
+def _place(text: str, position: int) -> str:
+    """What stands around a position of a text, which may be long, and the position marked."""
+    before, after = text[max(0, position - _AROUND) : position], text[position:][:_AROUND]
+    cut = ("..." if position > _AROUND else "", "..." if len(text) > position + _AROUND else "")
+    return repr(f"{cut[0]}{before}<HERE>{after}{cut[1]}")

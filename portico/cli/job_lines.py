@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import IO, Any, NamedTuple
 
-from portico.cli.options import seconds_of
-from portico.exceptions import ValidationError
-from portico.kits.job.new_job import new_job
-from portico.ports.draft import Draft
-from portico.supervisor.parsing import Unusable
+from portico.exceptions import PorticoError, ValidationError
+from portico.supervisor.parsing import timeout
+from portico.utils.durations import seconds_of, within_reason
 
 LONGEST = 4 * 1024 * 1024
 """Bytes of a line; a payload may have 1 MiB, and escapes can make up to six bytes of one."""
@@ -29,6 +28,10 @@ _OFFERED = (
 )
 
 
+class Unreadable(PorticoError):
+    """The lines cannot be read."""
+
+
 class Numbered(NamedTuple):
     """A line as it was read; `None` when it is longer than `LONGEST`."""
 
@@ -42,26 +45,29 @@ class JobLine(NamedTuple):
     number: int
     arguments: Mapping[str, Any]
 
-    def check(self) -> None:
-        """Find what the store would refuse.
-
-        Raises:
-            ValidationError: a value is not acceptable.
-        """
-        Draft.of(new_job(self.arguments))
-
 
 def numbered(stream: IO[bytes]) -> Iterator[Numbered]:
-    """The lines of a stream that are not empty, numbered from 1, never more than one in memory."""
+    """The lines of a stream that are not empty, numbered from 1, never more than one in memory.
+
+    Raises:
+        Unreadable: the stream is none that can be read, or it broke.
+    """
     number = 0
-    while text := stream.readline(LONGEST):
+    while text := _next(stream):
         number += 1
         if len(text) == LONGEST and not text.endswith(b"\n"):
-            while (rest := stream.readline(LONGEST)) and not rest.endswith(b"\n"):
+            while (rest := _next(stream)) and not rest.endswith(b"\n"):
                 pass
             yield Numbered(number, None)
         elif text.strip():
             yield Numbered(number, text)
+
+
+def _next(stream: IO[bytes]) -> bytes:
+    try:
+        return stream.readline(LONGEST)
+    except OSError as error:
+        raise Unreadable(f"the lines cannot be read: {error.strerror or error}") from error
 
 
 def read_line(line: Numbered, defaults: Mapping[str, Any]) -> JobLine:
@@ -74,17 +80,27 @@ def read_line(line: Numbered, defaults: Mapping[str, Any]) -> JobLine:
     arguments = dict(defaults)
     for key, value in entries.items():
         if key not in _NAMES:
-            raise ValidationError(f"unknown key {key!r}; a line may have {_OFFERED}")
+            raise ValidationError(f"unknown key {key!r}{_meant(key)}; a line may have {_OFFERED}")
         arguments[_NAMES[key]] = value
     if missing := [key for key in ("type", "payload") if _NAMES[key] not in arguments]:
         raise ValidationError(f"{' and '.join(missing)} must be given")
-    if "in" in entries and entries.keys() & {"at", "scheduled_at"}:
+    if entries.get("in") is not None and entries.keys() & {"at", "scheduled_at"}:
         raise ValidationError("in and at exclude each other; give one of them")
-    if "delay" in arguments:
-        arguments["scheduled_at"] = _due_in(arguments.pop("delay"))
+    if arguments.get("job_timeout") is not None:
+        arguments["job_timeout"] = _seconds("timeout", arguments["job_timeout"], timeout) or None
+    if "kill_grace" in arguments:
+        arguments["kill_grace"] = _seconds("kill_grace", arguments["kill_grace"])
+    delay = arguments.pop("delay", None)
+    if delay is not None:
+        arguments["scheduled_at"] = _due_in(delay)
     elif isinstance(arguments.get("scheduled_at"), str):
         arguments["scheduled_at"] = _instant(arguments["scheduled_at"])
     return JobLine(line.number, arguments)
+
+
+def _meant(key: str) -> str:
+    close = get_close_matches(key, _NAMES, 1)
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _object(line: Numbered) -> dict[str, Any]:
@@ -104,10 +120,20 @@ def _object(line: Numbered) -> dict[str, Any]:
 
 
 def _due_in(delay: object) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=_seconds("in", delay) or 0)
+
+
+def _seconds(
+    name: str, said: object, read: Callable[[str], float | None] = seconds_of
+) -> float | None:
     try:
-        return datetime.now(UTC) + timedelta(seconds=seconds_of(str(delay)))
-    except Unusable as error:
-        raise ValidationError(f"in is {delay!r}: {error}") from error
+        if isinstance(said, str):
+            return read(said)
+        if isinstance(said, float | int) and not isinstance(said, bool) and said >= 0:
+            return within_reason(said)
+    except ValueError as way_out:
+        raise ValidationError(f"{name} is {said!r:.80}: {way_out}") from None
+    raise ValidationError(f"{name} is {said!r:.80}: give seconds, or text such as 5m or 1h30m")
 
 
 def _instant(text: str) -> datetime:

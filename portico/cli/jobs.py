@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from portico.cli import exits
+from portico.cli.groups import Group
 from portico.cli.messages import complain
 from portico.cli.options import (
     STATUSES,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from portico.ports.leasing import JobFilter, JobPage, JobRecord
 
 
-@click.group(epilog=exits.EPILOG)
+@click.group(cls=Group, epilog=exits.EPILOG)
 def jobs() -> None:
     """List, show and cancel jobs."""
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from portico.cli import exits
+from portico.cli.groups import Group
 from portico.cli.store import store_option, usable
 
 if TYPE_CHECKING:
     from portico.compose import SchemaKeeper
 
 
-@click.group(epilog=exits.EPILOG)
+@click.group(cls=Group, epilog=exits.EPILOG)
 def migrate() -> None:
     """Create or upgrade the tables of a store."""
 

@@ -9,38 +9,35 @@ from uuid import UUID
 
 import click
 
+from portico.ports.names import NAME
+from portico.utils.durations import seconds_of
+
 if TYPE_CHECKING:
     from portico.ports.leasing import JobFilter
 
 C = TypeVar("C", bound=Callable[..., Any])
 
 STATUSES = ("pending", "scheduled", "running", "completed", "failed", "retrying", "dead_letter")
-_LONGEST = 36500 * 86400.0
-"""Seconds of a duration: a hundred years."""
-
-
-def seconds_of(text: str) -> float:
-    """Seconds from `90`, `5m`, `2h` or `7d`.
-
-    Raises:
-        Unusable: no duration, or longer than any date can be away; the text is the way out.
-    """
-    from portico.supervisor.parsing import Unusable, duration
-
-    seconds = duration(text)
-    if seconds > _LONGEST:
-        raise Unusable("give at most 36500d")
-    return seconds
 
 
 def as_seconds(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """Callback of an option: seconds from `90`, `5m`, `2h` or `7d`."""
-    from portico.supervisor.parsing import Unusable
-
+    """Callback of an option: seconds from `90`, `5m`, `1h30m` or `7d`."""
     try:
         return None if value is None else seconds_of(value)
-    except Unusable as error:
-        raise click.BadParameter(f"{value!r}: {error}", context, option) from None
+    except ValueError as way_out:
+        raise click.BadParameter(f"{value!r}: {way_out}", context, option) from None
+
+
+def as_deadline(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> dict[str, float | None]:
+    """Callback of an option: `job_timeout` as `create_job` takes it, if one is given at all."""
+    from portico.supervisor.parsing import timeout
+
+    try:
+        return {} if value is None else {"job_timeout": timeout(value)}
+    except ValueError as way_out:
+        raise click.BadParameter(f"{value!r}: {way_out}", context, option) from None
 
 
 def as_instant(
@@ -55,6 +52,15 @@ def as_instant(
             context,
             option,
         ) from None
+
+
+def as_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Callback of an option: the name of a queue or of a job type."""
+    if value is None or NAME.fullmatch(value):
+        return value
+    raise click.BadParameter(
+        f"{value!r}: use 1 to 128 letters, digits or any of _ . : -", context, option
+    )
 
 
 def as_job_id(context: click.Context, option: click.Parameter, value: str | None) -> UUID | None:
@@ -76,8 +82,12 @@ def as_job_ids(
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
-queue_option = click.option("-Q", "--queue", metavar="NAME", help="Only of this queue.")
-type_option = click.option("-t", "--type", "job_type", metavar="TYPE", help="Only of this type.")
+queue_option = click.option(
+    "-Q", "--queue", callback=as_name, metavar="NAME", help="Only of this queue."
+)
+type_option = click.option(
+    "-t", "--type", "job_type", callback=as_name, metavar="TYPE", help="Only of this type."
+)
 limit_option = click.option(
     "-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True,
     help="How many at most.",

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import click
 
+from portico.cli.streams import shows_unicode
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.leasing import AttemptRecord, JobPage, JobRecord
 from portico.supervisor.trouble import Trouble
@@ -19,7 +20,9 @@ from portico.utils.log_lines import escaped_json
 
 def write(document: Any) -> None:
     """Write one JSON document to stdout."""
-    click.echo(escaped_json(json.dumps(document, ensure_ascii=False, indent=2, default=_plain)))
+    ascii_only = not shows_unicode()
+    text = json.dumps(document, ensure_ascii=ascii_only, indent=2, default=_plain)
+    click.echo(escaped_json(text))
 
 
 def job_shape(job: Job) -> dict[str, Any]:

@@ -67,6 +67,18 @@ def opened(queue_url: str | None, *, create: bool = False) -> Iterator[Session]:
             runner.run(jobs.__aexit__())
 
 
+def unopened(queue_url: str | None) -> JobService:
+    """The service of the store, which is not looked at: for what can be known without it.
+
+    Raises:
+        ConfigurationError: the URL is not usable.
+    """
+    from portico import compose
+    from portico.supervisor.config import resolve_queue_url
+
+    return compose.job_service(usable(resolve_queue_url(queue_url)))
+
+
 def with_jobs(
     queue_url: str | None,
     work: Callable[[JobService], Coroutine[Any, Any, T]],

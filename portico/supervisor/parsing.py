@@ -9,9 +9,10 @@ from typing import Any
 
 from portico.ports.names import NAME
 from portico.supervisor.privileges import Limits
+from portico.utils.durations import seconds_of
 
 
-class Unusable(Exception):
+class Unusable(ValueError):
     """A value that a setting cannot take; the text is the way out."""
 
 
@@ -31,15 +32,12 @@ def whole(lowest: int, highest: int | None = None) -> Callable[[str], int]:
     return parse
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
 def duration(text: str) -> float:
-    """Seconds from `90`, `1.5s`, `5m`, `2h` or `1d`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text.strip())
-    if not match:
-        raise Unusable("give seconds, or a number with one of ms, s, m, h, d, such as 5m")
-    return float(match[1]) * _UNITS[match[2]]
+    """Seconds from `90`, `1.5s`, `5m`, `1h30m` or `1d`."""
+    try:
+        return seconds_of(text)
+    except ValueError as way_out:
+        raise Unusable(str(way_out)) from None
 
 
 def at_least_a_second(text: str) -> float:

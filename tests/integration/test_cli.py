@@ -166,6 +166,55 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["jobs", "list", "--json"], ["--help"]])
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_one(
+    portico: Portico, tmp_path: Path, environment: dict[str, str], arguments: list[str]
+) -> None:
+    portico("enqueue", "a.b", "{}")
+    for sink, reason in (">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {sink}', "sh", *COMMAND, *arguments],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"portico: cannot write to standard output: {reason}")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_command_whose_streams_are_all_closed_does_its_work(
+    portico: Portico, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    lines = tmp_path / "jobs.jsonl"
+    lines.write_text('{"type": "a.b", "payload": {}}\n')
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND, "enqueue", "jobs.jsonl"],
+        env=environment, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert json.loads(portico("status", "--json").stdout)["queues"][0]["total"] == 1
+    assert portico("migrate", "status").returncode == 0  # its file holds nothing but a database
+
+
+def test_what_a_terminal_cannot_show_is_spelled_out(portico: Portico) -> None:
+    encoding = "latin-1"
+    job_id = portico("enqueue", "a.b", '{"price": "5 €", "mood": "💥"}').stdout.strip()
+    shown = portico("jobs", "show", job_id, PYTHONIOENCODING=encoding)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert r'"mood": "\U0001f4a5"' in shown.stdout
+    document = portico("jobs", "show", "--json", job_id, PYTHONIOENCODING=encoding)
+    assert json.loads(document.stdout)["payload"] == {"price": "5 €", "mood": "💥"}
+    refused = portico("enqueue", "€", "{}", PYTHONIOENCODING=encoding)
+    assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)
+
+
+def test_the_package_is_the_command_too(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "portico", "--version"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.split()[0]) == (0, "portico,")
+
+
 def test_an_interrupt_while_reading_lines_says_what_is_stored(
     portico: Portico, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -216,6 +265,12 @@ def test_every_verb_explains_itself(portico: Portico, arguments: list[str]) -> N
 
 
 def test_a_verb_that_is_not_there_is_a_usage_error(portico: Portico) -> None:
-    done = portico("statsu")
-    assert done.returncode == 2
-    assert "statsu" in done.stderr
+    for arguments, way_out in (
+        (["statsu"], "No such command 'statsu'. Did you mean 'status'?"),
+        (["dead", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["xyz"], "No such command 'xyz'. There are dead, enqueue, jobs, migrate, status,"),
+        (["status", "--jsno"], "--json"),
+    ):
+        done = portico(*arguments)
+        assert done.returncode == 2
+        assert way_out in done.stderr

@@ -219,8 +219,8 @@ def test_names_that_come_and_go_fill_no_memory() -> None:
         ("max_pending=0", "give a number of jobs, at least 1"),
         ("max_pending=many", "give a number of jobs"),
         ("max_pending=", "give a number of jobs"),
-        ("max_horizon=soon", "give seconds, or 12h, 30d"),
-        ("max_horizon=", "give seconds, or 12h, 30d"),
+        ("max_horizon=soon", "give seconds, or numbers with d, h, m, s or ms"),
+        ("max_horizon=", "give seconds, or numbers with d, h, m, s or ms"),
         ("max_waiting=5", "max_pending"),
     ],
 )

@@ -15,11 +15,11 @@ from typing import Generic, NamedTuple, TypeVar
 
 from portico.exceptions import ConfigurationError, QueueFullError, ValidationError
 from portico.ports.draft import Draft
+from portico.utils.durations import seconds_of
 
 OPTIONS = frozenset({"max_pending", "max_horizon"})
 """What of a queue's URL is about admission."""
 
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _REST = 10
 """Times as long as a count of waiting jobs took, no other one is made: a flood against a full
 queue would otherwise keep the store busy with counting."""
@@ -33,7 +33,7 @@ class Admission(NamedTuple):
 
     max_pending: int | None = None
     """Jobs that may wait in each queue: PENDING, SCHEDULED and RETRYING."""
-    max_horizon: int | None = None
+    max_horizon: float | None = None
     """Seconds."""
 
     @classmethod
@@ -48,13 +48,10 @@ class Admission(NamedTuple):
             raise ConfigurationError(
                 f"queue URL {url!r} has max_pending={pending!r}; give a number of jobs, at least 1"
             )
-        match = re.fullmatch("([1-9][0-9]{0,8})([smhd]?)", "1" if horizon is None else horizon)
-        if match is None:
-            raise ConfigurationError(
-                f"queue URL {url!r} has max_horizon={horizon!r}; give seconds, or 12h, 30d"
-            )
-        seconds = int(match[1]) * _SECONDS[match[2]]
-        return cls(None if pending is None else int(pending), None if horizon is None else seconds)
+        return cls(
+            None if pending is None else int(pending),
+            None if horizon is None else _horizon(url, horizon),
+        )
 
     def check_horizon(self, drafts: Sequence[Draft], now: float) -> None:
         """Hold drafts against the horizon; `now` in seconds since 1970.
@@ -73,6 +70,18 @@ class Admission(NamedTuple):
                     "max_horizon in the queue's URL",
                     {"field": "scheduled_at", "job_id": str(draft.id)},
                 )
+
+
+def _horizon(url: str, said: str) -> float:
+    try:
+        seconds = seconds_of(said)
+    except ValueError as way_out:
+        raise ConfigurationError(f"queue URL {url!r} has max_horizon={said!r}; {way_out}") from None
+    if seconds < 1:
+        raise ConfigurationError(
+            f"queue URL {url!r} has max_horizon={said!r}; give at least one second"
+        )
+    return seconds
 
 
 def full(queue_name: str, waiting: int, more: int, max_pending: int) -> QueueFullError:

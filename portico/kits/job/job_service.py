@@ -98,6 +98,17 @@ class JobService(JobCreator):
                 await self._audit.created(outcome.job)
         return bulk.told(created, return_exceptions=return_exceptions)
 
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Hold the arguments of one `create_job` against every rule that is known beforehand.
+
+        Those are all but two: whether its id is taken, and whether its queue is full. The service
+        need not be open.
+
+        Raises:
+            ValidationError: `create_job` would refuse them.
+        """
+        self._draft(arguments)
+
     def within(self, connection: object) -> JobsWithin:
         """Create jobs in a transaction of the caller's, on a connection that is awaited.
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from portico.cli import job_lines
 from portico.cli.job_lines import Numbered, numbered, read_line
 from portico.exceptions import ValidationError
+from portico.kits.job.new_job import new_job
+from portico.ports.draft import Draft
 
 
 def read(text: str | bytes, **defaults: Any) -> dict[str, Any]:
@@ -40,10 +45,29 @@ def test_the_type_may_come_from_the_options() -> None:
     assert read('{"payload":{}}', job_type="a.b")["job_type"] == "a.b"
 
 
-@pytest.mark.parametrize("delay", [90, "90", "90s", "1.5m"])
+@pytest.mark.parametrize("delay", [90, 90.0, "90", "90s", "1.5m", "1m30s", "1m 30s"])
 def test_a_delay_counts_from_now(delay: object) -> None:
     due = read(json.dumps({"type": "a", "payload": {}, "in": delay}))["scheduled_at"]
     assert timedelta(seconds=80) < due - datetime.now(UTC) <= timedelta(seconds=90)
+
+
+def test_no_delay_and_no_instant_mean_at_once() -> None:
+    for nothing in ({"in": None}, {"at": None}, {"in": None, "at": None}):
+        arguments = read(json.dumps({"type": "a", "payload": {}, **nothing}))
+        assert arguments.get("scheduled_at") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("5m", 300.0), ("1h30m", 5400.0), ("90", 90.0), (90, 90), (1.5, 1.5), (None, None),
+        ("0", None), ("none", None), ("OFF", None), (0, None),
+    ],
+)  # fmt: skip
+def test_a_deadline_is_a_duration_as_the_flag_takes_it(said: object, seconds: object) -> None:
+    line = {"type": "a", "payload": {}, "timeout": said, "kill_grace": "2s"}
+    arguments = read(json.dumps(line))
+    assert (arguments["job_timeout"], arguments["kill_grace"]) == (seconds, 2.0)
 
 
 def test_an_instant_is_iso_8601() -> None:
@@ -60,9 +84,23 @@ def test_an_instant_is_iso_8601() -> None:
         (b'{"type": "\xff"}', "not UTF-8"),
         ("{}", "type and payload must be given"),
         ('{"type":"a"}', "payload must be given"),
-        ('{"type":"a","payload":{},"prio":1}', "unknown key 'prio'; a line may have type, payload"),
+        (
+            '{"type":"a","payload":{},"prio":1}',
+            "unknown key 'prio', did you mean 'priority'?; a line may have",
+        ),
         ('{"type":"a","payload":{},"in":"soon"}', "in is 'soon': give seconds"),
         ('{"type":"a","payload":{},"in":"9999999999d"}', "in is '9999999999d'"),
+        ('{"type":"a","payload":{},"in":true}', "in is True: give seconds"),
+        ('{"type":"a","payload":{},"in":1e400}', "in is inf: give at most 36500d"),
+        ('{"type":"a","payload":{},"in":-5}', "in is -5: give seconds"),
+        ('{"type":"a","payload":{},"in":"30m1h"}', "in is '30m1h': give seconds"),
+        ('{"type":"a","payload":{},"timeout":"soon"}', "timeout is 'soon': give seconds"),
+        ('{"type":"a","payload":{},"timeout":[5]}', "timeout is [5]: give seconds"),
+        ('{"type":"a","payload":{},"kill_grace":"x"}', "kill_grace is 'x': give seconds"),
+        (
+            '{"type":"a","payload":{},"priorty":1}',
+            "unknown key 'priorty', did you mean 'priority'?",
+        ),
         ('{"type":"a","payload":{},"at":"soon"}', "at is 'soon'; give ISO 8601"),
         ('{"type":"a","payload":{},"at":"2026-05-01","in":5}', "exclude each other"),
         ("[" * 200_000, "nested deeper than 64 levels"),
@@ -93,3 +131,27 @@ def test_a_line_that_is_too_long_is_refused_and_the_next_one_read(
     ]  # fmt: skip
     with pytest.raises(ValidationError, match="longer than 10 bytes"):
         read_line(lines[0], {})
+
+
+_ODD = (
+    None, True, False, "", "x", "5m", "1h30m", "-5m", "5 m", "\u0665m", "0", "9" * 400, "1e400",
+    "2026-05-01", "2026-05-01T09:00+25:00", "9999-12-31T23:59-14:00", "0001-01-01T00:00+14:00",
+    "\ud800", "\0", "1" * 32, "\u0661" + "1" * 31, [], {}, [1], {"\ud800": 1}, {"job_timeout": "x"},
+)  # fmt: skip
+_VALUES = (
+    st.sampled_from(_ODD) | st.integers() | st.floats() | st.text()
+    | st.dictionaries(st.text(), st.none() | st.integers() | st.text())
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(sorted(job_lines._NAMES)), _VALUES))
+def test_any_line_is_a_job_or_refused_with_words(entries: dict[str, Any]) -> None:
+    line = json.dumps({"type": "a.b", "payload": {}, **entries})
+    with suppress(ValidationError):
+        Draft.of(new_job(read(line)))
+
+
+@given(st.binary())
+def test_any_bytes_are_a_job_or_refused_with_words(data: bytes) -> None:
+    with pytest.raises(ValidationError, match=r"."):
+        read(data)

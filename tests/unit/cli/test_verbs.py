@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,27 +100,40 @@ def test_enqueue_schedules_and_sets_id_and_retries(store: Store, said: Output) -
 
 
 def test_enqueue_gives_a_job_a_deadline_of_its_own(store: Store, said: Output) -> None:
-    assert run(["enqueue", "a.b", "{}", "--timeout", "5m", "--json"]) == 0
-    assert json.loads(said()[0])["metadata"] == {"job_timeout": 300.0}
+    for given, limit in (("5m", 300.0), ("1h30m", 5400.0), ("none", None), ("0", None)):
+        assert run(["enqueue", "a.b", "{}", "--timeout", given, "--json"]) == 0
+        assert json.loads(said()[0])["metadata"] == {"job_timeout": limit}
 
 
 def test_enqueue_reads_a_payload_from_stdin(
     store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"n": 1}'))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO('{"n": "€"}'.encode()), "ascii"))
     assert run(["enqueue", "a.b", "-"]) == 0
-    assert store.get(UUID(said()[0].strip())).payload == {"n": 1}
+    assert store.get(UUID(said()[0].strip())).payload == {"n": "€"}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"n": "\xff"}')))
+    assert run(["enqueue", "a.b", "-"]) == 4
+    assert "the payload is not UTF-8: invalid start byte at byte 7" in said()[1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["a.b", "{oops"], 4, ("'{oops' is not JSON", "object in quotes")),
+        (["a.b", "{oops"], 4, ("is not JSON", "at '{<HERE>oops'", "object in quotes")),
+        (
+            ["a.b", '{"a": "' + "x" * 50 + '", oops, "b": "' + "x" * 50 + '"}'],
+            4,
+            ("char 60", '...xxxxxxxxxxxxxxxxxxxxx", <HERE>oops, "b": "xxxxxxxxxxxx...'),
+        ),
         (["a.b", "[1]"], 4, ("payload is a list", "JSON object")),
         (["a b", "{}"], 4, ("job_type is 'a b'", "letters, digits")),
         (["a.b", "{}", "--queue", "no way"], 4, ("queue_name is 'no way'",)),
         (["a.b", "{}", "--max-retries", "-1"], 4, ("max_retries is -1",)),
+        (["a.b", "{}", "--queue", "\udcff"], 4, (r"queue_name is '\udcff'",)),
+        (["\udcff", "{}"], 4, (r"job_type is '\udcff'",)),
+        (["\udcff"], 2, (r"'\udcff' is no file",)),
         (["a.b", "{}", "--in", "soon"], 2, ("--in", "'soon'", "5m")),
+        (["a.b", "{}", "--timeout", "soon"], 2, ("--timeout", "'soon'", "1h30m")),
         (["a.b", "{}", "--at", "soon"], 2, ("--at", "'soon'", "ISO 8601")),
         (["a.b", "{}", "--id", "7"], 2, ("--id", "'7'", "UUID")),
         (["a.b", "{}", "--in", "5m", "--at", "2026-05-01"], 2, ("exclude each other",)),
@@ -177,6 +192,35 @@ def test_strict_stores_nothing_when_a_line_is_bad(
     assert store.all() == []
 
 
+def test_strict_stores_nothing_when_a_line_is_due_later_than_the_queue_takes(
+    said: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, late = '{"type": "a.b", "payload": {}}', '{"type": "a.b", "payload": {}, "in": "31d"}'
+    (tmp_path / "jobs.jsonl").write_text(f"{good}\n{late}\n{good}\n")
+    monkeypatch.chdir(tmp_path)
+    url = "sqlite:///strict.db?max_horizon=30d"
+    assert run(["-u", url, "enqueue", "--strict", "jobs.jsonl"]) == 4
+    out, err = said()
+    assert out == "0 jobs stored, 1 line refused\n"
+    assert err.startswith("portico: jobs.jsonl:2: scheduled_at is ")
+    assert "raise max_horizon" in err
+    assert not (tmp_path / "strict.db").exists()
+
+
+def test_lines_are_read_from_pipes_and_devices_too(
+    store: Store, said: Output, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    line = b'{"type": "a.b", "payload": {}}\n'
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(line,))
+    writer.start()
+    assert run(["enqueue", "pipe"]) == 0
+    writer.join()
+    assert said()[0] == "1 job stored\n"
+    assert run(["enqueue", str(tmp_path)]) == 2
+    assert "cannot be read: Is a directory" in said()[1]
+
+
 def test_strict_stores_all_when_all_lines_are_good(
     store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +256,34 @@ def test_a_store_that_fails_half_way_says_what_is_stored(
     (tmp_path / "jobs.jsonl").write_text('{"type": "a.b", "payload": {}}\n' * 2500)
     assert run(["enqueue", "jobs.jsonl"]) == 1
     assert calls == [1000, 1000, 500]
-    assert "jobs.db is locked; before that, 2,000 jobs stored, up to line 2000 of" in said()[1]
+    told = said()[1]
+    assert "jobs.db is locked; before that, 2,000 jobs stored, up to line 2000 of" in told
+    assert "whether lines 2001 to 2500 are, nobody knows" in told
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_says_what_is_stored_and_of_what_that_is_not_known(
+    store: Store, said: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    insert, calls = store.insert, []
+
+    async def interrupted(drafts: Any) -> Any:
+        calls.append(len(drafts))
+        inserted = await insert(drafts)
+        for _ in range(times if len(calls) == 2 else 0):
+            signal.raise_signal(signal.SIGINT)
+        return inserted
+
+    monkeypatch.setattr(store, "insert", interrupted)
+    (tmp_path / "jobs.jsonl").write_text('{"type": "a.b", "payload": {}}\n' * 3500)
+    assert run(["enqueue", "jobs.jsonl"]) == 130
+    out, err = said()
+    assert out == ""
+    assert asyncio.run(store.get_queue_stats("default")).total == 2000
+    known = "2,000 jobs stored, up to line 2000 of jobs.jsonl"
+    unknown = "1,000 jobs stored, up to line 1000 of jobs.jsonl; whether lines 1001 to 2000 are"
+    assert f"interrupted; before that, {(known, unknown)[times - 1]}" in err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_status_counts_each_queue(store: Store, said: Output) -> None:
@@ -287,6 +358,17 @@ def test_a_list_in_a_pipe_has_a_line_per_job_and_cuts_nothing(store: Store, said
     ]  # fmt: skip
     assert row.split()[:4] == [str(job.id), "default", "t" * 100, "dead_letter"]
     assert row.endswith("no such")
+
+
+@pytest.mark.parametrize("verb", [["jobs", "list"], ["dead", "list"], ["status"]])
+def test_a_name_that_no_queue_can_have_is_refused_by_name(
+    store: Store, said: Output, verb: list[str]
+) -> None:
+    assert run([*verb, "-Q", "\udcff"]) == 2
+    assert r"'--queue': '\udcff': use 1 to 128 letters" in said()[1]
+    if verb != ["status"]:
+        assert run([*verb, "-t", "no way"]) == 2
+        assert "'--type': 'no way': use 1 to 128 letters" in said()[1]
 
 
 def test_a_list_tells_how_to_see_more(store: Store, said: Output) -> None:

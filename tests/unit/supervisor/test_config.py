@@ -6,7 +6,7 @@ import pytest
 
 from portico.exceptions import ConfigurationError
 from portico.supervisor.config import configure
-from portico.supervisor.parsing import duration, size
+from portico.supervisor.parsing import Unusable, duration, size
 from portico.supervisor.settings import SETTINGS
 
 
@@ -84,10 +84,22 @@ def test_queues_keep_their_order_and_appear_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("5m", 300), ("2h", 7200), ("250ms", 0.25)]
-)
+    ("text", "seconds"),
+    [
+        ("90", 90), ("1.5s", 1.5), ("5m", 300), ("2h", 7200), ("250ms", 0.25),
+        ("1h30m", 5400), ("1d 2h 3m 4s 5ms", 93784.005), ("90m", 5400), (" 5 m ", 300),
+    ],
+)  # fmt: skip
 def test_durations_take_units(text: str, seconds: float) -> None:
     assert duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "m", "5x", "-5", "5m1h", "5m5m", "1e3", "٥m", "5 5m", "9" * 400, "36501d", "1h30"]
+)
+def test_what_is_no_duration_is_refused_with_the_way_out(text: str) -> None:
+    with pytest.raises(Unusable, match=r"give seconds, or numbers with|give at most 36500d"):
+        duration(text)
 
 
 @pytest.mark.parametrize(
