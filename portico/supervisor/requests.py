@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from portico.exceptions import (
+    ConfigurationError,
     ConflictError,
     NotSupportedError,
     PorticoError,
@@ -45,6 +46,7 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (ConflictError, "conflict"),
     (QueueFullError, "full"),
     (QueueConnectionError, "unreachable"),
+    (ConfigurationError, "unreachable"),  # it was well when this process began
     (NotSupportedError, "unsupported"),
     (ValidationError, "invalid"),
     (msgspec.MsgspecError, "invalid"),

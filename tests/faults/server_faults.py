@@ -7,10 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from portico.exceptions import QueueConnectionError
@@ -20,7 +20,7 @@ from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import JobRecord
 from tests.support.jobs import ended, make_job
 from tests.support.servers import PostgresServer, RedisServer, server_folder
-from tests.support.supervisors import ROOT, Place
+from tests.support.supervisors import ROOT, Place, SupervisorProcess
 from tests.support.waiting import wait_until
 
 APP = "tests.support.store_app:app"
@@ -132,3 +132,40 @@ async def reconnected(queue: JobQueueAdapter) -> None:
         return True
 
     await wait_until(answers)
+
+
+class Refusal(NamedTuple):
+    """What somebody does to a server that is in use, how it is undone, and what is to be told."""
+
+    name: str
+    do: Callable[[], object]
+    undo: Callable[[], object]
+    told: str
+
+
+async def lives_through(
+    supervisor: SupervisorProcess, refusals: Sequence[Refusal], cut: Callable[[], object]
+) -> None:
+    """One refusal after the other is told by name, and its end too.
+
+    `cut` ends the connections that there are: a server asks nobody again whom it has let in.
+    """
+    for refusal in refusals:
+        away, back = (len(supervisor.events(name)) for name in ("store_unreachable", "store_back"))
+        refusal.do()
+        try:
+            cut()
+            await supervisor.until(
+                lambda: any(
+                    refusal.told in event["error"]  # noqa: B023 - called within this round
+                    for event in supervisor.events("store_unreachable")[away:]  # noqa: B023
+                ),
+                what=f"the outage {refusal.name}",
+            )
+            assert supervisor.process.poll() is None, refusal.name
+        finally:
+            refusal.undo()
+        await supervisor.until(
+            lambda: len(supervisor.events("store_back")) > back,  # noqa: B023
+            what=f"the end of {refusal.name}",
+        )

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from redis import exceptions as trouble
 
-from portico.adapters.job_queue._redis.client import translated
+from portico.adapters.job_queue._redis.errors import translated
 from portico.ports.job_queue import JobQueueAdapter
 
 

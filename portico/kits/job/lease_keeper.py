@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
-from portico.exceptions import QueueConnectionError
 from portico.kits.job.journal import Journal
-from portico.kits.job.outage import Outage
+from portico.kits.job.outage import AWAY, Outage
 from portico.ports.job import JobStatus
 from portico.ports.job_executor import JobExecutor
 from portico.ports.job_queue import JobQueueAdapter
@@ -86,7 +85,7 @@ class LeaseKeeper:
             if not self._outage.on and self._clock() - self._renewed_at >= pause:
                 try:
                     await self.renew()
-                except QueueConnectionError as error:
+                except AWAY as error:
                     self._outage.begin(error)
 
     async def renew(self) -> None:
@@ -115,7 +114,7 @@ class LeaseKeeper:
         while True:
             try:
                 asked = await self._queue.cancel_requests()
-            except QueueConnectionError as error:
+            except AWAY as error:
                 self._outage.begin(error)
                 await asyncio.sleep(_OUTAGE_PAUSE)
             else:
@@ -166,7 +165,7 @@ class LeaseKeeper:
             if since > self._lease_seconds:
                 try:
                     await self.recover()
-                except QueueConnectionError as error:
+                except AWAY as error:
                     self._outage.begin(error)
                 if self._clock() - now > self._lease_seconds / 4:
                     stopped_until = self._clock()  # the store kept everybody waiting

@@ -1,4 +1,4 @@
-"""The time in which the store cannot be reached: how long to wait, and what to say, and when."""
+"""The time in which the store cannot be used: how long to wait, and what to say, and when."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
-from portico.exceptions import QueueConnectionError
+from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.kits.job.retry import RetryPolicy
 from portico.utils.logging import get_logger
 
@@ -15,7 +15,12 @@ _PAUSES = RetryPolicy(base_delay=0.2, max_delay=1.0)
 """Never long beside a lease: whoever rests while another is back already would lose its own."""
 REMIND = 30.0
 """Seconds after which to say again that the store is away, and how many results wait."""
+AWAY = (QueueConnectionError, ConfigurationError)
+"""What is waited for when a store answers it that has been opened well. It is not to be used as it
+is, says the second: a login that is refused, a right that is missing. At the start that is a
+mistake in the configuration; later somebody works on the server, and jobs that run need not die."""
 _NEXT = "nothing is leased; jobs that run go on, and their results are kept and sent again"
+_MEND = f"{_NEXT}; mend it there, or restart with another queue URL"
 
 logger = get_logger(__name__)
 
@@ -51,8 +56,8 @@ class Outage:
         """Seconds since it began; 0 when there is none."""
         return self._clock() - self._since if self.on else 0.0
 
-    def begin(self, error: QueueConnectionError) -> None:
-        """The store could not be reached; said once per outage and reason, and now and then."""
+    def begin(self, error: PorticoError) -> None:
+        """The store is `AWAY`; said once per outage and reason, and now and then."""
         reason, now, self.said = error.details.get("reason"), self._clock(), str(error)
         if self.on and reason == self._reason and now - self._said_at < REMIND:
             return
@@ -65,7 +70,7 @@ class Outage:
             error=str(error),
             seconds=round(now - self._since),
             results_waiting=self._waiting(),
-            next=_NEXT,
+            next=_MEND if isinstance(error, ConfigurationError) else _NEXT,
         )
         if new:
             self._began()

@@ -25,13 +25,13 @@ from collections.abc import Coroutine, Iterable, Sequence
 from math import inf
 from typing import Any
 
-from portico.exceptions import DatabaseError, QueueConnectionError
+from portico.exceptions import ConfigurationError, DatabaseError, PorticoError
 from portico.kits.job.audit_feed import Audit
 from portico.kits.job.drain import Drain
 from portico.kits.job.journal import Journal
 from portico.kits.job.lease_keeper import Clock, LeaseKeeper, uptime
 from portico.kits.job.lookout import Lookout
-from portico.kits.job.outage import Outage
+from portico.kits.job.outage import AWAY, Outage
 from portico.kits.job.outbox import Outbox
 from portico.kits.job.retry import RetryPolicies
 from portico.ports.job_executor import JobExecutor, Outcome, Released
@@ -45,7 +45,8 @@ FLUSH_SECONDS = 5.0
 _SLOW = 1.0
 """Seconds of one exchange after which to look how much gathers meanwhile."""
 _ITS_STATE = ("full", "locked")
-"""Reasons of a `QueueConnectionError` that have nothing to do with what was sent."""
+"""Reasons of a `QueueConnectionError` that have nothing to do with what was sent, as those of a
+`ConfigurationError` never have."""
 
 logger = get_logger(__name__)
 
@@ -133,6 +134,7 @@ class Pipeline:
 
         Raises:
             QueueConnectionError: the store cannot be reached.
+            ConfigurationError: it cannot be used as it is.
         """
         if self._opened:
             return
@@ -145,8 +147,9 @@ class Pipeline:
         """Move jobs until stopped.
 
         Raises:
-            QueueConnectionError: the store cannot be reached at the start; later outages are
-                waited for.
+            QueueConnectionError: the store cannot be reached at the start.
+            ConfigurationError: it cannot be used as it is at the start. Later it is waited for,
+                whichever of the two it says.
         """
         await self.open()
         tasks = [asyncio.create_task(part) for part in self._parts()]
@@ -206,8 +209,8 @@ class Pipeline:
                 await self._turn(0)  # asks for nothing, only whether the store is back
             else:
                 await self._idle()
-        except QueueConnectionError as error:
-            if self._renewed and self._outbox and error.details.get("reason") not in _ITS_STATE:
+        except AWAY as error:
+            if self._renewed and self._outbox and not _is_its_state(error):
                 self._outbox.put_off()
             self._renewed = False
             self._outage.begin(error)
@@ -295,6 +298,10 @@ class Pipeline:
                 await self._exchange((), 0)
         except Exception:
             logger.exception("could_not_give_back", count=self.unsettled)
+
+
+def _is_its_state(error: PorticoError) -> bool:
+    return isinstance(error, ConfigurationError) or error.details.get("reason") in _ITS_STATE
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -138,6 +138,8 @@ class FlakyQueue(MemoryJobQueueAdapter):
         self.script: list[str] = []
         """For the exchanges to come: `ok`, `lost`, `reply lost`, `broken`, `hang`."""
         self.down = False
+        self.why: Exception = QueueConnectionError("no route to store")
+        """What a queue that is down says."""
         self.renewals = 0
 
     async def exchange(
@@ -158,6 +160,6 @@ class FlakyQueue(MemoryJobQueueAdapter):
 
     async def renew(self, leases: Sequence[Lease]) -> Any:
         if self.down:
-            raise QueueConnectionError("no route to store")
+            raise self.why
         self.renewals += 1
         return await super().renew(leases)

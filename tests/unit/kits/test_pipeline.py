@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from portico.exceptions import QueueConnectionError
+from portico.exceptions import ConfigurationError, QueueConnectionError
 from portico.kits.job import lease_keeper
 from portico.kits.job.pipeline import Pipeline, plan_turn
 from portico.kits.job.retry import RetryPolicies, RetryPolicy
@@ -305,6 +305,38 @@ async def test_a_store_that_is_unreachable_at_the_start_is_the_callers_business(
         await Pipeline(queue, executor, ("default",)).run()
 
 
+async def test_a_store_that_refuses_us_at_the_start_is_the_callers_business(queue, executor):
+    queue.down, queue.why = True, ConfigurationError("no such user")
+    with pytest.raises(ConfigurationError):
+        await Pipeline(queue, executor, ("default",)).run()
+
+
+@pytest.mark.parametrize("method", ["exchange", "renew", "recover"])
+async def test_a_store_that_refuses_us_later_is_waited_for_whatever_was_asked_of_it(
+    executor, monkeypatch, method
+):
+    queue = FlakyQueue(lease_seconds=0.2)
+    asked = getattr(queue, method)
+    refused = 0
+
+    async def refuse(*arguments):
+        nonlocal refused
+        refused += 1
+        raise ConfigurationError("no such user", {"reason": "login"})
+
+    [job_id] = await enqueue(queue)
+    async with running(queue, executor, lease_seconds=0.2) as pipeline:
+        await wait_until(lambda: executor.leases)
+        monkeypatch.setattr(queue, method, refuse)
+        executor.capacity += 1  # and so there is something to ask for
+        await wait_until(lambda: refused >= 2)
+        assert not executor.forfeited
+        monkeypatch.setattr(queue, method, asked)
+        executor.end(DONE)
+        assert (await ended(queue, job_id)).status is JobStatus.COMPLETED
+        await wait_until(lambda: not pipeline.outage.on)
+
+
 async def test_leases_are_renewed_all_the_time_also_when_none_is_held(executor):
     queue = FlakyQueue(lease_seconds=0.08)
     async with running(queue, executor, lease_seconds=0.08):
@@ -424,7 +456,10 @@ async def test_a_job_is_stopped_although_its_lease_was_still_on_its_way_at_the_r
     assert [lease.job_id for lease in executor.cancelled] == [job_id]
 
 
-async def test_a_store_that_is_lost_while_requests_are_awaited_is_an_outage(executor, monkeypatch):
+@pytest.mark.parametrize("kind", [QueueConnectionError, ConfigurationError])
+async def test_a_store_that_is_lost_while_requests_are_awaited_is_an_outage(
+    executor, monkeypatch, kind
+):
     monkeypatch.setattr(lease_keeper, "_OUTAGE_PAUSE", 0.01)
 
     class Lossy(FlakyQueue):
@@ -433,7 +468,7 @@ async def test_a_store_that_is_lost_while_requests_are_awaited_is_an_outage(exec
         async def cancel_requests(self):
             if self.losses:
                 self.losses -= 1
-                raise QueueConnectionError("no route to store")
+                raise kind("no route to store")
             return await super().cancel_requests()
 
     queue = Lossy()

@@ -44,12 +44,13 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.InsufficientResourcesError, "it has run out of memory or another resource"),
     (asyncpg.QueryCanceledError, "a statement took too long and was cancelled"),
     (asyncpg.LockNotAvailableError, "a lock was not to be had"),
+    (asyncpg.ObjectNotInPrerequisiteStateError, "it takes no connections to this database"),
     (asyncpg.OperatorInterventionError, "it is starting, stopping or recovering"),
     (asyncpg.TransactionRollbackError, "others kept it from going through"),
+    (asyncpg.TargetServerAttributeNotMatched, "no server that takes writes was found"),
     (asyncpg.PostgresConnectionError, "the connection broke"),
     (asyncpg.InterfaceError, "the connection broke"),
     (asyncpg.InternalClientError, "the connection broke"),
-    (asyncpg.TargetServerAttributeNotMatched, "no server that takes writes was found"),
     (asyncio.TimeoutError, "it did not answer in time"),
     (OSError, "it cannot be connected to"),
     (asyncpg.PostgresIOError, "it cannot read or write its files"),
@@ -58,39 +59,37 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.DiskFullError, "full"),
     (asyncpg.LockNotAvailableError, "locked"),
 )
-_UNFIT: tuple[tuple[type[Exception], str], ...] = (
-    (asyncpg.InvalidPasswordError, "the user or the password is wrong"),
+_INCOMPLETE = "the schema is not there or incomplete; run `portico migrate up`"
+_UNFIT: tuple[tuple[type[Exception], str, str], ...] = (
+    (asyncpg.InvalidPasswordError, "login", "the user or the password is wrong"),
     (
         asyncpg.InvalidAuthorizationSpecificationError,
+        "login",
         "the server does not let this user in; see its pg_hba.conf",
     ),
     (
         asyncpg.InvalidCatalogNameError,
+        "database",
         "the database does not exist; create it, or name another one",
     ),
-    (asyncpg.ClientConfigurationError, "the options do not fit together"),
+    (asyncpg.ClientConfigurationError, "options", "the options do not fit together"),
     (
         SSLError,
+        "certificate",
         "its certificate does not verify; give the authority that signed it with "
         "sslrootcert=FILE, the host name that it was made for, or another sslmode",
     ),
     (
         asyncpg.InsufficientPrivilegeError,
+        "rights",
         "this user lacks a right; let its owner run `portico migrate up`, and grant the rest",
     ),
-    (
-        asyncpg.UndefinedTableError,
-        "the schema is not there or incomplete; run `portico migrate up`",
-    ),
-    (
-        asyncpg.UndefinedFunctionError,
-        "the schema is not there or incomplete; run `portico migrate up`",
-    ),
-    (
-        asyncpg.InvalidSchemaNameError,
-        "the schema is not there or incomplete; run `portico migrate up`",
-    ),
+    (asyncpg.UndefinedTableError, "schema", _INCOMPLETE),
+    (asyncpg.UndefinedColumnError, "schema", _INCOMPLETE),
+    (asyncpg.UndefinedFunctionError, "schema", _INCOMPLETE),
+    (asyncpg.InvalidSchemaNameError, "schema", _INCOMPLETE),
 )
+"""What waiting does not mend, unless the server was well before; and for programs, what it is."""
 
 
 def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
@@ -98,10 +97,10 @@ def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
     if isinstance(error, PorticoError):
         return error
     cause = error if isinstance(error, Exception) else None
-    for kind, reason in _UNFIT:
+    for kind, what, reason in _UNFIT:
         if isinstance(error, kind):
             return ConfigurationError(
-                f"{place} cannot be used: {reason} ({_said(error)})", cause=cause
+                f"{place} cannot be used: {reason} ({_said(error)})", {"reason": what}, cause
             )
     if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
         # Not what it says: it may quote a password that was taken for something else.
@@ -115,7 +114,8 @@ def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
         return ConfigurationError(
             f"{place} cannot be used: the server offers no encryption; set it up, or give "
             "sslmode=disable where the network is trusted",
-            cause=cause,
+            {"reason": "encryption"},
+            cause,
         )
     for kind, reason in _REASONS:
         if isinstance(error, kind):

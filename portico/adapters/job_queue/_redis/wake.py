@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from portico.adapters.job_queue._redis.client import RedisClient, translated
+from portico.adapters.job_queue._redis.client import RedisClient
+from portico.adapters.job_queue._redis.errors import translated
 from portico.exceptions import PorticoError
 from portico.utils.logging import get_logger
 

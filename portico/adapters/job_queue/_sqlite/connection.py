@@ -38,6 +38,8 @@ _UNREACHABLE = {
     sqlite3.SQLITE_IOERR: "the disk cannot be read or written",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_READONLY: "it has become read-only",
+    sqlite3.SQLITE_PERM: "this user may not open it",
+    sqlite3.SQLITE_AUTH: "this user may not use it",
     sqlite3.SQLITE_PROTOCOL: "its locks cannot be had",
     sqlite3.SQLITE_NOMEM: "there is no memory left",
 }
