@@ -46,7 +46,7 @@ def main() -> NoReturn:
     privileges.confine(msgspec.json.decode(sys.argv[1], type=privileges.Limits))
     allocation.retain()  # what is set here holds in every copy
     app, report = _import(load.target)
-    control.send(msgspec.msgpack.encode(report))
+    _tell(control, report)
     if report.error:
         sys.exit(4)
     for stream in (sys.stdout, sys.stderr):
@@ -56,6 +56,14 @@ def main() -> NoReturn:
     allocation.give_back()
     gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
     serve(control, app)
+
+
+def _tell(control: socket.socket, report: Loaded) -> None:
+    """Answer the supervisor. One that has given up meanwhile has said why: nothing is to be added."""
+    try:
+        control.send(msgspec.msgpack.encode(report))
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
 
 
 def _import(target: str) -> tuple[object, Loaded]:
