@@ -84,6 +84,45 @@ class CacheError(PorticoError):
 class ExternalServiceError(PorticoError):
     """A service outside of this application failed."""
 
+    def __init__(
+        self,
+        message: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        cause: BaseException | None = None,
+        *,
+        service_name: str | None = None,
+        original_error: BaseException | None = None,
+    ) -> None:
+        """Build the error; without a message, one that names the service and what it met.
+
+        Args:
+            message: what `str()` returns.
+            details: facts for a program to read; `service_name` joins them.
+            cause: the foreign error behind this one.
+            service_name: which service failed.
+            original_error: another name for `cause`.
+        """
+        cause = original_error if original_error is not None else cause
+        if service_name is not None:
+            message = _failed_service(service_name, cause) if message is None else message
+            details = {**(details or {}), "service_name": service_name}
+        super().__init__(message, details, cause)
+
+    @property
+    def service_name(self) -> str | None:
+        """Which service failed, where that was said."""
+        return self.details.get("service_name")
+
+    @property
+    def original_error(self) -> BaseException | None:
+        """The foreign error behind this one."""
+        return self.cause
+
+
+def _failed_service(name: str, cause: BaseException | None) -> str:
+    met = "" if cause is None else f": {type(cause).__name__}: {cause}"
+    return f"The service {name} failed{met}"
+
 
 class LLMError(PorticoError):
     """The language model could not answer."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from structlog import DropEvent
 from structlog.contextvars import merge_contextvars
@@ -21,16 +22,21 @@ from portico.utils.log_lines import (
     render_console,
     render_json,
     render_pairs,
+    shown,
 )
-from portico.utils.log_output import LogOutput
+from portico.utils.log_output import Output, descriptor_of
 
 _LEVEL_NAMES = {"warn": "warning", "fatal": "critical", "msg": "info", "exception": "error"}
+_CONSOLE = frozenset({1, 2})
+_ORIGIN = frozenset({"level", "logger", "timestamp"})
+_OURS = "portico_has_written_this"
+"""Marks a record that our own chain has written already."""
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message", "asctime", "taskName",
 }  # fmt: skip
 
 
-def configured(output: LogOutput, log_format: str, cleaner: Cleaner) -> list[Processor]:
+def configured(output: Output, log_format: str, cleaner: Cleaner) -> list[Processor]:
     """The chain that renders lines for an output."""
     render = render_json if log_format == "json" else partial(
         render_console, colored=output.colored
@@ -45,6 +51,7 @@ def configured(output: LogOutput, log_format: str, cleaner: Cleaner) -> list[Pro
         merge_contextvars,
         _add_context,
         _add_origin,
+        _show_standard_handlers,
         StackInfoRenderer(),
         format_exc_info,
         line,
@@ -57,27 +64,29 @@ def unconfigured() -> list[Processor]:
 
 
 class StandardHandler(logging.Handler):
-    """Sends the standard library's records down the same chain."""
+    """Sends the standard library's records down the same chain, but for those that came from it."""
 
-    def __init__(self, processors: Sequence[Processor], output: LogOutput) -> None:
+    def __init__(self, processors: Sequence[Processor], output: Output) -> None:
         super().__init__()
         self._processors = processors
         self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, _OURS, False):
+            return
         try:
             event: Any = _event_of(record)
             for processor in self._processors:
                 event = processor(None, event["level"], event)
             self._output.write(event)
         except Exception:  # noqa: BLE001 - the caller logs and goes on
-            self._output.dropped += 1
+            self._output.drop()
 
 
 def _event_of(record: logging.LogRecord) -> dict[str, Any]:
     event = {key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES}
     event |= {
-        "event": record.getMessage(),
+        **_message_of(record),
         "logger": record.name,
         "level": record.levelname.lower(),
         "timestamp": _timestamp(datetime.fromtimestamp(record.created, UTC)),
@@ -89,6 +98,18 @@ def _event_of(record: logging.LogRecord) -> dict[str, Any]:
     if record.stack_info:
         event["stack"] = record.stack_info
     return event
+
+
+def _message_of(record: logging.LogRecord) -> dict[str, str]:
+    """What a record says; where its arguments do not fit its text, all of that and its place."""
+    try:
+        return {"event": record.getMessage()}
+    except Exception as flaw:  # noqa: BLE001 - any argument's __str__ may raise anything
+        place = f"{record.pathname}:{record.lineno}"
+        return {
+            "event": f"{record.msg} {shown(record.args)}",
+            "log_call_broken": f"{type(flaw).__name__}: {flaw} ({place})",
+        }
 
 
 def _add_context(_logger: Any, _method: str, event: Event) -> Event:
@@ -112,12 +133,55 @@ def _timestamp(instant: datetime) -> str:
 
 
 def _hand_to_standard_logging(logger: Any, method: str, event: Event) -> Event:
-    target = logging.getLogger(logger.name)
-    name = _LEVEL_NAMES.get(method, method)
-    level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
-    if target.isEnabledFor(level):
-        exc_info = event.pop("exc_info", None)
-        text = str(event.pop("event", ""))
-        clean = Cleaner().event({**_add_context(logger, method, event), "event": text})
-        target.log(level, "%s%s", clean.pop("event"), render_pairs(clean), exc_info=exc_info)
+    _log_as_standard(logger.name, method, _add_context(logger, method, event))
     raise DropEvent
+
+
+def _show_standard_handlers(logger: Any, method: str, event: Event) -> Event:
+    """Let others than ours see what our loggers log: pytest's `caplog`, an error tracker's."""
+    if logger is not None and _others_listen(logging.getLogger(logger.name)):
+        facts = {key: value for key, value in event.items() if key not in _ORIGIN}
+        _log_as_standard(logger.name, method, facts, extra={_OURS: True})
+    return event
+
+
+def _others_listen(logger: logging.Logger | None) -> bool:
+    while logger is not None:
+        if any(type(handler) is not StandardHandler for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def reaches_root(logger: logging.Logger | logging.PlaceHolder) -> TypeGuard[logging.Logger]:
+    """Whether the handlers of the root logger get what this one logs."""
+    while isinstance(logger, logging.Logger) and logger.parent is not None and logger.propagate:
+        logger = logger.parent
+    return isinstance(logger, logging.RootLogger)
+
+
+def console_handlers(logger: logging.Logger) -> list[logging.Handler]:
+    """The handlers of a logger that write to this process's standard output or error."""
+    return [
+        handler
+        for handler in logger.handlers
+        if isinstance(handler, logging.StreamHandler) and _is_console(handler.stream)
+    ]
+
+
+def _is_console(stream: Any) -> bool:
+    ours = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return any(stream is one for one in ours) or descriptor_of(stream) in _CONSOLE
+
+
+def _log_as_standard(
+    name: str | None, method: str, event: Event, extra: dict[str, Any] | None = None
+) -> None:
+    target = logging.getLogger(name)
+    level = logging.getLevelNamesMapping().get(_LEVEL_NAMES.get(method, method).upper())
+    if target.isEnabledFor(level or logging.INFO):
+        exc_info = event.get("exc_info")
+        kept = {key: value for key, value in event.items() if key != "exc_info"}
+        clean = Cleaner().event({**kept, "event": str(kept.get("event", ""))})
+        text = f"{clean.pop('event')}{render_pairs(clean)}"
+        target.log(level or logging.INFO, "%s", text, exc_info=exc_info, extra=extra)

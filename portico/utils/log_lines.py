@@ -114,7 +114,7 @@ def _scalar(value: object) -> str | int | float | None:
             return value.isoformat()
         case UUID() | PurePath():
             return masked_urls(str(value))
-    return masked_urls(_shown(value))
+    return masked_urls(shown(value))
 
 
 def masked_urls(text: str) -> str:
@@ -214,7 +214,8 @@ def _first_items(items: Iterable[Any]) -> Iterable[Any]:
     return (item for item, _ in zip(items, range(_MOST_ITEMS), strict=False))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value's `repr`, or in its place what that raises."""
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - any class's __repr__ may raise anything

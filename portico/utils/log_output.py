@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import stat
 import sys
@@ -12,10 +13,12 @@ from typing import IO, Any
 
 from portico.exceptions import ConfigurationError
 
-OUTPUTS = ("stdout", "stderr", "file")
+OUTPUTS = ("stdout", "stderr", "file", "both")
 
 _LONGEST = 64 * 1024
 """Bytes of a line, newline included, that reach a file in one piece."""
+_COLOR = re.compile(r"\x1b\[\d+m")
+"""What `render_console` puts into a line: of the text itself, no escape gets there."""
 _PATIENCE = 100
 """Milliseconds that a full pipe's reader has to make room, before it counts as stuck."""
 
@@ -34,7 +37,7 @@ class LogOutput:
     def __init__(self, stream: IO[Any] | None = None, *, path: str | None = None) -> None:
         self._stream = stream
         self._owner = os.getpid() if path is not None else None
-        self._descriptor = _opened(path) if path is not None else _descriptor_of(stream)
+        self._descriptor = _opened(path) if path is not None else descriptor_of(stream)
         self._text = not isinstance(stream, io.RawIOBase | io.BufferedIOBase)
         self._is_pipe = _is_pipe(self._descriptor)
         self.longest = select.PIPE_BUF if self._is_pipe else _LONGEST
@@ -61,6 +64,10 @@ class LogOutput:
         lost, self._reported = self.dropped - self._reported, self.dropped
         self._line.tells = lost
         return lost
+
+    def drop(self) -> None:
+        """Count a line that could not be rendered."""
+        self.dropped += 1
 
     def _take_back(self) -> None:
         """What this thread's line was to tell has not been told."""
@@ -111,9 +118,44 @@ class LogOutput:
             raise
 
 
+class BothOutputs:
+    """Standard output, and a file that gets the same lines without their colors."""
+
+    def __init__(self, shown: LogOutput, kept: LogOutput) -> None:
+        self._shown = shown
+        self._kept = kept
+        self.colored = shown.colored
+        self.longest = min(shown.longest, kept.longest)
+
+    @property
+    def dropped(self) -> int:
+        """How many lines could not be written to one of them."""
+        return self._shown.dropped + self._kept.dropped
+
+    def write(self, line: str) -> None:
+        """Write one line to each; what one of them does not take, the other one does."""
+        self._shown.write(line)
+        self._kept.write(_COLOR.sub("", line))
+
+    def drop(self) -> None:
+        """Count a line that could not be rendered."""
+        self._shown.drop()
+
+    def unreported(self) -> int:
+        """How many lines were dropped and not told of, for the next line to tell."""
+        return self._shown.unreported() + self._kept.unreported()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._kept.close()
+
+
+Output = LogOutput | BothOutputs
+
+
 def output_for(
     name: str, path: str | os.PathLike[str] | None = None, stream: IO[Any] | None = None
-) -> LogOutput:
+) -> Output:
     """Open the destination that `configure_logging` was asked for.
 
     Raises:
@@ -128,9 +170,11 @@ def output_for(
             return LogOutput(sys.stderr)
         case "file" if path:
             return LogOutput(path=os.fspath(path))
-        case "file":
+        case "both" if path:
+            return BothOutputs(LogOutput(sys.stdout), LogOutput(path=os.fspath(path)))
+        case "file" | "both":
             raise ConfigurationError(
-                "log_output is 'file' and log_file_path is empty; give log_file_path a path, "
+                f"log_output is {name!r} and log_file_path is empty; give log_file_path a path, "
                 "or log to stdout or stderr"
             )
     raise ConfigurationError(f"log_output is {name!r}; use one of {', '.join(OUTPUTS)}")
@@ -148,7 +192,7 @@ def _opened(path: str) -> int:
         ) from error
 
 
-def _descriptor_of(stream: IO[Any] | None) -> int | None:
+def descriptor_of(stream: IO[Any] | None) -> int | None:
     """The stream's descriptor; `None` for one in memory, or without any."""
     if stream is None:
         return None

@@ -20,7 +20,7 @@ from portico.exceptions import ConfigurationError
 from portico.utils import log_chain
 from portico.utils.log_context import bind_context, clear_context, current_context, log_context
 from portico.utils.log_lines import FORMATS, Cleaner
-from portico.utils.log_output import LogOutput, output_for
+from portico.utils.log_output import Output, output_for
 
 __all__ = [
     "bind_context",
@@ -30,6 +30,7 @@ __all__ = [
     "dropped_lines",
     "get_logger",
     "log_context",
+    "replace_console_handlers",
     "reset_logging",
 ]
 
@@ -57,7 +58,7 @@ class _Settings:
 
     def __init__(self) -> None:
         self.threshold = logging.NOTSET
-        self.output: LogOutput | None = None
+        self.output: Output | None = None
         self.handler: logging.Handler | None = None
         self.root_level = logging.WARNING
         self.failed = 0
@@ -150,8 +151,9 @@ def configure_logging(
     Args:
         log_level: DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case.
         log_format: `console` for people, `json` for programs; both with UTC timestamps.
-        log_output: `stdout`, `stderr`, or `file`, which appends to `log_file_path`.
-        log_file_path: read only with `log_output="file"`.
+        log_output: `stdout`, `stderr`, `file`, which appends to `log_file_path`, or `both` that
+            and standard output.
+        log_file_path: read only with `log_output` `file` and `both`.
         stream: takes the place of `log_output`; lines go to its descriptor, one write each.
         secret_keys: more keys whose values are masked; part of a key is enough.
 
@@ -198,12 +200,25 @@ def _level_of(name: str) -> int:
     return level
 
 
-def _take_over_standard_logging(level: int, output: LogOutput) -> None:
+def _take_over_standard_logging(level: int, output: Output) -> None:
     root = logging.getLogger()
     _settings.root_level = root.level
     _settings.handler = log_chain.StandardHandler(_processors, output)
     root.addHandler(_settings.handler)
     root.setLevel(level)
+
+
+def replace_console_handlers() -> None:
+    """Take away what the application has put on the console for records that come here, too.
+
+    Else each of its lines is there twice, once without its context. A handler of a logger that does
+    not propagate stays: its records come by no other way. So does every one that writes elsewhere.
+    """
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    for logger in loggers:
+        if _settings.handler is not None and log_chain.reaches_root(logger):
+            for handler in log_chain.console_handlers(logger):
+                logger.removeHandler(handler)
 
 
 def dropped_lines() -> int:
