@@ -59,7 +59,7 @@ def main() -> NoReturn:
 
 
 def _tell(control: socket.socket, report: Loaded) -> None:
-    """Answer the supervisor. One that has given up meanwhile has said why: nothing is to be added."""
+    """Answer the supervisor; one that has given up meanwhile has said why, and that is enough."""
     try:
         control.send(msgspec.msgpack.encode(report))
     except (BrokenPipeError, ConnectionResetError):
