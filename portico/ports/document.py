@@ -1,27 +1,22 @@
 """JSON documents: what may be in a payload, in metadata and in a result.
 
 The stores keep them as JSON bytes, and the supervisor carries those bytes unopened from the store
-to the worker. Payloads and metadata are strict: what goes in is what comes out, so a set or a
-datetime is refused by name instead of being changed in silence. Results are lenient, for a
-handler that has done its work should not lose it over a datetime: `encode_result` documents what
-becomes of each type.
+to the worker. What becomes of Python's values is one rule for all of them, that of `json_values`;
+only NaN and its like are null in a result, for a handler that has done its work should not lose it
+over them, and refused elsewhere.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import re
-from base64 import b64encode
-from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
 from portico.exceptions import ValidationError
+from portico.ports.json_values import MAX_DEPTH as MAX_DEPTH
+from portico.ports.json_values import is_plain as is_plain
+from portico.ports.json_values import no_object, plain
 
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of an encoded payload or result."""
@@ -30,42 +25,28 @@ MAX_METADATA = 64 * 1024
 MAX_STORED = 16 * MAX_PAYLOAD - MAX_METADATA
 """Bytes of payload and metadata that a job may have in a store, whoever wrote it there: what is
 larger is not sent to a worker, and a store does not lease it."""
-MAX_DEPTH = 64
-"""Objects and arrays inside of each other; decoders recurse in C and have no cap of their own."""
 
 EMPTY = b"{}"
 
-_strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_SCALARS = (str, int, float, bool, type(None))
-_TEXT = frozenset({str})
-_FLAT = frozenset(_SCALARS)
-_NESTED = frozenset({dict, list})
-_OWN = _FLAT | _NESTED
-
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _IN_QUOTES = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 
 
 def encode(value: object, name: str, limit: int = MAX_PAYLOAD) -> bytes:
-    """Encode a document strictly.
+    """Encode a payload or metadata; `json_values` says what becomes of each type.
 
     Args:
-        value: a mapping with string keys, holding only JSON's own types; tuples count as arrays.
+        value: a mapping.
         name: what the document is called in error messages, such as `payload`.
         limit: bytes it may have.
 
     Raises:
-        ValidationError: not an object, a value that JSON has no form for, nested deeper than 64,
-            or over the limit; the message names the place and the way out.
+        ValidationError: not an object, a value that JSON has no form for, NaN included, nested
+            deeper than 64, or over the limit; the message names the place and the way out.
     """
-    if not isinstance(value, Mapping):
-        raise ValidationError(
-            f"{name} is {_article(value)}; it must be a JSON object (a dict with string keys)"
-        )
-    if not value:
-        return EMPTY
-    return _bounded(_encode_checked(value, name), name, limit)
+    return _bounded(_written(value, name, (_write,)), name, limit)
 
 
 def encode_result(
@@ -75,11 +56,7 @@ def encode_result(
     *,
     encoder: Callable[[Any], bytes] | None = None,
 ) -> bytes:
-    """Encode a handler's result, turning common Python types into JSON's.
-
-    Sets become arrays (in no order), bytes base64 text, dates and times ISO 8601 text, UUIDs,
-    decimals and paths text, enum members their value, dataclasses objects, NaN and the infinities
-    null, and keys that are not strings their text.
+    """Encode a handler's result, by the same rule; NaN and the infinities become null.
 
     Args:
         value: a mapping.
@@ -92,27 +69,33 @@ def encode_result(
     Raises:
         ValidationError: no object, no JSON form, nested deeper than 64, or over the limit.
     """
+    writers = (_write,) if encoder is None else (encoder, _write)
+    return _bounded(_written(value, name, writers, nan_is_null=True), name, limit)
+
+
+def _written(
+    value: object,
+    name: str,
+    writers: tuple[Callable[[Any], bytes], ...],
+    *,
+    nan_is_null: bool = False,
+) -> bytes:
+    """A document as bytes, by the first writer that can; made plain first where it is not."""
     if not isinstance(value, Mapping):
-        raise ValidationError(
-            f"{name} is {_article(value)}; it must be a JSON object (a dict with string keys)"
-        )
-    if not value:
+        raise no_object(value, name)
+    if type(value) is dict and not value:  # as most metadata and many a result
         return EMPTY
-    body = _quickly(value, encoder)
-    if body is None:
-        body = _encode_checked(_plain(value, name, 1), name)
-    return _bounded(body, name, limit)
+    if is_plain(value):
+        for write in writers:
+            try:
+                return write(value)
+            except (ValueError, OverflowError):  # what `plain` tells, or makes null
+                continue
+    return _write(plain(value, name, nan_is_null=nan_is_null))
 
 
-def _quickly(value: Mapping[Any, Any], encoder: Callable[[Any], bytes] | None) -> bytes | None:
-    """A result as it is; `None`: it must be brought into JSON's form, or be told where it fails."""
-    try:
-        if encoder is not None and is_plain(value):
-            return encoder(value)
-        body = _strict.encode(value).encode()
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return None
-    return None if too_deep(body) else body
+def _write(value: Any) -> bytes:
+    return _json.encode(value).encode()
 
 
 def decode(body: bytes | str) -> dict[str, Any]:
@@ -128,7 +111,7 @@ def decode(body: bytes | str) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("stored document is nested too deeply") from error
     if not isinstance(value, dict):
-        raise ValueError(f"stored document is {_article(value)}, not an object")
+        raise ValueError(f"stored document is of type {type(value).__name__}, not an object")
     return value
 
 
@@ -146,41 +129,6 @@ def check(body: bytes, name: str, limit: int = MAX_PAYLOAD) -> None:
 def too_deep(body: bytes) -> bool:
     """Whether an encoded document nests deeper than 64, told without decoding it."""
     return not _shallow(body) and _deep(body)
-
-
-def _encode_checked(value: Mapping[Any, Any], name: str) -> bytes:
-    try:
-        body = _strict.encode(value).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValidationError(_first_flaw(value, name) or f"{name}: {error}") from error
-    if not is_plain(value) and (flaw := _first_flaw(value, name)):
-        raise ValidationError(flaw)
-    return body
-
-
-def is_plain(value: object) -> bool:
-    """Whether a value holds nothing but the very types that JSON's decoder makes, with keys that
-    are text, and nested at most 64 deep. Told a level at a time, without a call per item."""
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        deeper: list[Any] = []
-        for item in level:
-            items: Collection[Any] = item
-            if type(item) is dict:
-                if not _TEXT.issuperset(map(type, item)):
-                    return False
-                items = item.values()
-            elif type(item) is not list:
-                return False
-            kinds = set(map(type, items))
-            if not kinds <= _FLAT:
-                if not kinds <= _OWN:
-                    return False
-                deeper += [one for one in items if type(one) in _NESTED]
-        if not deeper:
-            return True
-        level = deeper
-    return False
 
 
 def _bounded(body: bytes, name: str, limit: int) -> bytes:
@@ -217,101 +165,3 @@ def _deep(body: bytes) -> bool:
             return rounds + left.count(b"[") > MAX_DEPTH
         left = fewer
     return True
-
-
-def _first_flaw(value: object, path: str) -> str | None:
-    return next(_flaws(value, path, 1), None)
-
-
-def _flaws(value: object, path: str, depth: int) -> Iterator[str]:
-    """Each place in `value` that JSON cannot hold, in words."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"{path} is {value}; JSON has no such number, use null or a text"
-    elif isinstance(value, str):
-        if not _encodable(value):
-            yield f"{path} holds half a surrogate pair, which is not text; remove it"
-    elif isinstance(value, _SCALARS):
-        return
-    elif not isinstance(value, dict | list | tuple):
-        yield f"{path} is {_article(value)}, which JSON has no form for; {_way_out(value)}"
-    elif depth > MAX_DEPTH:
-        yield f"{_short(path)} is nested deeper than {MAX_DEPTH} levels; flatten it"
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                yield f"{path} has the key {key!r}, {_article(key)}; keys must be strings"
-            else:
-                yield from _flaws(item, f"{path}.{key}", depth + 1)
-    else:
-        for index, item in enumerate(value):
-            yield from _flaws(item, f"{path}[{index}]", depth + 1)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _plain(value: object, path: str, depth: int) -> Any:
-    """The nearest JSON value of a result."""
-    if depth > MAX_DEPTH + 1:
-        raise ValidationError(f"{_short(path)} is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
-        return {
-            key if isinstance(key, str) else str(_plain_scalar(key, path)): _plain(
-                item, f"{path}.{key}", depth + 1
-            )
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return _plain(fields, path, depth)
-    return _plain_scalar(value, path)
-
-
-def _plain_scalar(value: object, path: str) -> Any:
-    match value:
-        case Enum():
-            return _plain_scalar(value.value, path)
-        case float() if not math.isfinite(value):
-            return None
-        case str() | int() | float() | None:
-            return value
-        case datetime() | date() | time():
-            return value.isoformat()
-        case bytes() | bytearray() | memoryview():
-            return b64encode(value).decode()
-        case UUID() | Decimal():
-            return str(value)
-    if hasattr(value, "__fspath__"):
-        return str(value)
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of NumPy
-        return _plain_scalar(value.item(), path)
-    raise ValidationError(f"{path} is {_article(value)}, which JSON has no form for")
-
-
-def _way_out(value: object) -> str:
-    match value:
-        case datetime() | date() | time():
-            return "pass its isoformat()"
-        case set() | frozenset():
-            return "pass a list"
-        case bytes() | bytearray() | memoryview():
-            return "pass base64 text, or an address of the data"
-        case UUID() | Decimal():
-            return "pass its str()"
-    return "pass text, numbers, booleans, null, arrays or objects"
-
-
-def _article(value: object) -> str:
-    name = "None" if value is None else type(value).__name__
-    return name if value is None else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _short(path: str) -> str:
-    return path if len(path) <= 80 else f"{path[:77]}..."

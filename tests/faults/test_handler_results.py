@@ -39,6 +39,7 @@ async def test_a_result_that_cannot_be_kept_fails_for_good_after_one_execution(
         "surrogate": "ResultNotSerializable",
         "endless number": "ResultNotSerializable",
         "circle": "ResultNotSerializable",
+        "frame": "ResultNotSerializable",
         "nothing": "InvalidResult",
         "number": "InvalidResult",
         "mapping": "InvalidResult",

@@ -36,7 +36,15 @@ RESULTS: dict[str, Callable[[], Any]] = {
 }
 """What `result_data["value"]` may be."""
 
+
+def frame() -> JobResult:
+    import pandas as pd  # as a handler may; nothing else here needs it
+
+    return JobResult(success=True, result_data=pd.DataFrame({"a": [1]}))  # type: ignore[arg-type]
+
+
 RETURNS: dict[str, Callable[[], Any]] = {
+    "frame": frame,
     "nothing": lambda: None,
     "number": lambda: 42,
     "mapping": lambda: {"success": True},

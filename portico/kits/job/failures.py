@@ -58,6 +58,14 @@ def as_exception(error: BaseException) -> Exception:
     return PorticoError(f"The handler raised {name}: {_message(error) or name}", cause=error)
 
 
+def text_of(value: object) -> str:
+    """The text of anything, bounded; making it never raises."""
+    try:
+        return str(str(value)[:MAX_MESSAGE])
+    except BaseException:  # noqa: BLE001 - __str__ may do anything
+        return f"<{type(value).__name__} str() failed>"
+
+
 def is_a(error: BaseException, kind: type[BaseException]) -> bool:
     """`isinstance` that asks the type alone: a hostile `__class__` would be run by the other."""
     return issubclass(type(error), kind)

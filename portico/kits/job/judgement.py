@@ -12,15 +12,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from enum import Enum
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import assert_never
 
 import msgspec
 
 from portico.exceptions import JobTimeoutError, NonRetryableError, PorticoError, ValidationError
-from portico.kits.job.failures import as_exception, failure, failure_of, is_a
+from portico.kits.job.failures import as_exception, failure, failure_of, is_a, text_of
 from portico.ports import document
 from portico.ports.job import JobResult
 from portico.ports.job_executor import Completed, Failed, Interrupted, Verdict
@@ -32,6 +33,7 @@ Judgement = tuple[Verdict, Exception | None]
 _INTERRUPTED = "A shutdown stopped the job before it had ended; what it has done so far is unknown"
 _OWN_FRAMES = 1
 _DONE: Judgement = Completed(document.EMPTY), None
+_EMPTY = frozenset({dict, list, tuple})
 _encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
@@ -66,14 +68,24 @@ def judge_result(result: object, retry_returned: bool) -> Judgement:  # noqa: FB
         NonRetryableError: it is not a result, or not one that can be kept.
     """
     if not isinstance(result, JobResult):
-        raise InvalidResult(
-            f"The handler returned {_described(result)} instead of a JobResult; "
-            "return JobResult(success=True, result_data={...})"
-        )
-    if result.success:
-        return (Completed(_encoded(result.result_data)), None) if result.result_data else _DONE
+        raise _no_result(result)
+    if result.success is True or _flag(result, "success"):
+        data: object = result.result_data
+        if data is None or (type(data) in _EMPTY and not data):  # of others the truth is not asked
+            return _DONE
+        return Completed(_encoded(data)), None
     error = _returned_error(result)
     return Failed(failure_of(error), _wants_retry(result, error, retry_returned)), error
+
+
+def _no_result(result: object) -> InvalidResult:
+    way_out = "return JobResult(success=True, result_data={...})"
+    if iscoroutine(result):
+        result.close()  # it is told here, and needs no warning that nobody awaited it
+        way_out = "write `return await ...`"
+    return InvalidResult(
+        f"The handler returned {_described(result)} instead of a JobResult; {way_out}"
+    )
 
 
 def judge_raised(error: BaseException, stopped: Stop | None, timeout: float | None) -> Judgement:
@@ -135,14 +147,26 @@ def _returned_error(result: JobResult) -> Exception:
     error: object = result.error
     if error is None:
         return PorticoError("The handler returned success=False and no error")
-    return as_exception(error) if isinstance(error, BaseException) else PorticoError(f"{error}")
+    return as_exception(error) if isinstance(error, BaseException) else PorticoError(text_of(error))
 
 
 def _wants_retry(result: JobResult, error: Exception, retry_returned: bool) -> bool:  # noqa: FBT001
     data: object = result.result_data
     asked = isinstance(data, Mapping) and data.get("retry_recommended") is True
     by_default = retry_returned and not isinstance(error, NonRetryableError)
-    return bool(result.retryable) or asked or by_default
+    return _flag(result, "retryable") or asked or by_default
+
+
+def _flag(result: JobResult, name: str) -> bool:
+    """A boolean of a result, also one of NumPy's; what is none has no truth to go by."""
+    value: object = getattr(result, name)
+    kind = getattr(sys.modules.get("numpy"), "bool_", bool)
+    if isinstance(value, bool | kind) or (type(value) is int and value in (0, 1)):
+        return bool(value)
+    raise InvalidResult(
+        f"The handler returned a JobResult whose {name} is {_described(value)}; "
+        "give True or False, or bool(...) of it"
+    )
 
 
 def _described(value: object) -> str:

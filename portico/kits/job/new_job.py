@@ -15,6 +15,7 @@ from portico.ports import time_limits
 from portico.ports.draft import checked_id
 from portico.ports.job import Job
 from portico.ports.job_options import OPTIONS, JobOptions
+from portico.ports.json_values import in_json
 
 _ARGUMENTS = ("job_type", "payload", "queue_name", "priority", *OPTIONS)
 
@@ -34,11 +35,12 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
 
     `job_timeout` and `kill_grace` (seconds) limit this one job, and travel in its metadata.
 
-    The values are for `Draft.of` to check.
+    Payload and metadata are plain JSON then, for stores of any make; the other values are for
+    `Draft.of` to check.
 
     Raises:
         ValidationError: no arguments by name, an argument that there is not, one that is missing,
-            or a naive instant that has no aware form.
+            a document with no form in JSON, or a naive instant that has no aware form.
     """
     _check_names(arguments)
     values = dict(arguments)
@@ -51,10 +53,10 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
         scheduled_at = _as_local(scheduled_at)
     return Job(
         id=new_id() if job_id is None else checked_id(job_id, "job_id"),
-        payload=dict(payload) if isinstance(payload, Mapping) else payload,
+        payload=in_json(payload, "payload"),
         scheduled_at=scheduled_at,
         queue_name=values.pop("queue_name", "default"),
-        metadata=_with_limits({} if metadata is None else metadata, limits),
+        metadata=in_json(_with_limits({} if metadata is None else metadata, limits), "metadata"),
         **values,
     )
 

@@ -28,12 +28,17 @@ class BulkRules:
         self, queue: JobQueueAdapter
     ) -> None:
         created = await queue.enqueue_many(
-            [make_job(), make_job(payload={"x": {1}}), make_job(queue_name="no spaces"), make_job()]
+            [
+                make_job(),
+                make_job(payload={"x": range(3)}),
+                make_job(queue_name="no spaces"),
+                make_job(),
+            ]
         )
         assert [type(outcome.error) for outcome in created] == [
             type(None), ValidationError, ValidationError, type(None),
         ]  # fmt: skip
-        assert "payload.x" in str(created[1].error)
+        assert "payload['x']" in str(created[1].error)
         assert "queue_name" in str(created[2].error)
         assert (await queue.get_queue_stats("default")).pending_count == 2
 

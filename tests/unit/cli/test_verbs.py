@@ -174,7 +174,7 @@ def test_many_lines_are_stored_and_bad_ones_reported_by_file_and_line(
     assert out == "2 jobs stored, 2 lines refused\n"
     refusals = sorted(err.splitlines())
     assert [line.split(": ")[1] for line in refusals] == ["jobs.jsonl:3", "jobs.jsonl:4"]
-    assert "payload.n is nan" in refusals[0]
+    assert "payload['n'] is nan" in refusals[0]
     assert "not JSON" in refusals[1]
     assert sorted((job.payload["n"], job.queue_name, job.priority) for job in store.all()) == [
         (1, "default", 3), (2, "other", 3),

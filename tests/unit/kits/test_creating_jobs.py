@@ -23,6 +23,11 @@ from portico.ports.job_options import OPTIONS
 GOOD: dict[str, Any] = {"job_type": "a.b", "payload": {}}
 
 
+class EvilItems(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("evil")
+
+
 class EvilKeys(UserDict[str, Any]):
     def __iter__(self) -> Any:
         raise RuntimeError("evil")
@@ -46,6 +51,7 @@ REFUSED = {
     "a list": [1],
     "a number": 5,
     "a key that is no text": {1: 2, **GOOD},
+    "a payload that cannot be read": {**GOOD, "payload": EvilItems(a=1)},
     "a payload without keys to read": {**GOOD, "payload": EvilKeys(a=1)},
     "arguments that cannot be read": EvilKeys(GOOD),
     "an impossible time zone": {**GOOD, "scheduled_at": datetime(2030, 1, 1, tzinfo=BadZone())},
