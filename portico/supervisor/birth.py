@@ -2,7 +2,8 @@
 
 The order matters. Signals first, because until they are reset one that is sent to the child runs
 the parent's handler; then the descriptors, because an inherited copy of a pipe's end hides that
-the other side is gone.
+the other side is gone. A fork closes what is Portico's own, one by one: all else belongs to the
+application, which opened it when it was imported, and keeps its number.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import ctypes
 import errno
 import os
 import random
+import resource
 import signal
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -52,14 +55,19 @@ def detach_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def settle_descriptors(inherited: Descriptors) -> Descriptors:
-    """Move ours out of a handler's way, connect 0 to 2, and close everything else."""
-    ours = Descriptors(*(_moved(fd) for fd in inherited))
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(ours.output, 1)
-    os.dup2(ours.output, 2)
-    close_all_but({0, 1, 2, *ours})
+def settle_descriptors(inherited: Descriptors, kept: Collection[int] = ()) -> Descriptors:
+    """Move ours out of a handler's way, and connect 0 to 2 to nothing and to the output.
+
+    Args:
+        inherited: ours, by the numbers under which they came; these are free afterwards.
+        kept: which of 0 to 2 the application has connected itself.
+    """
+    ours = Descriptors(*map(move_out_of_the_way, inherited))
+    null = move_out_of_the_way(os.open(os.devnull, os.O_RDWR))
+    for standard, source in enumerate((null, ours.output, ours.output)):
+        if standard not in kept:
+            os.dup2(source, standard)
+    os.close(null)
     return ours
 
 
@@ -73,10 +81,25 @@ def open_standard_streams() -> None:
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
-def _moved(fd: int) -> int:
+def out_of_the_way(fd: int) -> int:
+    """A copy above the numbers that an application closes and opens, which no program inherits."""
     import fcntl
 
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_SAFE_FD)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _first_safe_fd())
+
+
+def move_out_of_the_way(fd: int) -> int:
+    """The same, and the number under which it came is free."""
+    try:
+        return out_of_the_way(fd)
+    finally:
+        os.close(fd)
+
+
+def _first_safe_fd() -> int:
+    """An application that has few descriptors for itself leaves us the upper half of them."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _FIRST_SAFE_FD if most == resource.RLIM_INFINITY else min(_FIRST_SAFE_FD, most // 2)
 
 
 class Fillers:
@@ -94,18 +117,19 @@ class Fillers:
 def occupy_low_descriptors() -> Fillers:
     """Fill what is free below our own descriptors until the result is closed.
 
-    The loop that is made meanwhile gets its descriptors above as well. Lower, one that a handler
-    closes could become a file of that handler, and the loop's next wake-up be written into it.
+    The loop and the shared memory that are made meanwhile get theirs above as well. Lower, one that
+    a handler closes could become a file of that handler, and the loop's next wake-up be written
+    into it.
     """
-    fds = [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)]
-    while fds[-1] < _FIRST_SAFE_FD:
+    fds, safe = [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)], _first_safe_fd()
+    while fds[-1] < safe:
         fds.append(os.dup(fds[0]))  # not inheritable either
     os.close(fds.pop())
     return Fillers(fds)
 
 
 def close_all_but(kept: set[int]) -> None:
-    """Close every descriptor of this process that is not in `kept`."""
+    """Close every descriptor that is not in `kept`, of a process that has opened none itself."""
     for fd in _open_descriptors():
         if fd not in kept:
             with suppress(OSError):
@@ -141,6 +165,12 @@ def adopt_orphans() -> None:
     """Become the parent of descendants whose parent dies: workers that the zygote forked."""
     if sys.platform == "linux":
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def leave_orphans() -> None:
+    """Let them go to whoever has adopted this process's own."""
+    if sys.platform == "linux":
+        prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
 
 def prctl(option: int, value: int) -> None:

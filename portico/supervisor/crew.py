@@ -15,7 +15,7 @@ from portico.exceptions import PorticoError
 from portico.supervisor import lifespan, wire
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.deaths import LONGEST_PAUSE, Deaths, boot_pause
-from portico.supervisor.exit import Exit
+from portico.supervisor.exit import EXIT_APP, Exit
 from portico.supervisor.generations import Generations
 from portico.supervisor.launch import AppError, Launcher
 from portico.supervisor.member import Member, State
@@ -327,7 +327,7 @@ class Crew(Listener):
             self._failed_boots = 0
         elif not former:
             self._failed_boots += 1
-        if not self._started.done() and (fatal := self._fatal(reason, unready)):
+        if not self._started.done() and (fatal := self._fatal(reason, unready, status)):
             self._started.set_exception(fatal)
             return
         old = member.predecessor
@@ -341,10 +341,10 @@ class Crew(Listener):
             logger.error("worker_boot_failed", worker=member.number, reason=reason, again_in=pause)
             self._spawn(member.number, pause)
 
-    def _fatal(self, reason: str, unready: wire.Unready | None) -> PorticoError | None:
+    def _fatal(self, reason: str, said: wire.Unready | None, status: Exit) -> PorticoError | None:
         """What ends the start: the application's own error at once, deaths when they go on."""
-        if unready:
-            return AppError(reason, {"traceback": unready.traceback})
+        if said or status.code == EXIT_APP:  # it may have had no way left to say it here
+            return AppError(reason, {"traceback": said.traceback if said else ""})
         if self._failed_boots >= max(3, 2 * self.wanted):
             return BootError(f"workers keep dying before they are ready: {reason}")
         return None

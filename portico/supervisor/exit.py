@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 from typing import NamedTuple
 
+EXIT_APP = 4
+"""Of a worker, a zygote and a supervisor alike: the application cannot be imported or opened."""
+
 
 class Exit(NamedTuple):
     """How a process ended: an exit code, or the number of the signal that killed it."""

@@ -37,6 +37,7 @@ from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
 from portico.ports.worker_context import WorkerContext
 from portico.supervisor import evidence, registry, wire
+from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.generators import Generators
 from portico.supervisor.inbox import Errand, Inbox, Outbox
 from portico.supervisor.leaks import Outside, Scope, watch_tasks
@@ -45,8 +46,6 @@ from portico.supervisor.running_page import RunningPage
 from portico.utils.logging import get_logger
 
 T = TypeVar("T")
-
-EXIT_APP = 4
 
 CLEANUPS = 2.0
 """Seconds that generators which were left have to clean up before the application is closed."""

@@ -24,6 +24,7 @@ from portico.supervisor import allocation, birth, garbage, notify, wire
 from portico.supervisor.assembly import crew_of, launcher_of, pool_of
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import BootError
+from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.launch import AppError
 from portico.supervisor.orphans import Orphans
 from portico.supervisor.requests import StoreDesk
@@ -36,7 +37,6 @@ EXIT_DRAINED = 0
 EXIT_CONFIGURATION = 1
 EXIT_USAGE = 2
 EXIT_BOOT = 3
-EXIT_APP = 4
 EXIT_STORE = 5
 EXIT_INTERNAL = 70
 EXIT_UNSETTLED = 75

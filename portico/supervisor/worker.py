@@ -22,10 +22,13 @@ import msgspec
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
 from portico.supervisor import allocation, birth, persistence, privileges, registry, wire
+from portico.supervisor.exit import EXIT_APP
+from portico.supervisor.imprint import UNTOUCHED, Bare, Imprint
 from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
-from portico.supervisor.slots import EXIT_APP, Worker, unready
+from portico.supervisor.slots import Worker, unready
+from portico.supervisor.spawning import FIRST_FD
 from portico.utils.logging import bind_context, configure_logging, get_logger
 
 EXIT_ESCAPED = 71
@@ -37,16 +40,22 @@ _UNWIND = 2.0
 logger = get_logger(__name__)
 
 
-def become_worker(app: Any, inherited: birth.Descriptors) -> NoReturn:
-    """Turn this fresh process into a worker; returns never."""
+def become_worker(app: Any, inherited: birth.Descriptors, imprint: Imprint = UNTOUCHED) -> NoReturn:
+    """Turn this fresh process into a worker; returns never.
+
+    Args:
+        app: what the application's target names, or the target itself, to be imported here.
+        inherited: the ends of the pipes to the supervisor.
+        imprint: what the import has left on the process that was forked.
+    """
     code = EXIT_ESCAPED
     try:
         birth.detach_signals()
         birth.own_group()
-        fds = birth.settle_descriptors(inherited)
+        fds = birth.settle_descriptors(inherited, imprint.streams)
         faulthandler.enable(file=fds.output)
-        faulthandler.register(birth.SIGNAL_FOR_STACKS, file=fds.output, all_threads=False)
-        code = _serve(app, fds)
+        _show_stacks(fds.output)
+        code = _serve(app, fds, imprint)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else EXIT_ESCAPED
     except BaseException:  # noqa: BLE001 - the last line of this process
@@ -58,7 +67,13 @@ def become_worker(app: Any, inherited: birth.Descriptors) -> NoReturn:
         os._exit(code)  # no exit handlers: they belong to the process that was forked
 
 
-def _serve(app: Any, fds: birth.Descriptors) -> int:
+def _show_stacks(fd: int) -> None:
+    """On a signal, also while a handler is stuck in C with the GIL held."""
+    faulthandler.unregister(birth.SIGNAL_FOR_STACKS)
+    faulthandler.register(birth.SIGNAL_FOR_STACKS, file=fd, all_threads=False)
+
+
+def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
     reader = wire.reader_of_supervisor()
     hello = _greeting(fds.jobs, reader)
     birth.die_with(hello.supervisor)
@@ -69,11 +84,12 @@ def _serve(app: Any, fds: birth.Descriptors) -> int:
         stream=os.fdopen(fds.log, "wb", buffering=0, closefd=False),
     )
     bind_context(worker=hello.worker)
-    low = birth.occupy_low_descriptors()
-    page = RunningPage(fds.page)
-    outbox = Outbox(fds.results, page.tray())
+    page, outbox = _shared_with_supervisor(fds)
     if isinstance(app, str):
-        app = _load(app, outbox)
+        app, imprint = _load(app, outbox, fds)
+    imprint.put_on()
+    _show_stacks(fds.output)  # again: an application may have had the signal for itself
+    low = birth.occupy_low_descriptors()
     import uvloop
 
     worker: Worker | None = None
@@ -97,6 +113,15 @@ def _serve(app: Any, fds: birth.Descriptors) -> int:
             raise
         return _escaped(escaped)
     return 0
+
+
+def _shared_with_supervisor(fds: birth.Descriptors) -> tuple[RunningPage, Outbox]:
+    low = birth.occupy_low_descriptors()
+    try:
+        page = RunningPage(fds.page)
+        return page, Outbox(fds.results, page.tray())
+    finally:
+        low.close()
 
 
 async def _all_ended() -> bool:
@@ -137,13 +162,17 @@ def _greeting(fd: int, reader: wire.MessageReader) -> wire.Hello:
     return hello
 
 
-def _load(target: str, outbox: Outbox) -> Any:
+def _load(target: str, outbox: Outbox, fds: birth.Descriptors) -> tuple[Any, Imprint]:
     """Spawned, not forked: import the application here."""
+    bare = Bare(*fds)
     try:
-        return registry.load(target)
+        return registry.load(target), bare.take_off(target)
     except ConfigurationError as error:
         cause = "".join(traceback.format_exception(error.cause)) if error.cause else ""
-        outbox.send(unready(error.message, cause))
+        try:
+            outbox.send(unready(error.message, cause))
+        except OSError:  # it has closed that, too
+            sys.stderr.write(f"portico: {error}\n")
         raise SystemExit(EXIT_APP) from None
 
 
@@ -151,4 +180,6 @@ if __name__ == "__main__":
     allocation.retain()
     birth.open_standard_streams()
     privileges.confine(msgspec.json.decode(sys.argv[2], type=privileges.Limits))
-    become_worker(sys.argv[1], birth.Descriptors(*range(3, 3 + len(birth.Descriptors._fields))))
+    given = birth.Descriptors(*range(FIRST_FD, FIRST_FD + len(birth.Descriptors._fields)))
+    birth.close_all_but({0, 1, 2, *given})
+    become_worker(sys.argv[1], given)

@@ -22,13 +22,17 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.supervisor import allocation, birth, privileges, registry
+from portico.supervisor.exit import EXIT_APP
+from portico.supervisor.imprint import Bare
 from portico.supervisor.spawning import Born, Load, Loaded
 
 CONTROL_FD = 3
@@ -39,23 +43,32 @@ def main() -> NoReturn:
     """Import the application, then fork a worker per packet until the supervisor hangs up."""
     birth.detach_signals()
     birth.close_all_but({0, 1, 2, CONTROL_FD})
-    control = socket.socket(fileno=CONTROL_FD)
+    control = socket.socket(fileno=birth.move_out_of_the_way(CONTROL_FD))
     load = msgspec.msgpack.decode(control.recv(_PACKET), type=Load)
     birth.die_with(load.supervisor)
     birth.own_group()
     privileges.confine(msgspec.json.decode(sys.argv[1], type=privileges.Limits))
     allocation.retain()  # what is set here holds in every copy
+    birth.open_standard_streams()
+    bare = Bare(control.fileno())
     app, report = _import(load.target)
+    try:
+        imprint = bare.take_off(load.target)
+    except ConfigurationError as error:  # there may be no way left to tell the supervisor
+        sys.stderr.write(f"portico: {error}\n")
+        os._exit(EXIT_APP)
+    birth.leave_orphans()
     _tell(control, report)
     if report.error:
-        sys.exit(4)
+        sys.exit(EXIT_APP)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # whatever the application has put there
             stream.flush()
-    birth.open_standard_streams()
     allocation.give_back()
     gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
-    serve(control, app)
+    from portico.supervisor.worker import become_worker
+
+    serve(control, partial(become_worker, app, imprint=imprint))
 
 
 def _tell(control: socket.socket, report: Loaded) -> None:
@@ -98,8 +111,8 @@ def _threads_warning(target: str) -> str | None:
     )
 
 
-def serve(control: socket.socket, app: object) -> NoReturn:
-    """Fork a worker for every packet of descriptors."""
+def serve(control: socket.socket, become: Callable[[birth.Descriptors], NoReturn]) -> NoReturn:
+    """Fork a worker for every packet of descriptors; `become` is what it does then."""
     while True:
         packet, fds, _flags, _address = socket.recv_fds(
             control, _PACKET, len(birth.Descriptors._fields)
@@ -107,7 +120,7 @@ def serve(control: socket.socket, app: object) -> NoReturn:
         if not packet:
             os._exit(0)
         try:
-            born = Born(_fork(control, app, birth.Descriptors(*fds)))
+            born = Born(_fork(control, partial(become, birth.Descriptors(*fds))))
         except (OSError, TypeError) as error:
             born = Born(error=f"{type(error).__name__}: {error}")
         for fd in fds:
@@ -116,13 +129,14 @@ def serve(control: socket.socket, app: object) -> NoReturn:
             control.send(msgspec.msgpack.encode(born))
 
 
-def _fork(control: socket.socket, app: object, fds: birth.Descriptors) -> int:
+def _fork(control: socket.socket, become: Callable[[], NoReturn]) -> int:
     """Fork twice; the intermediate exits before this returns, so the supervisor has the worker."""
     reading, writing = os.pipe()
     try:
         intermediate = _quiet_fork()
         if intermediate == 0:
-            _between(control, app, fds, writing)
+            os.close(reading)
+            _between(control, writing, become)
         os.close(writing)
         writing = -1
         os.waitpid(intermediate, 0)
@@ -136,7 +150,7 @@ def _fork(control: socket.socket, app: object, fds: birth.Descriptors) -> int:
     return int(told)
 
 
-def _between(control: socket.socket, app: object, fds: birth.Descriptors, writing: int) -> NoReturn:
+def _between(control: socket.socket, writing: int, become: Callable[[], NoReturn]) -> NoReturn:
     try:
         worker = _quiet_fork()
     except OSError:
@@ -144,12 +158,11 @@ def _between(control: socket.socket, app: object, fds: birth.Descriptors, writin
     if worker:
         os.write(writing, str(worker).encode())
         os._exit(0)
-    control.detach()
+    os.close(writing)
+    control.close()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     gc.enable()
-    from portico.supervisor.worker import become_worker
-
-    become_worker(app, fds)
+    become()
 
 
 def _quiet_fork() -> int:

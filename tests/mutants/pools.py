@@ -24,7 +24,6 @@ from typing import Any
 
 from portico.ports.job_executor import Crashed, Outcome, Released
 from portico.supervisor import (
-    birth,
     crew,
     evidence,
     orphans,
@@ -155,18 +154,15 @@ def a_death_is_charged_to_nobody(patch: Patch) -> None:
 
 def siblings_hold_the_pipes_of_older_workers(patch: Patch) -> None:
     """Each worker has the pipes of those that were started before it, and all else is in order."""
-    real, close_all_but = socket.recv_fds, birth.close_all_but
-    newest: list[int] = []
-    leaked: set[int] = set()
+    real = socket.recv_fds
 
     def receive(*arguments: Any) -> tuple[bytes, list[int], int, Any]:
         packet, fds, flags, address = real(*arguments)
-        leaked.update(newest)
-        newest[:] = [os.dup(fd) for fd in fds]
+        for fd in fds:
+            os.dup(fd)
         return packet, fds, flags, address
 
     patch(socket, "recv_fds", receive)
-    patch(birth, "close_all_but", lambda kept: close_all_but(kept | leaked))
 
 
 def deadlines_by_wall_clock(patch: Patch) -> None:
