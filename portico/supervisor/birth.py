@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Collection
 from contextlib import suppress
+from types import FrameType
 from typing import NamedTuple
 
 SIGNAL_FOR_STACKS = signal.SIGUSR2
@@ -44,15 +45,31 @@ class Descriptors(NamedTuple):
 
 
 def detach_signals() -> None:
-    """Forget the parent's signal handling: default actions, SIGINT ignored, nothing blocked."""
+    """Forget the parent's signal handling: default actions, SIGINT without effect, nothing blocked.
+
+    SIGINT has a handler that does nothing. Were it ignored, so it would be in every program that is
+    started from here.
+    """
     signal.set_wakeup_fd(-1)
     for number in range(1, signal.NSIG):  # plain numbers: the set of names takes memory of its own
         with suppress(OSError, ValueError):
             if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
                 signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _let_pass)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _let_pass(_number: int, _frame: FrameType | None) -> None:
+    """What a terminal sends to all is for the supervisor, which tells its workers what to do."""
+
+
+def be_no_module() -> None:
+    """Have nothing for multiprocessing to import: by its spawn and forkserver, a handler's children
+    would load this program once more as what they take for their main module."""
+    main = sys.modules["__main__"]
+    main.__spec__ = None
+    vars(main).pop("__file__", None)
 
 
 def settle_descriptors(inherited: Descriptors, kept: Collection[int] = ()) -> Descriptors:

@@ -81,9 +81,10 @@ def _early_zygote(config: SupervisorConfig) -> Zygote | None:
 
 
 def _run(config: SupervisorConfig, early: Zygote | None) -> int:
-    from portico.supervisor import lean  # noqa: F401 - before all else
+    from portico.supervisor import lean
 
-    # isort: split
+    lean.begin()
+
     import asyncio
 
     import uvloop

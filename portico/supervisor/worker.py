@@ -21,7 +21,7 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
-from portico.supervisor import allocation, birth, persistence, privileges, registry, wire
+from portico.supervisor import allocation, birth, heirs, persistence, privileges, registry, wire
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.imprint import UNTOUCHED, Bare, Imprint
 from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
@@ -99,6 +99,7 @@ def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
         inbox = Inbox(fds.jobs, reader, asyncio.get_running_loop(), outbox)
         worker = Worker(hello, page, inbox, outbox, Link(outbox))
         worker.attend()
+        heirs.disinherit()
         low.close()
         await worker.run(app)
         return await _all_ended()
@@ -178,6 +179,7 @@ def _load(target: str, outbox: Outbox, fds: birth.Descriptors) -> tuple[Any, Imp
 
 if __name__ == "__main__":
     allocation.retain()
+    birth.be_no_module()
     birth.open_standard_streams()
     privileges.confine(msgspec.json.decode(sys.argv[2], type=privileges.Limits))
     given = birth.Descriptors(*range(FIRST_FD, FIRST_FD + len(birth.Descriptors._fields)))

@@ -11,7 +11,10 @@ so a fork of it is safe and takes milliseconds, and its workers share its memory
 
 from __future__ import annotations
 
-from portico.supervisor import lean  # noqa: F401 - before all else
+from portico.supervisor import lean
+
+if __name__ == "__main__":
+    lean.begin()
 
 # isort: split
 import gc
@@ -42,6 +45,7 @@ _PACKET = 64 * 1024
 def main() -> NoReturn:
     """Import the application, then fork a worker per packet until the supervisor hangs up."""
     birth.detach_signals()
+    birth.be_no_module()
     birth.close_all_but({0, 1, 2, CONTROL_FD})
     control = socket.socket(fileno=birth.move_out_of_the_way(CONTROL_FD))
     load = msgspec.msgpack.decode(control.recv(_PACKET), type=Load)

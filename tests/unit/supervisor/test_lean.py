@@ -13,10 +13,10 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["portico.supervisor.zygote", "portico.supervisor.lean"])
-def test_a_process_of_ours_has_not_loaded_rich_and_a_handler_in_it_can(module: str) -> None:
+def test_a_process_of_ours_has_not_loaded_rich_and_a_handler_in_it_can() -> None:
     loaded = run(
-        f"import sys, {module}, portico.utils.logging\n"
+        "import sys; from portico.supervisor import lean; lean.begin()\n"
+        "import portico.supervisor.zygote, portico.utils.logging\n"
         "before = sorted({name.split('.')[0] for name in sys.modules} & {'rich', 'pygments'})\n"
         "import rich.table\n"
         "print(before, rich.table.Table.__name__)"
@@ -27,6 +27,14 @@ def test_a_process_of_ours_has_not_loaded_rich_and_a_handler_in_it_can(module: s
 def test_a_process_of_an_application_keeps_what_structlog_makes_of_rich() -> None:
     told = run("import portico.compose, structlog.dev; print(structlog.dev.rich is not None)")
     assert told == "True"
+
+
+def test_importing_modules_of_ours_changes_nothing_in_the_process_that_does() -> None:
+    told = run(
+        "import gc, portico.supervisor.lean, portico.supervisor.zygote, portico.supervisor.worker\n"
+        "import structlog.dev; print(gc.isenabled(), structlog.dev.rich is not None)"
+    )
+    assert told == "True True"
 
 
 def test_forked_workers_draw_different_numbers_from_numpy() -> None:
