@@ -85,6 +85,8 @@ class Outcome(NamedTuple):
 
     lease: Lease
     verdict: Verdict
+    seconds: float | None = None
+    """How long it ran, as far as that is known; a worker's word for it."""
 
 
 class JobExecutor(ABC):

@@ -41,7 +41,8 @@ class LogOutput:
         self._text = not isinstance(stream, io.RawIOBase | io.BufferedIOBase)
         self._is_pipe = _is_pipe(self._descriptor)
         self.longest = select.PIPE_BUF if self._is_pipe else _LONGEST
-        self.colored = _colored(self._descriptor)
+        self.is_terminal = self._descriptor is not None and os.isatty(self._descriptor)
+        self.colored = self.is_terminal and not os.environ.get("NO_COLOR")
         self.dropped = 0
         self._reported = 0
         self._torn = False
@@ -124,6 +125,7 @@ class BothOutputs:
     def __init__(self, shown: LogOutput, kept: LogOutput) -> None:
         self._shown = shown
         self._kept = kept
+        self.is_terminal = shown.is_terminal
         self.colored = shown.colored
         self.longest = min(shown.longest, kept.longest)
 
@@ -211,7 +213,3 @@ def _is_pipe(descriptor: int | None) -> bool:
         return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     except OSError:
         return False
-
-
-def _colored(descriptor: int | None) -> bool:
-    return descriptor is not None and os.isatty(descriptor) and not os.environ.get("NO_COLOR")

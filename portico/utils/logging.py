@@ -32,6 +32,7 @@ __all__ = [
     "log_context",
     "replace_console_handlers",
     "reset_logging",
+    "writes_to_terminal",
 ]
 
 _LEVELS = {
@@ -61,6 +62,7 @@ class _Settings:
         self.output: Output | None = None
         self.handler: logging.Handler | None = None
         self.root_level = logging.WARNING
+        self.for_people = False
         self.failed = 0
 
 
@@ -166,6 +168,7 @@ def configure_logging(
     output = output_for(log_output, log_file_path, stream)
     reset_logging()
     _settings.threshold, _settings.output = level, output
+    _settings.for_people = log_format == "console"
     _processors[:] = log_chain.configured(output, log_format, Cleaner(secret_keys))
     _take_over_standard_logging(level, output)
     structlog.configure(
@@ -219,6 +222,11 @@ def replace_console_handlers() -> None:
         if _settings.handler is not None and log_chain.reaches_root(logger):
             for handler in log_chain.console_handlers(logger):
                 logger.removeHandler(handler)
+
+
+def writes_to_terminal() -> bool:
+    """Whether a person may be watching: the lines, as text, go to a terminal."""
+    return _settings.output is not None and _settings.output.is_terminal and _settings.for_people
 
 
 def dropped_lines() -> int:

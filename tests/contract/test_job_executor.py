@@ -170,7 +170,7 @@ async def test_every_lease_comes_back_in_exactly_one_outcome(bench):
     outcomes = await bench.ended(20)
     assert {outcome.lease for outcome in outcomes} == set(leases)
     assert len(outcomes) == 20
-    for lease, verdict in outcomes:
+    for lease, verdict, _ in outcomes:
         assert verdict == Completed(
             json.dumps({"n": leases.index(lease)}, separators=(",", ":")).encode()
         )
@@ -213,7 +213,7 @@ async def test_what_waits_or_runs_is_held(bench):
 async def test_a_raised_error_comes_back_as_text_and_on_failure_has_run_by_then(bench):
     lease = bench.lease(**{"raise": "no such user"})
     await bench.submit(lease)
-    [(_, verdict)] = await bench.ended()
+    [(_, verdict, _)] = await bench.ended()
     assert isinstance(verdict, Failed)
     assert verdict.retryable
     assert verdict.failure[:2] == ("ValueError", "no such user")
@@ -223,7 +223,7 @@ async def test_a_raised_error_comes_back_as_text_and_on_failure_has_run_by_then(
 
 async def test_an_unknown_type_is_unroutable(bench):
     await bench.submit(bench.lease("nobody.serves"))
-    [(_, verdict)] = await bench.ended()
+    [(_, verdict, _)] = await bench.ended()
     assert isinstance(verdict, Unroutable)
     assert "test.steered" in verdict.failure.message
 
@@ -232,7 +232,7 @@ async def test_what_cannot_be_decoded_is_quarantined_and_harms_no_other(bench):
     broken = bench.lease()._replace(payload=b'{"a":')
     await bench.submit(broken)
     await bench.submit(bench.lease())
-    verdicts = {lease.id: verdict for lease, verdict in await bench.ended(2)}
+    verdicts = {lease.id: verdict for lease, verdict, _ in await bench.ended(2)}
     assert isinstance(verdicts.pop(broken.id), Quarantined)
     assert [type(verdict) for verdict in verdicts.values()] == [Completed]
 
@@ -242,7 +242,7 @@ async def test_a_cancelled_job_has_failed_for_good(bench):
     await bench.submit(lease)
     await bench.left(lease, "started")
     bench.executor.cancel([lease])
-    [(_, verdict)] = await bench.ended()
+    [(_, verdict, _)] = await bench.ended()
     assert isinstance(verdict, Failed)
     assert not verdict.retryable
     assert verdict.failure.message == "Job cancelled"
@@ -293,7 +293,7 @@ async def test_a_drain_lets_running_jobs_end(bench):
     drain = asyncio.create_task(bench.executor.drain(60))
     bench.go()
     await drain
-    [(_, verdict)] = await bench.ended()
+    [(_, verdict, _)] = await bench.ended()
     assert isinstance(verdict, Completed)
 
 
@@ -302,7 +302,7 @@ async def test_a_drain_interrupts_what_outlasts_the_grace(bench):
     await bench.submit(lease)
     await bench.left(lease, "started")
     await bench.executor.drain(0.01)
-    [(_, verdict)] = await bench.ended()
+    [(_, verdict, _)] = await bench.ended()
     assert isinstance(verdict, Interrupted)
     assert bench.traces(lease) == {"started"}, "an interrupted attempt is no failure"
 
@@ -312,7 +312,7 @@ async def test_a_drain_interrupts_what_ignores_its_cancellation_too(bench):
     await bench.submit(lease)
     await bench.left(lease, "started")
     await bench.executor.drain(0)
-    [(_, verdict)] = await bench.ended()
+    [(_, verdict, _)] = await bench.ended()
     assert isinstance(verdict, Interrupted)
     assert bench.executor.held() == []
 
@@ -331,7 +331,7 @@ async def test_what_was_not_started_is_released_by_a_drain(bench):
     lease = bench.lease(wait=True)
     await bench.submit(lease)
     await bench.executor.drain(0)
-    [(_, verdict)] = await bench.ended()
+    [(_, verdict, _)] = await bench.ended()
     assert isinstance(verdict, Released | Interrupted)
     assert isinstance(verdict, Interrupted) == ("started" in bench.traces(lease))
 

@@ -42,7 +42,7 @@ async def test_jobs_run_and_a_death_is_noticed_and_mended(
         monkeypatch.setattr(running_page.sys, "platform", "linux")
         good, bad = lease("test.fine"), lease("test.leave", b'{"code": 3}')
         pool.submit([bad, good])
-        verdicts = {lease.id: verdict for lease, verdict in await outcomes(pool, 2)}
+        verdicts = {lease.id: verdict for lease, verdict, _ in await outcomes(pool, 2)}
         assert isinstance(verdicts[good.id], Completed)
         crash = verdicts[bad.id]
         assert isinstance(crash, Crashed)

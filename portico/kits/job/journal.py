@@ -7,13 +7,14 @@ which job, which attempt, what was wrong, and what happens next.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from portico.kits.job.audit_feed import Audit, AuditFeed
+from portico.kits.job.completions import Completions, facts_of, run_of
 from portico.ports.job import JobStatus
 from portico.ports.job_executor import Outcome
 from portico.ports.job_queue import JobQueueAdapter
@@ -51,8 +52,9 @@ class Progress:
 class Journal:
     """Takes note of what the store has answered."""
 
-    def __init__(self, audit: Audit | None = None) -> None:
+    def __init__(self, audit: Audit | None = None, clock: Callable[[], float] = monotonic) -> None:
         self.progress = Progress()
+        self._completions = Completions(clock)
         self.audit = None if audit is None else AuditFeed(audit)
         self._loss_told = False
 
@@ -70,13 +72,13 @@ class Journal:
     ) -> None:
         """These attempts were settled, or not: the receipt says which."""
         completed = 0
-        terse = self.audit is None and not logger.is_enabled_for(logging.DEBUG)
+        terse = self.audit is None and not self._completions.told
         done, ok = JobStatus.COMPLETED, Answer.OK
         for outcome, settlement, receipt in zip(outcomes, settlements, receipts, strict=True):
             if terse and receipt.status is done and receipt.answer is ok:
                 completed += 1
             else:
-                self._settled(outcome.lease, settlement, receipt)
+                self._settled(outcome, settlement, receipt)
         self.progress.completed += completed
         if self._loss_told or completed < len(receipts):
             self._tell_loss(sum(receipt.answer is Answer.NOT_FOUND for receipt in receipts))
@@ -84,19 +86,20 @@ class Journal:
     def recovered(self, lease: Lease, status: JobStatus, reason: Failure) -> None:
         """An attempt of another owner, whose lease ran out, was settled."""
         self.progress.recovered += 1
-        logger.warning("job_recovered", **_job(lease), status=status.value)
+        logger.warning("job_recovered", **facts_of(lease), status=status.value)
         self._tell_audit(lease, status, reason)
 
     def lease_lost(self, lease: Lease) -> None:
         """A lease that was held is no longer: another owner may be running the job."""
-        logger.error("lease_lost", **_job(lease))
+        logger.error("lease_lost", **facts_of(lease))
 
     def cancel_requested(self, lease: Lease) -> None:
         """Someone asked to stop a job that is held."""
-        logger.info("job_cancel_requested", **_job(lease))
+        logger.info("job_cancel_requested", **facts_of(lease))
 
     async def flush(self, seconds: float) -> None:
-        """Let the audit log take what it has not taken yet, for so long at most."""
+        """Tell what is left to tell, and let the audit log take its part, for so long at most."""
+        self._completions.flush()
         if self.audit is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -118,12 +121,13 @@ class Journal:
             )
         self._loss_told = missing > 0
 
-    def _settled(self, lease: Lease, settlement: Settlement, receipt: Receipt) -> None:
+    def _settled(self, outcome: Outcome, settlement: Settlement, receipt: Receipt) -> None:
+        lease = outcome.lease
         if receipt.status is None or receipt.answer in (Answer.LOST, Answer.NOT_FOUND):
             self.progress.lost += 1
             logger.error(
                 "settlement_refused",
-                **_job(lease),
+                **facts_of(lease),
                 transition=settlement.transition.value,
                 answer=receipt.answer.value,
             )
@@ -131,14 +135,17 @@ class Journal:
         if receipt.answer is Answer.ALREADY:
             logger.warning(
                 "ack_ambiguous_resolved",
-                **_job(lease),
+                **facts_of(lease),
                 transition=settlement.transition.value,
                 note="the store's answer had got lost; it has this outcome, once",
             )
         counter = _COUNTER.get(receipt.status)  # an ALREADY may be answered long after the fact
         if counter is not None:
             setattr(self.progress, counter, getattr(self.progress, counter) + 1)
-        _log(lease, settlement, receipt.status)
+        if receipt.status is JobStatus.COMPLETED:
+            self._completions.tell([outcome])
+        else:
+            _log(outcome, settlement, receipt.status)
         self._tell_audit(lease, receipt.status, settlement.failure)
 
     def _tell_audit(self, lease: Lease, status: JobStatus, failure: Failure | None) -> None:
@@ -175,36 +182,25 @@ def _end(lease: Lease, transition: Transition) -> str:
             return f"its retries are used up ({lease.retry_count} of {lease.max_retries})"
 
 
-def _log(lease: Lease, settlement: Settlement, status: JobStatus) -> None:
-    failure = settlement.failure
+def _log(outcome: Outcome, settlement: Settlement, status: JobStatus) -> None:
+    lease, failure, job = outcome.lease, settlement.failure, run_of(outcome)
     facts: dict[str, Any] = {} if failure is None else _reason(failure)
     facts["next"] = next_step(lease, settlement, status)
     match status:
-        case JobStatus.COMPLETED:
-            logger.debug("job_completed", **_job(lease))
         case JobStatus.FAILED:
-            logger.error("job_failed", **_job(lease), **facts)
+            logger.error("job_failed", **job, **facts)
         case JobStatus.DEAD_LETTER:
-            logger.error("job_dead_lettered", **_job(lease), **facts)
+            logger.error("job_dead_lettered", **job, **facts)
         case JobStatus.RETRYING:
-            logger.warning("job_will_retry", **_job(lease), **facts)
+            logger.warning("job_will_retry", **job, **facts)
         case JobStatus.SCHEDULED if failure is None:  # a flood of one type has very many of them
-            logger.debug("job_deferred", **_job(lease))
+            logger.debug("job_deferred", **job)
         case JobStatus.SCHEDULED:
-            logger.warning("job_put_off", **_job(lease), **facts)
+            logger.warning("job_put_off", **job, **facts)
         case _ if failure is None:  # never started: a shutdown may release a thousand of them
-            logger.debug("job_released", **_job(lease), **facts)
+            logger.debug("job_released", **job, **facts)
         case _:
-            logger.warning("job_interrupted", **_job(lease), **facts)
-
-
-def _job(lease: Lease) -> dict[str, Any]:
-    return {
-        "job_id": lease.job_id,
-        "job_type": lease.job_type,
-        "queue": lease.queue_name,
-        "attempt": lease.attempt,
-    }
+            logger.warning("job_interrupted", **job, **facts)
 
 
 def _reason(failure: Failure) -> dict[str, Any]:

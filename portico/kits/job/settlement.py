@@ -37,7 +37,7 @@ def settle(
     outcome: Outcome, policies: RetryPolicies, random: Random = _random.random
 ) -> Settlement:
     """The settlement of one attempt; `random` is drawn from for retries only."""
-    lease, verdict = outcome
+    lease, verdict, _ = outcome
     if type(verdict) is Completed:  # nearly all of them, and cheaper than a match
         values = (lease.id, lease.token, _complete, verdict.result, None, 0.0, None)
         return tuple.__new__(Settlement, values)  # past the named tuple's own, slower __new__

@@ -23,7 +23,7 @@ class Reports:
         if fate is Fate.CANCELLED and not isinstance(outcome.verdict, Completed):
             said = getattr(outcome.verdict, "failure", CANCELLED)
             failure = CANCELLED._replace(traceback=said.traceback, evidence=said.evidence)
-            outcome = Outcome(outcome.lease, Failed(failure, retryable=False))
+            outcome = outcome._replace(verdict=Failed(failure, retryable=False))
         self.waiting.append(outcome)
 
     def release(self, leases: Iterable[Lease], fate: Fate | None = None) -> None:

@@ -232,7 +232,7 @@ class Scheduler:
     def _attempt_ended(self, seat: Seat, ended: wire.Ended) -> None:
         assignment, verdict = seat.inflight[ended.serial], ended.verdict()
         assert verdict is not None
-        outcome = Outcome(assignment.lease, verdict)
+        outcome = Outcome(assignment.lease, verdict, ended.elapsed)
         if ended.mourning:
             assignment.ended(outcome, self._now)
         else:

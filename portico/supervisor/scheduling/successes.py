@@ -28,13 +28,13 @@ def taken_back(
     """
     inflight, waiting = seat.inflight, reports.waiting
     ended: list[Assignment] = []
-    for serial, result, _ in ends:
+    for serial, result, elapsed in ends:
         held = inflight.get(serial)
         if held is None or not claims.may_end(held, serial, len(result), latest):
             return ended, claims.no_such_end(serial, len(result))
         del inflight[serial]
         ended.append(held)
-        outcome = Outcome(held.lease, Completed(result))
+        outcome = Outcome(held.lease, Completed(result), elapsed)
         if held.fate is None:
             waiting.append(outcome)
         else:

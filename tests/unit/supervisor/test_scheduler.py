@@ -131,7 +131,7 @@ def test_a_job_goes_to_a_worker_and_its_result_comes_back():
     [serial] = pool.seats[0].inflight
     pool.start(pool.seats[0], serial)
     pool.say(pool.seats[0], wire.Done(serial, b'{"n":1}', 0.001))
-    assert pool.outcomes() == [Outcome(job, Completed(b'{"n":1}'))]
+    assert pool.outcomes() == [Outcome(job, Completed(b'{"n":1}'), 0.001)]
     assert pool.scheduler.empty
 
 
@@ -171,7 +171,7 @@ def test_a_result_that_was_written_before_the_death_counts():
     pool.start(seat, serial)
     pool.say(seat, wire.Done(serial, DONE, 0.001))
     pool.die(seat)
-    assert pool.outcomes() == [Outcome(job, Completed(DONE))]
+    assert pool.outcomes() == [Outcome(job, Completed(DONE), 0.001)]
 
 
 def test_of_several_that_ran_when_their_worker_died_none_is_charged():
@@ -268,8 +268,8 @@ def test_a_success_that_comes_after_a_cancellation_stands_and_a_failure_becomes_
         wire.Ended.of(second, boom, 0.1, mourning=False),
     )
     assert pool.outcomes() == [
-        Outcome(one, Completed(DONE)),
-        Outcome(other, Failed(CANCELLED, retryable=False)),
+        Outcome(one, Completed(DONE), 0.1),
+        Outcome(other, Failed(CANCELLED, retryable=False), 0.1),
     ]
 
 
@@ -303,7 +303,7 @@ def test_on_failure_that_kills_its_worker_does_not_run_again():
     pool.die(seat)
     pool.join()
     assert pool.turn() == {}
-    assert pool.outcomes() == [Outcome(job, boom)]
+    assert pool.outcomes() == [Outcome(job, boom, 0.1)]
 
 
 def test_a_pause_takes_back_what_has_not_started_and_begins_nothing_until_it_is_over():

@@ -64,7 +64,7 @@ def test_both_needs_a_path_for_its_file() -> None:
 def test_colors_are_for_the_terminal_of_both_and_not_for_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("portico.utils.log_output._colored", lambda descriptor: True)
+    monkeypatch.setattr("portico.utils.log_output.os.isatty", lambda descriptor: True)
     configure_logging(log_output="both", log_file_path=tmp_path / "app.log")
     logger.info("imported")
     reset_logging()
