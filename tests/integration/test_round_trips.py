@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -105,6 +106,16 @@ async def test_what_a_statement_settles_can_be_leased_by_it_on_postgresql(
         assert {lease.attempt for lease in exchange.leases} == {2}
 
 
+async def test_producers_that_create_at_once_share_an_insert_on_postgresql(
+    postgres: PostgresServer, asked: list[str]
+) -> None:
+    async with opened(postgres.url(postgres.database())) as queue:
+        await queue.insert(drafts(1))
+        asked.clear()
+        await asyncio.gather(*(queue.enqueue(make_job()) for _ in range(500)))
+        assert len([query for query in asked if "INSERT INTO" in query]) == 1
+
+
 @contextmanager
 def listening(url: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(url, autocommit=True) as connection:
@@ -189,6 +200,8 @@ async def test_a_turn_and_a_bulk_insert_are_one_round_trip_on_redis(own: RedisSe
         asked = Asked(own)
 
         await queue.insert(drafts(10))
+        assert asked.look() == (1, 1)
+        await asyncio.gather(*(queue.enqueue(make_job()) for _ in range(30)))
         assert asked.look() == (1, 1)
         failed, done = ends(held[:4], Transition.RETRY), ends(held[4:])
         leases = (await queue.exchange([*failed, *done], ("default", "other"), 5)).leases

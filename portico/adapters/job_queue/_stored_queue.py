@@ -13,6 +13,7 @@ from uuid import UUID
 from portico.adapters.job_queue._admission import Admission
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._bell import Bell
+from portico.adapters.job_queue._joining import JoinedInserts
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._store import Store
@@ -58,6 +59,7 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
         super().__init__(lease_seconds, clock, monotonic)
         self._bell = Bell()
         self._cancels = Bell()
+        self._inserts = JoinedInserts(self._store_together)
 
     async def initialize(self) -> None:
         await self._store.connect()
@@ -69,9 +71,12 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
         if not drafts:
             return []
         self._admission.check_horizon(drafts, self._clock())
-        stored = await self._store.insert(drafts)
+        stored = await self._inserts.insert(drafts)
         self._bell.ring({draft.queue_name for draft in drafts})
         return stored
+
+    async def _store_together(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        return await self._store.insert(drafts)
 
     async def exchange(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from portico.exceptions import ConflictError, ValidationError
-from portico.ports.job import JobStatus
+from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.testing.jobs import make_job
 
@@ -58,6 +59,21 @@ class BulkRules:
         ]  # fmt: skip
         assert await queue.get_job(before.id) == before
         assert await queue.get_job(twin) == created[1].job
+
+    async def test_creations_at_once_keep_their_order_and_each_has_its_own_outcome(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        before = await queue.enqueue(make_job(queue_name="other"))
+        jobs = [make_job(payload={"n": n}) for n in range(300)]
+        jobs[100] = make_job(id=before.id, payload={"n": 100})
+        jobs[200] = make_job(queue_name="no spaces")
+        outcomes = await asyncio.gather(*map(queue.enqueue, jobs), return_exceptions=True)
+        assert [(n, type(one)) for n, one in enumerate(outcomes) if not isinstance(one, Job)] == [
+            (100, ConflictError), (200, ValidationError),
+        ]  # fmt: skip
+        stored = [one for one in outcomes if isinstance(one, Job)]
+        found = [await queue.dequeue("default", timeout=0) for _ in stored]
+        assert [job and job.id for job in found] == [job.id for job in stored]
 
     async def test_nothing_is_redriven_in_bulk(self, queue: JobQueueAdapter) -> None:
         await queue.enqueue(make_job())

@@ -13,6 +13,7 @@ import asyncpg
 
 from portico.adapters.job_queue._postgres.errors import AGAIN, LOST, UNUSABLE, translated
 from portico.adapters.job_queue._postgres.place import PostgresPlace
+from portico.adapters.job_queue._turns import Turns
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.utils.logging import get_logger
 
@@ -48,6 +49,11 @@ class Connections:
         self.pooled = False
         """Whether a pooler stands in between: nothing may be kept in a session."""
         self._pool: asyncpg.Pool[Any] | None = None
+        self._turns = self._fresh_turns()
+
+    def _fresh_turns(self) -> Turns:
+        place = self.place
+        return Turns(place.pool_size, place.connect_timeout + place.command_timeout)
 
     @property
     def open(self) -> bool:
@@ -68,6 +74,7 @@ class Connections:
                 await prepare(first)
             finally:
                 await _closed(first)
+            self._turns = self._fresh_turns()
             self._pool = await asyncpg.create_pool(
                 min_size=0,
                 max_size=self.place.pool_size,
@@ -118,6 +125,10 @@ class Connections:
         pool = self._pool
         if pool is None:
             raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
+        async with self._turns.turn(lambda error: translated(error, self.place)):
+            return await self._with_connection(pool, work, atomic=atomic)
+
+    async def _with_connection(self, pool: asyncpg.Pool[Any], work: Work[T], *, atomic: bool) -> T:
         # The pool's own limit would begin only when a connection is free.
         async with asyncio.timeout(self.place.connect_timeout + self.place.command_timeout):
             connection = await pool.acquire(timeout=self.place.connect_timeout)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from math import inf
-from time import monotonic
 from typing import Any, NamedTuple
 
 try:
@@ -35,6 +33,7 @@ except ImportError as error:
 from portico.adapters.job_queue._redis.errors import translated
 from portico.adapters.job_queue._redis.place import RedisPlace
 from portico.adapters.job_queue._redis.scripts import Script, script
+from portico.adapters.job_queue._turns import Turns
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.utils.logging import get_logger
 
@@ -62,8 +61,7 @@ class RedisClient:
         self.script_of: Callable[[str], Script] = script
         self._client: Any = None
         self._sentinel: Sentinels | None = None
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._answered_at = -inf
+        self._turns = Turns(_AT_ONCE, place.timeout)
 
     async def open(self) -> None:
         """Connect, and hold the server against what is needed of it.
@@ -74,7 +72,7 @@ class RedisClient:
         """
         if self._client is not None:
             return
-        self._client, self._turns = self._made(), asyncio.Semaphore(_AT_ONCE)
+        self._client, self._turns = self._made(), Turns(_AT_ONCE, self.place.timeout)
         try:
             await self._check()
         except BaseException:
@@ -119,22 +117,8 @@ class RedisClient:
         return self._client.pubsub()
 
     async def _in_turn(self, client: Any, calls: Sequence[Call]) -> list[Any]:
-        turns, waiting = self._turns, True
-        while waiting:
-            began = monotonic()
-            try:
-                async with asyncio.timeout(self.place.timeout):
-                    await turns.acquire()
-                waiting = False
-            except TimeoutError as error:
-                if self._answered_at < began:  # nobody before us had an answer either
-                    raise translated(error, self.place) from error
-        try:
-            answers = await self._run(client, calls)
-            self._answered_at = monotonic()
-            return answers
-        finally:
-            turns.release()
+        async with self._turns.turn(lambda error: translated(error, self.place)):
+            return await self._run(client, calls)
 
     async def _run(self, client: Any, calls: Sequence[Call]) -> list[Any]:
         try:

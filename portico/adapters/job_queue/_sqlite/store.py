@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
+from portico.adapters.job_queue._admission import Gate
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._callers import sqlite
 from portico.adapters.job_queue._callers.steps import Steps
@@ -21,7 +22,6 @@ from portico.adapters.job_queue._sqlite import (
 )
 from portico.adapters.job_queue._sqlite.connection import Place, SameFile
 from portico.adapters.job_queue._sqlite.driver import Connection
-from portico.adapters.job_queue._sqlite.inserts import Inserts, Work
 from portico.adapters.job_queue._sqlite.thread import Reader, Writer
 from portico.adapters.job_queue._sqlite.wake_file import Toucher, Watcher
 from portico.adapters.job_queue._store import SqlStore
@@ -73,7 +73,7 @@ class SqliteStore(SqlStore):
         self._cancel_watcher = Watcher(place.path, ring_cancels, alerts_only=True)
         self._touch = self._alert = False
         self._max_pending = max_pending
-        self._inserts = Inserts(clock, self._submit_insert, max_pending)
+        self._gate = None if max_pending is None else Gate(max_pending, reading.waiting)
         self._writer: Writer | None = None
         self._reader: Reader | None = None
 
@@ -113,8 +113,14 @@ class SqliteStore(SqlStore):
         self._owner.leave(connection)
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
-        self._open_writer()
-        return await self._inserts.insert(drafts)
+        def work(connection: Connection) -> list[Inserted | None]:
+            refusal = self._gate and self._gate.refusal(connection, drafts)
+            if refusal:
+                raise refusal
+            self._touch = True
+            return reading.insert(connection, drafts, self._clock())
+
+        return await self._write(work)
 
     def vouch(self) -> Steps[None]:
         return enlisting.vouch(self._place)
@@ -231,13 +237,6 @@ class SqliteStore(SqlStore):
         if self._reader is None:
             raise self._closed()
         return await self._reader.submit(work)
-
-    def _submit_insert(self, insert: Work) -> asyncio.Future[None]:
-        def work(connection: Connection) -> None:
-            insert(connection)
-            self._touch = True
-
-        return self._open_writer().submit(work)
 
     def _open_writer(self) -> Writer:
         if self._writer is None:
