@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -107,10 +106,13 @@ def cancel(job_ids: tuple[UUID, ...], *, running: bool, queue_url: str | None) -
 
 @jobs.command("result")
 @click.argument("job_id", callback=as_job_id)
+@json_option
 @store_option
-def result(job_id: UUID, *, queue_url: str | None) -> None:
-    """Print the result of a completed job, as JSON."""
+def result(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
+    """Print the result of a completed job, which is JSON with and without --json."""
     from portico.cli import shapes
+
+    del as_json
 
     async def fetch(service: JobService) -> tuple[Job | None, dict[str, Any] | None]:
         return await service.get_job(job_id), await service.get_result(job_id)
@@ -127,7 +129,8 @@ def show_page(
     queue_url: str | None, wanted: JobFilter, limit: int, cursor: str | None, *, as_json: bool
 ) -> None:
     """Write one page of the jobs that match."""
-    from portico.cli import shapes, tables
+    from portico.cli import shapes
+    from portico.cli.listing import write_page
 
     async def fetch(service: JobService) -> JobPage:
         return await service.list_jobs(wanted, limit, cursor)
@@ -139,11 +142,7 @@ def show_page(
     if not page.jobs:
         click.echo("No jobs match.")
         return
-    tables.table(
-        ("id", "queue", "type", "status", "retries", "created", "error"),
-        map(_row, page.jobs),
-        numbers=("retries",),
-    )
+    write_page(page, wanted)
     if page.cursor is not None:
         click.echo(f"More: add --cursor {page.cursor}", err=True)
 
@@ -168,15 +167,6 @@ def show_record(queue_url: str | None, job_id: UUID, *, as_json: bool) -> None:
 def missing(job_id: UUID) -> ResourceNotFoundError:
     """The error for an id that no job has."""
     return ResourceNotFoundError(f"there is no job {job_id}; see portico jobs list")
-
-
-def _row(job: Job) -> Sequence[object]:
-    from portico.cli.tables import first_line, moment
-
-    retries = f"{job.retry_count}/{job.max_retries}"
-    created = moment(job.created_at, offset=False) or ""
-    error = first_line(job.error_message)
-    return (job.id, job.queue_name, job.job_type, job.status.value, retries, created, error)
 
 
 def _why_not(job_id: UUID, job: Job | None) -> str:

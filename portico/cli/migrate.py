@@ -8,6 +8,7 @@ import click
 
 from portico.cli import exits
 from portico.cli.groups import Group
+from portico.cli.options import json_option
 from portico.cli.store import store_option, usable
 
 if TYPE_CHECKING:
@@ -33,16 +34,25 @@ def up(*, queue_url: str | None) -> None:
 
 
 @migrate.command("status")
+@json_option
 @store_option
-def status(*, queue_url: str | None) -> int:
-    """Tell which versions are applied; exit code 1 when some are not."""
+def status(*, as_json: bool, queue_url: str | None) -> int:
+    """Tell which versions are applied; exit code 1 when some are not.
+
+    With --json: {"versions": [{"name", "applied"}, ...]}, oldest first.
+    """
     import asyncio
 
-    pending = False
-    for name, applied in asyncio.run(_keeper(queue_url).status()):
-        click.echo(f"{'applied' if applied else 'pending'}  {name}")
-        pending = pending or not applied
-    return exits.TROUBLE if pending else exits.OK
+    from portico.cli import shapes
+
+    versions = asyncio.run(_keeper(queue_url).status())
+    if as_json:
+        told = [{"name": name, "applied": applied} for name, applied in versions]
+        shapes.write({"versions": told})
+    else:
+        for name, applied in versions:
+            click.echo(f"{'applied' if applied else 'pending'}  {name}")
+    return exits.OK if all(applied for _, applied in versions) else exits.TROUBLE
 
 
 @migrate.command("sql")

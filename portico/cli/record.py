@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from portico.cli import tables
-from portico.cli.tables import first_line, moment
+from portico.cli.moments import moment
+from portico.cli.tables import first_line, fitting
 from portico.ports.leasing import AttemptRecord, Evidence, JobRecord, Transition
 
 _COUNTERS = (
@@ -15,6 +16,8 @@ _COUNTERS = (
     ("crash_count", "crashed"), ("expiry_count", "lease expired"),
 )  # fmt: skip
 
+_INDENT = 5
+"""Where the lines below the head of an attempt begin."""
 _SUCCESS = Transition.COMPLETE.value
 
 
@@ -53,14 +56,21 @@ def write_record(record: JobRecord) -> None:
         tables.block("Error", f"{kind}{job.error_message}")
     if record.traceback and record.traceback not in [a.traceback for a in record.attempts]:
         tables.block("Traceback", record.traceback)
+    told: dict[str, int] = {}
     for attempt in record.attempts:
-        _forensics(attempt)
+        _forensics(attempt, told)
 
 
-def _forensics(attempt: AttemptRecord) -> None:
-    """Where an attempt stood when it ended, and what its worker had printed by then."""
+def _forensics(attempt: AttemptRecord, told: dict[str, int]) -> None:
+    """Where an attempt stood when it ended, and what its worker had printed by then.
+
+    `told` has the attempts of the tracebacks that were written before: each is written once.
+    """
     if attempt.traceback:
-        tables.block(f"Traceback of attempt {attempt.attempt}", attempt.traceback)
+        first = told.setdefault(attempt.traceback, attempt.attempt)
+        again = first != attempt.attempt
+        text = f"the same as of attempt {first}" if again else attempt.traceback
+        tables.block(f"Traceback of attempt {attempt.attempt}", text)
     if attempt.evidence.output:
         title = f"Last output of the worker in attempt {attempt.attempt}"
         tables.block(title, attempt.evidence.output)
@@ -70,8 +80,8 @@ def _told(attempt: AttemptRecord) -> str:
     """One attempt: what became of it, and below that what was seen of it."""
     head = [str(attempt.attempt), attempt.ended_as, moment(attempt.ended_at) or ""]
     kind = f"{attempt.error_type}: " if attempt.error_type else ""
-    error = first_line(attempt.error_message)
-    lines = ["  ".join(head), f"{kind}{error}", ", ".join(_seen(attempt))]
+    error = fitting(f"{kind}{first_line(attempt.error_message)}", _INDENT)
+    lines = ["  ".join(head), error, ", ".join(_seen(attempt))]
     return "\n   ".join(line for line in lines if line)
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from portico.ports.job import QueueStats
 
 
+_COUNTS = (*STATUSES, "total")
+
+
 @click.command()
 @queue_option
 @json_option
@@ -43,10 +46,8 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> None:
     if as_json:
         shapes.write({"queues": shown, "troubles": [shapes.trouble_shape(one) for one in found]})
     elif shown:
-        columns = ("queue_name", *STATUSES, "total")
-        headings = ("queue", *STATUSES, "total")
-        tables.table(
-            headings, ([stats[name] for name in columns] for stats in shown), numbers=headings[1:]
-        )
+        numbers = (tables.Column(name, number=True, spare=name == "total") for name in _COUNTS)
+        rows = ([one["queue_name"], *(one[name] for name in _COUNTS)] for one in shown)
+        tables.table((tables.Column("queue", 7), *numbers), rows)
     else:
         click.echo("The queues are empty.")

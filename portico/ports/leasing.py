@@ -297,9 +297,22 @@ class JobFilter:
             )
 
 
+class Glance(NamedTuple):
+    """What a list tells of a job beside the job itself."""
+
+    error_type: str | None = None
+    """Of the error that the job's message is about."""
+    due_at: datetime | None = None
+    """As in `JobRecord`."""
+
+
 @dataclass(frozen=True)
 class JobPage:
-    """One page of jobs, newest first; `cursor` asks for the next one, `None` on the last."""
+    """One page of jobs, newest first; `cursor` asks for the next one, `None` on the last.
+
+    `glances` has one for each job, or is empty: a store need not know more than its jobs.
+    """
 
     jobs: list[Job]
     cursor: str | None = None
+    glances: Sequence[Glance] = ()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
@@ -205,6 +211,47 @@ def test_what_a_terminal_cannot_show_is_spelled_out(portico: Portico) -> None:
     assert json.loads(document.stdout)["payload"] == {"price": "5 €", "mood": "💥"}
     refused = portico("enqueue", "€", "{}", PYTHONIOENCODING=encoding)
     assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)
+
+
+def test_colours_are_a_matter_of_the_terminal_and_of_no_color_and_force_color(
+    portico: Portico, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    job_id = portico("enqueue", "a.b", "{}", "--in", "1d").stdout.strip()
+    shown = ("jobs", "show", job_id)
+    assert "\x1b[34mscheduled\x1b[0m" in portico(*shown, FORCE_COLOR="1").stdout
+    plain = on_a_terminal(tmp_path, {**environment, "NO_COLOR": "1"}, *shown)
+    assert "status     scheduled\r\n" in plain
+    assert "\x1b" not in plain
+    colored = on_a_terminal(tmp_path, {**environment, "TERM": "xterm"}, "jobs", "list")
+    assert "\x1b[34mscheduled\x1b[0m" in colored
+    assert all(len(click.unstyle(line)) <= 80 for line in colored.splitlines())
+
+
+def on_a_terminal(tmp_path: Path, environment: dict[str, str], *arguments: str) -> str:
+    """What the command writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=environment, cwd=tmp_path,
+        stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # that is how a terminal says that nobody has it open any more
+        while read := os.read(ours, 65536):
+            said += read
+    os.close(ours)
+    assert process.wait() == 0
+    return said.decode()
+
+
+def test_what_programs_read_is_json_wherever_they_ask_for_it(portico: Portico) -> None:
+    portico("enqueue", "a.b", "{}")
+    done = portico("migrate", "status", "--json")
+    versions = json.loads(done.stdout)["versions"]
+    assert done.returncode == 0
+    assert all(version["applied"] for version in versions)
+    assert versions[0]["name"]
 
 
 def test_the_package_is_the_command_too(environment: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from portico.adapters.job_queue._admission import Admission
 from portico.adapters.job_queue._attempts import StoredAttempt, attempt_records
 from portico.adapters.job_queue._rows import (
     StoredJob,
+    glance_at,
     job_for_listing,
     job_of,
     job_of_lease,
@@ -139,7 +140,8 @@ class LeasingQueueAdapter(JobQueueAdapter):
         before = None if cursor is None else int(cursor)
         rows = await self._page(_checked_filter(jobs), limit + 1, before)
         more = str(rows[limit - 1].seq) if len(rows) > limit else None
-        return JobPage([job_for_listing(row) for row in rows[:limit]], more)
+        shown = rows[:limit]
+        return JobPage([job_for_listing(row) for row in shown], more, [*map(glance_at, shown)])
 
     async def purge(self, jobs: JobFilter, limit: int = 1000) -> int:
         wrong = [status.value for status in jobs.statuses if status not in TERMINAL]

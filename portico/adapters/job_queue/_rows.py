@@ -11,7 +11,7 @@ from portico.exceptions import DatabaseError
 from portico.ports import document
 from portico.ports.draft import Draft
 from portico.ports.job import WAITING, Job, JobStatus
-from portico.ports.leasing import AttemptRecord, Inserted, JobRecord, Lease
+from portico.ports.leasing import AttemptRecord, Glance, Inserted, JobRecord, Lease
 
 STATUS = {status.value: status for status in JobStatus}
 
@@ -219,6 +219,12 @@ def job_for_listing(row: StoredJob) -> Job:
         return job_of(row)
     except DatabaseError as error:
         return _job(row, {}, {UNREADABLE: error.message})
+
+
+def glance_at(row: StoredJob) -> Glance:
+    """What a list tells beside the job of a row."""
+    waits = status_of(row.status) in WAITING
+    return Glance(row.error_type, instant(row.run_at) if waits else None)
 
 
 def _job(row: StoredJob, payload: dict[str, Any], metadata: dict[str, Any]) -> Job:

@@ -10,7 +10,7 @@ from portico.exceptions import ValidationError
 from portico.ports.draft import Draft
 from portico.ports.job import TERMINAL, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import JobFilter, Transition
+from portico.ports.leasing import Failure, Glance, JobFilter, Transition
 from portico.testing.contract.queue_support import (
     Clocks,
     ended,
@@ -52,6 +52,18 @@ class RecordRules:
     async def test_a_listed_job_is_the_job(self, queue: JobQueueAdapter) -> None:
         job = await enqueued(queue, payload={"n": 1}, metadata={"m": 2})
         assert (await queue.list_jobs(JobFilter())).jobs == [job]
+
+    async def test_beside_a_listed_job_stand_its_kind_of_error_and_when_it_is_due(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        lease = await leased_job(queue)
+        failure = Failure("ValueError", "no", "")
+        await ended(queue, lease, Transition.RETRY, failure=failure, delay=3600)
+        page = await queue.list_jobs(JobFilter())
+        record = await queue.inspect(lease.job_id)
+        assert record is not None
+        assert record.due_at is not None
+        assert list(page.glances) == [Glance("ValueError", record.due_at)]
 
     async def test_pages_follow_each_other_without_gaps_while_jobs_arrive(
         self, queue: JobQueueAdapter

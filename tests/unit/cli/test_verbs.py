@@ -354,10 +354,10 @@ def test_a_list_in_a_pipe_has_a_line_per_job_and_cuts_nothing(store: Store, said
     assert run(["jobs", "list"]) == 0
     heading, row = said()[0].splitlines()
     assert heading.split() == [
-        "id", "queue", "type", "status", "retries", "created", "error",
+        "id", "queue", "type", "status", "when", "took", "retries", "error",
     ]  # fmt: skip
     assert row.split()[:4] == [str(job.id), "default", "t" * 100, "dead_letter"]
-    assert row.endswith("no such")
+    assert row.endswith("ValueError: no such")
 
 
 @pytest.mark.parametrize("verb", [["jobs", "list"], ["dead", "list"], ["status"]])
@@ -437,6 +437,16 @@ def test_each_attempt_is_shown_with_its_own_traceback_and_output(
     assert not [block for block in blocks if block.startswith("Traceback\n")]
 
 
+def test_a_traceback_that_attempts_have_in_common_is_shown_once(store: Store, said: Output) -> None:
+    (job,) = store.create()
+    for _ in range(3):
+        store.settle(Transition.RETRY, failure=Failure("E", "no", "the stack"))
+    run(["jobs", "show", str(job.id)])
+    out = said()[0]
+    assert out.count("  the stack\n") == 1
+    assert "Traceback of attempt 3\n  the same as of attempt 1\n" in out
+
+
 def test_a_job_that_succeeded_at_once_has_no_history_to_show(store: Store, said: Output) -> None:
     (job,) = store.create()
     store.settle(Transition.COMPLETE, result=b"{}")
@@ -477,6 +487,8 @@ def test_a_result_is_printed_once_the_job_is_completed(store: Store, said: Outpu
     assert "is pending; only completed jobs have results" in said()[1]
     store.settle(Transition.COMPLETE, result=b'{"n":1}')
     assert run(["jobs", "result", str(job.id)]) == 0
+    assert json.loads(said()[0]) == {"n": 1}
+    assert run(["jobs", "result", "--json", str(job.id)]) == 0
     assert json.loads(said()[0]) == {"n": 1}
 
 
