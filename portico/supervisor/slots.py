@@ -16,14 +16,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import traceback
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from contextvars import Context, copy_context
-from functools import partial
+from contextvars import copy_context
 from math import inf
 from sys import getrefcount
 from time import perf_counter
-from types import coroutine
 from typing import Any, TypeVar
 from weakref import getweakrefcount
 
@@ -37,12 +35,15 @@ from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
 from portico.ports.worker_context import WorkerContext
 from portico.supervisor import evidence, registry, wire
+from portico.supervisor.aftercare import Aftercare
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.generators import Generators
 from portico.supervisor.inbox import Errand, Inbox, Outbox
-from portico.supervisor.leaks import Outside, Scope, watch_tasks
+from portico.supervisor.leaks import Outside, watch_tasks
 from portico.supervisor.link import Link, PipeQueue
 from portico.supervisor.running_page import RunningPage
+from portico.supervisor.stepping import into, rest_of
+from portico.supervisor.threads import watch_threads
 from portico.utils.logging import get_logger
 
 T = TypeVar("T")
@@ -72,6 +73,10 @@ class Worker:
         self._running: dict[int, tuple[Lease, asyncio.Task[Any], float, int]] = {}
         self._execution: Execution
         self._generators = Generators(self._loop)
+        self._care = [
+            Aftercare(self._generators, alone=hello.concurrency == 1)
+            for _ in range(hello.concurrency)
+        ]
         self._outside: Outside
         self._most = inf if hello.max_jobs is None else hello.max_jobs
         self._begun = 0
@@ -99,11 +104,13 @@ class Worker:
                 retry_returned_failures=self._hello.retry_returned_failures,
                 kill_grace=self._hello.kill_grace,
                 on_failing=self._failing,
+                on_over=self._over,
                 on_limits=self._limited,
             )
             # From here on: what the application has started is its own.
             self._outside = watch_tasks(self._loop)
             self._generators.watch()
+            watch_threads()
             self.ready = True
             types, mourners = sorted(handlers), _mourners(handlers)
             self._outbox.send(wire.Ready(wire.VERSION, types, mourners, most_running(handlers)))
@@ -140,17 +147,17 @@ class Worker:
 
     async def _slot(self, slot: int) -> None:
         """Run one errand after another."""
-        scope = Scope()
-        scope.enter()
+        care = self._care[slot]
+        care.enter()
         while not self._inbox.closing:
             over: asyncio.Future[Lease | None] = self._loop.create_future()
-            task = self._task(_into(over, self._serve(slot, scope)))
+            task = self._task(into(over, self._serve(slot, care)))
             lease = await over
             del task
             if lease is not None:
-                await self._tidy_up(scope, lease)
+                await self._tidy_up(care, lease)
 
-    async def _serve(self, slot: int, scope: Scope) -> Lease | None:
+    async def _serve(self, slot: int, care: Aftercare) -> Lease | None:
         """Run errands in this task until one of them has had it for itself, and return that one's
         lease; `None` when there are to be no more.
 
@@ -173,12 +180,13 @@ class Worker:
             if inbox.empty:
                 outbox.flush()  # this one may take long, and nobody waits behind it to be recalled
             self._page.begin(slot, errand.serial)
+            care.threads.work = None
             if (
                 await self._run(slot, errand, task)
                 or getrefcount(task) > references
                 or getweakrefcount(task) > weakly
                 or task._callbacks
-                or scope.tasks
+                or not care.untouched
                 or self._worn_out
             ):
                 outbox.flush()
@@ -214,7 +222,7 @@ class Worker:
         try:
             waits_for = context.run(attempt.send, None)
             waited = True
-            verdict = await _rest_of(attempt, context, waits_for)
+            verdict = await rest_of(attempt, context, waits_for)
             self._execution.forget(task)
         except StopIteration as end:
             verdict = end.value
@@ -232,19 +240,10 @@ class Worker:
         """A task past the factory: it is none that a handler has started."""
         return asyncio.Task(coroutine, loop=self._loop)
 
-    async def _tidy_up(self, scope: Scope, lease: Lease) -> None:
+    async def _tidy_up(self, care: Aftercare, lease: Lease) -> None:
         """Let nothing of an attempt that was reported reach the next one."""
-        if scope.tasks and (leak := await scope.clear()):
-            logger.warning(
-                "handler_leaked_tasks",
-                job_id=lease.job_id,
-                job_type=lease.job_type,
-                **leak._asdict(),
-                note="tasks are cancelled when the job that started them ends; await them in the "
-                "handler, or start them in the application's context manager",
-            )
-            if leak.still_running:
-                self._leave("leaked_tasks")
+        if await care.end_tasks(lease):
+            self._leave("leaked_tasks")
         if self._execution.exhausted:
             self._leave("memory_error")
         elif self._begun >= self._most:
@@ -255,6 +254,25 @@ class Worker:
         if not self._inbox.closing:
             self._outbox.send(wire.Leaving(reason))
             self._inbox.close()
+
+    def _over(self, lease: Lease, verdict: Verdict) -> asyncio.Future[None] | None:
+        """End what an attempt that did not succeed has left running, if anything: nothing else is
+        to happen before that."""
+        for serial, (running, _, started, slot) in self._running.items():
+            if running is lease and self._care[slot].needed:
+                return self._task(self._end_rest(serial, lease, verdict, started, slot))
+        return None
+
+    async def _end_rest(
+        self, serial: int, lease: Lease, verdict: Verdict, started: float, slot: int
+    ) -> None:
+        """Returns when nothing of the attempt runs any more. Where something goes on all the same,
+        that is never: this worker is killed for it, and what follows happens in another."""
+        goes_on = await self._care[slot].end(lease, perf_counter() - started)
+        if goes_on:
+            self._send_end(serial, verdict, started, mourning=True, goes_on=goes_on)
+            self._leave("what a job has started goes on")
+            await self._loop.create_future()
 
     def _failing(self, lease: Lease, verdict: Verdict) -> None:
         """Report an attempt that has failed, before its `on_failure` runs."""
@@ -270,43 +288,25 @@ class Worker:
             if running is lease:
                 self._page.limit(slot, limits)
 
-    def _send_end(self, serial: int, verdict: Verdict, started: float, *, mourning: bool) -> None:
+    def _send_end(
+        self,
+        serial: int,
+        verdict: Verdict,
+        started: float,
+        *,
+        mourning: bool,
+        goes_on: Sequence[str] = (),
+    ) -> None:
         elapsed = perf_counter() - started
         seen = evidence.of_living(elapsed)
         frame = wire.Ended.of(serial, verdict, elapsed, mourning=mourning, evidence=seen)
+        frame.goes_on = [name[: wire.MAX_NAME] for name in goes_on[: wire.MOST_NAMES]]
         self._outbox.send(frame)
 
     def _cancel(self, serial: int, requested: bool) -> None:  # noqa: FBT001 - as on the wire
         if running := self._running.get(serial):
             stop = self._execution.cancel if requested else self._execution.interrupt
             stop(running[1])
-
-
-async def _into(over: asyncio.Future[T], coroutine: Coroutine[Any, Any, T]) -> None:
-    """Hand on how a coroutine ends. To await its task would leave a callback on that, and any other
-    on it would be hard to tell from ours."""
-    try:
-        over.set_result(await coroutine)
-    except BaseException as raised:  # noqa: BLE001 - it is for whoever waits
-        if not over.done():
-            over.set_exception(raised)
-
-
-@coroutine
-def _rest_of(
-    attempt: Coroutine[Any, Any, Verdict], context: Context, waits_for: Any
-) -> Generator[Any, Any, Verdict]:
-    """Go on with an attempt that waits for something, each step in its own context."""
-    while True:
-        try:
-            step = partial(attempt.send, (yield waits_for))
-        except BaseException as thrown:  # noqa: BLE001 - it is the attempt's to deal with
-            step = partial(attempt.throw, thrown)
-        try:
-            waits_for = context.run(step)
-        except StopIteration as end:
-            verdict: Verdict = end.value
-            return verdict
 
 
 def _mourners(handlers: Handlers) -> list[str]:

@@ -30,7 +30,7 @@ from portico.ports.job_executor import (
 from portico.ports.leasing import Evidence, Failure, Lease
 from portico.supervisor.tray import Gathered
 
-VERSION = 4
+VERSION = 5
 """Raised with every change of a frame; a supervisor refuses a worker of another version."""
 
 MAX_FRAME = 16 * 1024 * 1024
@@ -43,6 +43,8 @@ MAX_REASON = 64 * 1024
 """Characters of why an application cannot be opened."""
 MAX_TYPES = 10_000
 """Job types that an application may serve."""
+MAX_NAME, MOST_NAMES = 300, 5
+"""What goes on after an attempt: characters of each name, and how many are told."""
 
 _HEADER = 4
 _BATCH = Struct(">7sBQBI")
@@ -180,6 +182,11 @@ class Ended(_Frame, tag="ended"):
     retryable: bool
     elapsed: float
     mourning: bool
+    goes_on: Annotated[
+        list[Annotated[str, Meta(max_length=MAX_NAME)]], Meta(max_length=MOST_NAMES)
+    ] = msgspec.field(default_factory=list)
+    """What the attempt has started and could not be ended. No `on_failure` has run, and none will
+    in this worker, which is to be killed before anything else happens to the job."""
 
     @classmethod
     def of(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from portico.ports.job import JobStatus
+from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support import leftover_app
 from tests.support.accounts import AT_ONCE, account, enqueue, pid_of
@@ -56,3 +59,67 @@ async def test_a_generator_that_was_left_early_is_cleaned_up_as_the_loop_does_it
     assert failed["generator"] == "Connections.rows"
     assert {line[1] for line in here.ledger.of("RETURNED")} >= {str(job.id) for job in jobs}
     assert not supervisor.events("handler_leaked_tasks")
+
+
+def check_that_nothing_overlaps(here: Place, job: Job) -> None:
+    """Nothing of the first attempt was written after its `on_failure` had begun."""
+    written = [line for line in here.ledger.lines() if line[1] == str(job.id)]
+    events = [line[0] for line in written]
+    first = events.index("FAILED") if "FAILED" in events else len(events)
+    assert events[0] == "BEGIN"
+    assert set(events[1:first]) == {"ROW"}, events
+    assert events[first:] == ["FAILED", "MOURNED", "BEGIN", "END"], events
+
+
+@pytest.mark.parametrize(
+    ("end", "acts"),
+    [("raises", leftover_app.THREADS), ("is stopped", leftover_app.THREADS[:1])],
+    ids=["raises", "is stopped"],
+)
+async def test_threads_of_a_failed_attempt_are_gone_before_on_failure_and_the_next_attempt(
+    end: str, acts: Sequence[Any], here: Place, queue: JobQueueAdapter
+) -> None:
+    """They cannot be ended: their worker is, and only then goes it on, in another."""
+    names = [act.__name__ for act in acts]
+    supervisor = here.supervisor(
+        "--workers", "1", "--job-timeout", "300ms", app=LEFTOVERS, TUNING=AT_ONCE
+    )
+    for name in names:
+        job = await enqueue(queue, name, end=end)
+        behind = await enqueue(queue, "pid", max_retries=0)
+        error = "ValueError" if end == "raises" else "JobTimeoutError"
+        await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error=error)
+        await account(here, queue, behind, JobStatus.COMPLETED)
+        check_that_nothing_overlaps(here, job)
+        (told,) = supervisor.events("attempt_goes_on", job_id=str(job.id))
+        assert "leftover_app.py" in told["goes_on"][0]
+        assert told["goes_on"][0].endswith(" in row"), told
+        pids = [line[2] for line in here.ledger.of("BEGIN", job.id)]
+        assert len(set(pids)) == 2, "it went on in the same worker"
+    killed = supervisor.events(
+        "worker_exited", status="was killed: what a failed job had started went on"
+    )
+    assert len(killed) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("end", "acts"),
+    [("raises", leftover_app.PROCESSES), ("is stopped", leftover_app.PROCESSES[:1])],
+    ids=["raises", "is stopped"],
+)
+async def test_processes_of_a_failed_attempt_are_ended_before_on_failure_and_the_next_attempt(
+    end: str, acts: Sequence[Any], here: Place, queue: JobQueueAdapter
+) -> None:
+    names: list[tuple[str, dict[str, str]]] = [(act.__name__, {}) for act in acts]
+    if end == "raises":
+        names.append(("of_multiprocessing", {"method": "spawn"}))
+    supervisor = here.supervisor(
+        "--workers", "1", "--job-timeout", "1s", app=LEFTOVERS, TUNING=AT_ONCE
+    )
+    for name, more in names:
+        job = await enqueue(queue, name, end=end, **more)
+        error = "ValueError" if end == "raises" else "JobTimeoutError"
+        await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error=error)
+        check_that_nothing_overlaps(here, job)
+        assert supervisor.events("handler_left_processes", job_id=str(job.id))
+    assert not supervisor.events("worker_exited"), "a worker was given up for that"

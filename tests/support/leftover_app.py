@@ -4,15 +4,20 @@ ledger of `fault_app`; `go` and others are files in its folder."""
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from portico.ports.job import Job, JobResult
 from portico.ports.job_handler import JobHandler
-from tests.support.fault_app import Fault, Mourner, write
+from tests.support.fault_app import Fault, write
 from tests.support.waiting import wait_until
 
 KEPT: list[object] = []
@@ -110,6 +115,141 @@ async def exit_in_callbacks(job: Job) -> JobResult:
     return await pid(job)
 
 
+# Threads and processes: they go on until they are ended, or `go` is there
+
+
+def row(job: Job) -> None:
+    write("ROW", job)
+    time.sleep(0.01)
+
+
+def rows(job: Job) -> None:
+    while not (here() / "go").exists():
+        row(job)
+
+
+def shell(job: Job) -> str:
+    """The same, as a command."""
+    write_row = f"echo ROW {job.id} $$ 0 {job.retry_count} >> {os.environ['LEDGER']}"
+    return f"while [ ! -e {here() / 'go'} ]; do {write_row}; sleep 0.01; done"
+
+
+async def row_seen(job: Job) -> None:
+    """Return when what was started is at it."""
+    begun = f"ROW {job.id}"
+    await wait_until(lambda: begun in Path(os.environ["LEDGER"]).read_text(), timeout=60)
+
+
+async def fail(job: Job) -> None:
+    """Fail as the payload says: raise, or be stopped."""
+    await row_seen(job)
+    if job.payload["end"] == "raises":
+        raise ValueError("it went wrong")
+    if job.payload["end"] == "blocks":
+        while True:
+            time.sleep(0.01)
+    await asyncio.sleep(3600)
+
+
+async def to_thread(job: Job) -> None:
+    thread = asyncio.ensure_future(asyncio.to_thread(rows, job))
+    await fail(job)
+    await thread
+
+
+async def bare_thread(job: Job) -> None:
+    threading.Thread(target=rows, args=(job,), name="import rows", daemon=True).start()
+    await fail(job)
+
+
+async def thread_of_a_thread(job: Job) -> None:
+    def start() -> None:
+        threading.Thread(target=rows, args=(job,), daemon=True).start()
+
+    await asyncio.to_thread(start)
+    await fail(job)
+
+
+POOL_OF_THREADS = ThreadPoolExecutor(2)
+
+
+async def own_pool(job: Job) -> None:
+    """A pool of the application's; more waits in it than it has threads for."""
+    for _ in range(4):
+        POOL_OF_THREADS.submit(rows, job)
+    await fail(job)
+
+
+THREADS = (to_thread, bare_thread, thread_of_a_thread, own_pool)
+
+
+async def asyncio_process(job: Job) -> None:
+    await asyncio.create_subprocess_shell(shell(job))
+    await fail(job)
+
+
+async def plain_process(job: Job) -> None:
+    KEPT.append(subprocess.Popen(["/bin/sh", "-c", shell(job)]))
+    await fail(job)
+
+
+async def own_session(job: Job) -> None:
+    KEPT.append(subprocess.Popen(["/bin/sh", "-c", shell(job)], start_new_session=True))
+    await fail(job)
+
+
+async def deaf_process(job: Job) -> None:
+    """It starts another, and both ignore SIGTERM."""
+    command = f"trap '' TERM; ({shell(job)}) & {shell(job)}"
+    KEPT.append(subprocess.Popen(["/bin/sh", "-c", command]))
+    await fail(job)
+
+
+async def forked(job: Job) -> None:
+    if os.fork() == 0:
+        rows(job)
+        os._exit(0)
+    await fail(job)
+
+
+async def of_multiprocessing(job: Job) -> None:
+    method = job.payload.get("method", "fork")
+    KEPT.append(multiprocessing.get_context(method).Process(target=rows, args=(job,)))
+    KEPT[-1].start()  # type: ignore[attr-defined]
+    await fail(job)
+
+
+async def process_in_a_thread(job: Job) -> None:
+    """The thread ends when the process has been ended."""
+    command = ["/bin/sh", "-c", shell(job)]
+    thread = asyncio.ensure_future(asyncio.to_thread(subprocess.run, command, check=False))
+    await fail(job)
+    await thread
+
+
+PROCESSES = (
+    asyncio_process, plain_process, own_session, deaf_process, forked, of_multiprocessing,
+    process_in_a_thread,
+)  # fmt: skip
+
+
+class Rows(Fault):
+    """Starts what writes ROW; its second attempt is fine, or waits. Tells when it has failed."""
+
+    async def handle(self, job: Job) -> JobResult:
+        write("BEGIN", job)
+        if job.retry_count == 0:
+            await self.act(job)
+        await asyncio.sleep(0.05)
+        write("END", job)
+        return await pid(job)
+
+    async def on_failure(self, job: Job, error: Exception) -> None:
+        write("FAILED", job, type(error).__name__)
+        await asyncio.sleep(0.05)
+        write("MOURNED", job)
+
+
 EXITS = (
     gather_an_exit, group_an_exit, await_an_exit, exit_in_a_thread, exit_from_a_thread,
     interrupt_in_a_task,
@@ -120,5 +260,5 @@ ACTS = (pid, until_go, first_row, exit_in_callbacks, *EXITS)
 
 @asynccontextmanager
 async def app() -> AsyncIterator[list[JobHandler]]:
-    yield [*(Fault(act.__name__, act) for act in ACTS)]
-    KEPT.append(Mourner)
+    acts = [Fault(act.__name__, act) for act in ACTS]
+    yield [*acts, *(Rows(act.__name__, act) for act in (*THREADS, *PROCESSES))]

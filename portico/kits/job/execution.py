@@ -35,7 +35,7 @@ from portico.kits.job.judgement import (
     unroutable,
 )
 from portico.ports.job import Job
-from portico.ports.job_executor import Failed, Quarantined, Released, Unroutable, Verdict
+from portico.ports.job_executor import Completed, Failed, Quarantined, Released, Unroutable, Verdict
 from portico.ports.job_handler import JobHandler
 from portico.ports.leasing import Failure, Lease
 from portico.ports.time_limits import TimeLimits
@@ -73,6 +73,7 @@ class Execution:
         kill_grace: float = 0.0,
         retry_returned_failures: bool = False,
         on_failing: Callable[[Lease, Verdict], None] | None = None,
+        on_over: Callable[[Lease, Verdict], asyncio.Future[None] | None] | None = None,
         on_limits: Callable[[Lease, TimeLimits], None] | None = None,
     ) -> None:
         """Build it inside of the running loop.
@@ -84,6 +85,9 @@ class Execution:
             retry_returned_failures: judge `JobResult(success=False)` like a raised exception.
             on_failing: told the verdict of a failed attempt before its `on_failure` runs, where
                 the handler has one.
+            on_over: told the verdict of every attempt that did not succeed before anything else
+                is done about it, and gives what to wait for first: the end of all that the attempt
+                has left running.
             on_limits: told the time limits of an attempt whose type or job has its own, before
                 its handler runs.
         """
@@ -91,6 +95,7 @@ class Execution:
         self._on_failure_timeout = on_failure_timeout
         self._retry_returned = retry_returned_failures
         self._on_failing = on_failing
+        self._on_over = on_over
         self._on_limits = on_limits
         self._limits = limits_of(handlers)
         self._kill_grace = kill_grace
@@ -127,10 +132,8 @@ class Execution:
         self._deadlines.clear(task)
         if task.cancelling():
             await _absorb_cancellation(task)
-        if error is not None:
-            if self._on_failing is not None and listens(handler):
-                self._on_failing(lease, verdict)
-            await self._tell(handler, lease, error)
+        if type(verdict) is not Completed:
+            await self._wind_up(lease, handler, verdict, error)
             del error  # its traceback refers to this frame
         return verdict
 
@@ -189,6 +192,17 @@ class Execution:
         if limits != usual and self._on_limits is not None:
             self._on_limits(lease, limits)
         return limits.job_timeout
+
+    async def _wind_up(
+        self, lease: Lease, handler: JobHandler, verdict: Verdict, error: Exception | None
+    ) -> None:
+        """See that nothing of an attempt runs any more, then tell its handler that it failed."""
+        if self._on_over is not None and (rest := self._on_over(lease, verdict)) is not None:
+            await _undisturbed(rest, this_task(self._loop))
+        if error is not None:
+            if self._on_failing is not None and listens(handler):
+                self._on_failing(lease, verdict)
+            await self._tell(handler, lease, error)
 
     async def _tell(self, handler: JobHandler, lease: Lease, error: Exception) -> None:
         """Run `on_failure` with the job as it was leased: what `handle` got it may have changed."""
@@ -253,6 +267,16 @@ async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
     except asyncio.CancelledError:
         while task.cancelling():
             task.uncancel()
+
+
+async def _undisturbed(awaited: asyncio.Future[None], task: asyncio.Task[Any]) -> None:
+    """Wait for something, whoever cancels this task meanwhile."""
+    while not awaited.done():
+        try:
+            await asyncio.wait([awaited])
+        except asyncio.CancelledError:
+            while task.uncancel():
+                pass
 
 
 def _log_hook(expired: bool, raised: BaseException) -> None:  # noqa: FBT001

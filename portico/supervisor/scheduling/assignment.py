@@ -32,6 +32,9 @@ class Assignment(Struct, eq=False):
     """Known already, and held back until `on_failure` has ended."""
     failure: Failure | None = None
     """Set: this is no job but an `on_failure` for an attempt that ended elsewhere."""
+    goes_on: bool = False
+    """It has failed, and something that it started runs on: `on_failure` has not been begun, and
+    its worker is killed first."""
     told_to_stop: float | None = None
     reason: str = ""
     """What its error will say, once it is to be killed for its own doing."""

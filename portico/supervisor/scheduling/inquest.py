@@ -4,6 +4,7 @@
 |---|---|---|
 | anything | had not started it | it is given to another worker |
 | a job that had failed already | died in its `on_failure` | that failure stands, `on_failure` is not run again |
+| a job that had failed, and left something that goes on | was killed for that | that failure stands, and `on_failure` is run |
 | a job past its deadline | was killed for that | it failed, with a JobTimeoutError |
 | one job | outgrew the memory ceiling, and was killed for that | it failed, with a MemoryCeilingError |
 | several jobs | outgrew it together | each is a suspect, and runs again alone |
@@ -78,11 +79,21 @@ def conclude(
     for serial, held in inflight.items():
         if serial not in started:
             conclusions.append(Conclusion(held, Ruling.ELSEWHERE))
+        elif held.goes_on:
+            conclusions.append(_of_failed(held))
         elif held.outcome is not None or held.failure is not None:
             conclusions.append(Conclusion(held, Ruling.HOOK_LOST, held.outcome))
         else:
             conclusions.append(_of_running(held, death, started[serial], alone=alone))
     return conclusions
+
+
+def _of_failed(held: Assignment) -> Conclusion:
+    """Its end is known; nothing of it runs any more, now that its worker is gone."""
+    verdict = held.outcome.verdict if held.outcome is not None else None
+    if isinstance(verdict, Failed) and held.fate is not Fate.FORFEITED:
+        return Conclusion(held, Ruling.MOURN, held.outcome, verdict.failure)
+    return Conclusion(held, Ruling.REPORT, held.outcome)
 
 
 def _of_running(held: Assignment, death: Death, since: float, *, alone: bool) -> Conclusion:

@@ -19,7 +19,7 @@ from typing import Any
 from portico.ports.job_executor import Outcome
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
-from portico.supervisor.scheduling import claims, dispatch, events, inquest, successes
+from portico.supervisor.scheduling import aftermath, claims, dispatch, events, inquest, successes
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.backlog import Backlog
 from portico.supervisor.scheduling.events import (
@@ -234,7 +234,7 @@ class Scheduler:
         assert verdict is not None
         outcome = Outcome(assignment.lease, verdict, ended.elapsed)
         if ended.mourning:
-            assignment.ended(outcome, self._now)
+            self._commands += aftermath.failed(seat, assignment, outcome, ended.goes_on, self._now)
         else:
             self._ended(seat, ended.serial, ended.elapsed)
             self._reports.add(outcome, assignment.fate)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
+from portico.supervisor.scheduling import aftermath
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.dispatch import QUANTUM, SOON
 from portico.supervisor.scheduling.events import (
@@ -95,6 +96,7 @@ class Watch:
         if load.late and len(seat.inflight) > max(len(running), 1) and not seat.recalling:
             seat.recalling = True
             commands.append(Send(seat, wire.Recall()))
+        commands += aftermath.end(seat, [seat.inflight[serial] for serial in running])
         for serial, since in running.items():
             own = limits.get(serial, self.limits.usual)
             commands += self._check(seat, seat.inflight[serial], own, since, now)
@@ -116,6 +118,8 @@ class Watch:
                 assignment.reason = assignment.fate.value  # at the next look its worker is killed
                 return [ShowStack(seat)]
             return condemn(seat, assignment.fate.value)
+        if assignment.goes_on:
+            return []  # its worker is killed as soon as nothing else runs there
         if assignment.outcome is not None or assignment.failure is not None:
             if now - assignment.since > self.limits.on_failure_timeout + limits.kill_grace:
                 job = {"job_id": assignment.lease.job_id}

@@ -1,0 +1,141 @@
+"""What the jobs of one slot leave running, and how it is ended.
+
+    an attempt has failed, or was stopped ─► tasks, generators: cancelled
+                                           ► processes: SIGTERM, then SIGKILL
+                                           ► threads: waited for ──► on_failure, the next attempt
+    it has succeeded ─► tasks: cancelled            └ what goes on all the same is named:
+                        threads: told                 its worker is killed for it first
+
+Nothing here costs an attempt that leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from portico.ports.leasing import Lease
+from portico.supervisor import generators, offspring, threads
+from portico.supervisor.generators import Generators
+from portico.supervisor.leaks import Scope
+from portico.supervisor.threads import Threads
+from portico.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    import psutil
+
+GRACE = 1.0
+"""Seconds that all has to end which an attempt has left: a cancelled one may take twice that."""
+_TERM = 0.3
+"""Of which processes have to end by themselves."""
+_PAUSE = 0.01
+_NAMED = 5
+
+logger = get_logger(__name__)
+
+
+class Aftercare:
+    """What the jobs of one slot leave running."""
+
+    def __init__(self, left: Generators, *, alone: bool) -> None:
+        """Take over one slot of a worker.
+
+        Args:
+            left: the generators of the worker's loop.
+            alone: whether it is the only slot: all processes that are started are its jobs' then.
+        """
+        self.scope = Scope()
+        self.threads = Threads()
+        self._generators = left
+        self._alone = alone
+
+    def enter(self) -> None:
+        """Take charge of what is started in this context from now on."""
+        self.scope.enter()
+        self.threads.enter()
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the jobs so far have started neither tasks nor threads."""
+        return not self.scope.tasks and self.threads.work is None
+
+    @property
+    def needed(self) -> bool:
+        """Whether the attempt may have left anything that has to be ended before what follows."""
+        return not self.untouched or bool(self._generators.of(self.scope)) or offspring.any_child()
+
+    async def end(self, lease: Lease, seconds: float) -> list[str]:
+        """End all that an attempt has left, and say what goes on all the same.
+
+        Args:
+            lease: whose attempt.
+            seconds: since when it has run.
+        """
+        since, until = monotonic() - seconds, monotonic() + GRACE
+        if self.threads.work is not None:
+            self.threads.work.end()
+        goes_on = await self.end_tasks(lease)
+        if cleanups := self._generators.of(self.scope):
+            await asyncio.wait(cleanups, timeout=until - monotonic())
+            generators.cancel(cleanups)
+        goes_on += await self._end_processes(lease, since, until)
+        return goes_on + await self._await_threads(until)
+
+    async def end_tasks(self, lease: Lease) -> list[str]:
+        """Cancel the tasks that a job has left, and say which go on all the same."""
+        if not self.scope.tasks or not (leak := await self.scope.clear()):
+            return []
+        logger.warning(
+            "handler_leaked_tasks",
+            job_id=lease.job_id,
+            job_type=lease.job_type,
+            **leak._asdict(),
+            note="tasks are cancelled when the job that started them ends; await them in the "
+            "handler, or start them in the application's context manager",
+        )
+        return [f"task {name}" for name in leak.coroutines] if leak.still_running else []
+
+    async def _end_processes(self, lease: Lease, since: float, until: float) -> list[str]:
+        def left() -> list[psutil.Process]:
+            return offspring.born_since(since) if offspring.any_child() else []
+
+        found = left()
+        if not found:
+            return []
+        names = [offspring.described(process) for process in found]
+        if not self._alone:  # they may be a neighbour's
+            return names
+        logger.warning(
+            "handler_left_processes",
+            job_id=lease.job_id,
+            job_type=lease.job_type,
+            processes=names[:_NAMED],
+            action="ended, before on_failure and the next attempt",
+        )
+        offspring.ask_to_end(found)
+        await _until(lambda: not left(), min(until, monotonic() + _TERM))
+        for rest in _while(left, until):
+            offspring.kill(rest)
+            await asyncio.sleep(_PAUSE)
+        offspring.collect(found)
+        return [offspring.described(process) for process in left()]
+
+    async def _await_threads(self, until: float) -> list[str]:
+        work = self.threads.work
+        if work is None:
+            return []
+        await _until(lambda: not work.going_on(), until)
+        return [threads.described(thread) for thread in work.going_on()]
+
+
+async def _until(over: Callable[[], bool], end: float) -> None:
+    while not over() and monotonic() < end:  # noqa: ASYNC110 - nobody tells of an end
+        await asyncio.sleep(_PAUSE)
+
+
+def _while(left: Callable[[], list[psutil.Process]], end: float) -> Iterator[list[psutil.Process]]:
+    """What is left, again and again, until that is nothing or the time is over."""
+    while (rest := left()) and monotonic() < end:
+        yield rest

@@ -1,0 +1,122 @@
+"""Processes that handlers started, and those that these have started: found, named, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import psutil
+
+_LONGEST_COMMAND = 200
+_AFTER_NAME = ") "
+_STARTED = 19
+"""The field of `/proc/<pid>/stat` after the name that holds the start, in ticks since boot."""
+
+
+def any_child() -> bool:
+    """Whether this process has children, dead ones among them: one system call."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except AttributeError:  # older Pythons on macOS: look closely
+        return True
+    return True
+
+
+def born_since(instant: float, of: int | None = None) -> list[psutil.Process]:
+    """The living descendants of a process that were started since an instant.
+
+    Left out are the helpers of `multiprocessing` in this process, which serve all of its jobs; what
+    they have started is not.
+
+    Args:
+        instant: of `time.monotonic()`.
+        of: the process; `None` stands for this one.
+    """
+    import psutil  # most workers never need it
+
+    helpers = set() if of is not None else _helpers()
+    with suppress(psutil.Error, OSError):
+        found = psutil.Process(of).children(recursive=True)
+        return [
+            process
+            for process in found
+            if process.pid not in helpers
+            and _alive(process)
+            and _age(process) <= time.monotonic() - instant
+        ]
+    return []
+
+
+def ask_to_end(processes: Iterable[psutil.Process]) -> None:
+    """Send SIGTERM; to mere copies of this process, which have nothing of their own to see to and
+    its signal handlers, SIGKILL."""
+    import psutil
+
+    own = psutil.Process().cmdline()
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL if process.cmdline() == own else signal.SIGTERM)
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Send SIGKILL to what of these still lives."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.Error):  # gone, or somebody else's by now
+            process.kill()
+
+
+def collect(processes: Iterable[psutil.Process]) -> None:
+    """Take the status of dead children that nobody has waited for."""
+    for process in processes:
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
+
+
+def described(process: psutil.Process) -> str:
+    """A process by its number and its command."""
+    command = ""
+    with suppress(Exception):  # it may be gone
+        command = " ".join(process.cmdline())[:_LONGEST_COMMAND]
+    return f"process {process.pid}: {command}"
+
+
+def _alive(process: psutil.Process) -> bool:
+    import psutil
+
+    with suppress(psutil.Error):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _age(process: psutil.Process) -> float:
+    """Seconds since a process was started, a tick more at most.
+
+    Linux tells it in ticks since boot; as a time of day it would be a second off.
+    """
+    if sys.platform != "linux":
+        return time.time() - process.create_time()
+    with suppress(OSError):
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(_AFTER_NAME)[2].split()
+        started = int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started - 1 / os.sysconf("SC_CLK_TCK")
+    return float("inf")
+
+
+def _helpers() -> set[int]:
+    """The processes that `multiprocessing` keeps for this one."""
+    modules: Any = sys.modules
+    tracker = getattr(modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    server = getattr(modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    pids = (getattr(tracker, "_pid", None), getattr(server, "_forkserver_pid", None))
+    return {pid for pid in pids if pid is not None}
