@@ -1,8 +1,12 @@
-"""Bulk creation: every job has an outcome of its own, and none holds the others back."""
+"""Bulk creation: every job has an outcome of its own, and none holds the others back.
+
+What is created at once is stored in portions: one transaction of a million jobs would keep
+everybody waiting who has one job, and run into every limit of time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -15,11 +19,21 @@ T = TypeVar("T")
 Made = TypeVar("Made")
 
 
+PORTION = 10_000
+"""Jobs of one transaction, ..."""
+PORTION_BYTES = 32 * 2**20
+"""... and bytes of their documents, from which on another one begins."""
+
+
 class Created(NamedTuple):
-    """What became of one job of many: the job as stored, or why there is none."""
+    """What became of one job of many: the job as stored, or why there is none.
+
+    A `ValidationError` or `ConflictError` is the job's own. Any other kept out the portion that it
+    was in, and what came after it: more than one portion was given, and those before are stored.
+    """
 
     job: Job | None
-    error: ValidationError | ConflictError | None = None
+    error: PorticoError | None = None
 
 
 def each(make: Callable[[T], Made], items: Iterable[T]) -> list[Made | Created]:
@@ -60,6 +74,45 @@ def told(outcomes: list[Created], *, return_exceptions: bool) -> list[Created]:
     )
 
 
+async def in_portions(
+    make: Callable[[T], Draft],
+    jobs: Iterable[T],
+    insert: Callable[[Sequence[Draft]], Awaitable[list[Inserted | None]]],
+) -> list[Created]:
+    """Store what is made of jobs, a portion at a time; an outcome per job, in order.
+
+    Raises:
+        PorticoError: the store refused the first jobs; none is stored.
+    """
+    told: list[Created] = []
+    refusal: PorticoError | None = None
+    for items in _portions(_one(make, job) for job in jobs):
+        drafts = made(items)
+        stored: list[Created] = []
+        if refusal is None and drafts:
+            try:
+                stored = created(drafts, await insert(drafts))
+            except PorticoError as error:
+                if not any(outcome.job for outcome in told):
+                    raise
+                refusal = error
+        told += outcomes(items, [Created(None, refusal)] * len(drafts) if refusal else stored)
+    return told
+
+
+def _portions(items: Iterable[Draft | Created]) -> Iterator[list[Draft | Created]]:
+    portion: list[Draft | Created] = []
+    size = 0
+    for item in items:
+        portion.append(item)
+        size += len(item.payload) + len(item.metadata) if isinstance(item, Draft) else 0
+        if len(portion) == PORTION or size >= PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
 def taken(job_id: UUID) -> ConflictError:
     """The error for an id that a job has already."""
     return ConflictError(
@@ -89,7 +142,7 @@ def _one(make: Callable[[T], Made], item: T) -> Made | Created:
         return Created(None, error)
 
 
-def _at(index: int, error: ValidationError | ConflictError) -> PorticoError:
+def _at(index: int, error: PorticoError) -> PorticoError:
     details = {**error.details, "index": index}
     return type(error)(f"jobs[{index}]: {error.message}", details, cause=error)
 

@@ -175,17 +175,18 @@ class JobQueueAdapter(ABC):
         del draft
 
     async def enqueue_many(self, jobs: Sequence[Job]) -> list[Created]:
-        """Store many jobs in one transaction and one round trip.
+        """Store many jobs, in few transactions and round trips.
 
-        Unlike `enqueue` it redrives nothing: an id that is taken is a conflict. There is no limit
-        to the number, and no cutting into parts: the encoded jobs are held in memory, the checks
-        keep the event loop busy (some seconds for 100 000 small ones), and on SQLite nobody
-        else writes meanwhile. Who need not have all or none gives some thousands at a time.
+        Unlike `enqueue` it redrives nothing: an id that is taken is a conflict. Up to
+        `bulk.PORTION` jobs, or `bulk.PORTION_BYTES` of their documents, are one transaction, all or
+        none; more of them are several. The checks keep the event loop busy (some seconds for
+        100 000 small ones).
 
         Returns:
             Per job, in order, the job as stored or the error that kept it out; one that is not
             acceptable, or whose id exists (also earlier in the same call), does not keep the
-            others out.
+            others out. Where the store has taken some portions and refused a later one, that error
+            is the outcome of each job of it and of those that follow.
 
         Raises:
             QueueFullError: a queue takes no more jobs; none of the call is stored. An adapter that
@@ -193,10 +194,7 @@ class JobQueueAdapter(ABC):
         """
         if type(self).insert is JobQueueAdapter.insert:
             return await nine_methods.enqueue_many(self, jobs)
-        items = bulk.each(self._drafted, jobs)
-        drafts = bulk.made(items)
-        stored = await self.insert(drafts) if drafts else []
-        return bulk.outcomes(items, bulk.created(drafts, stored))
+        return await bulk.in_portions(self._drafted, jobs, self.insert)
 
     def _drafted(self, job: Job) -> Draft:
         draft = Draft.of(job)

@@ -22,6 +22,7 @@ from portico.adapters.job_queue._postgres.place import PostgresPlace
 from portico.adapters.job_queue._postgres.reading import waiting_query
 from portico.adapters.job_queue._postgres.schema import migrations
 from portico.exceptions import ConfigurationError, ValidationError
+from portico.ports.bulk import PORTION
 from portico.ports.draft import Draft
 from portico.ports.leasing import Inserted
 
@@ -141,9 +142,13 @@ def enlist(
     PostgreSQL prepares no transaction that tells anybody anything."""
     if max_pending is not None:
         yield from _check_room(place, drafts, max_pending)
-    arguments = plain_arguments(drafts, place, woken=() if prepared else None)
-    rows = yield Statement(insert_statement(place, plain=True), tuple(arguments))
-    return answers_of(drafts, plain_answers(rows))
+    stored: list[Inserted | None] = []
+    for first in range(0, len(drafts), PORTION):
+        portion = drafts[first : first + PORTION]
+        arguments = plain_arguments(portion, place, woken=() if prepared else None)
+        rows = yield Statement(insert_statement(place, plain=True), tuple(arguments))
+        stored += answers_of(portion, plain_answers(rows))
+    return stored
 
 
 def _check_room(place: PostgresPlace, drafts: Sequence[Draft], max_pending: int) -> Steps[None]:
