@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from portico.supervisor import wire
+import psutil
+
+from portico.supervisor import offspring, wire
 from portico.supervisor.launch import Launcher
 from portico.supervisor.process import WorkerProcess
 from portico.supervisor.scheduling.seat import Seat
@@ -42,9 +44,28 @@ class Member:
         return f"<worker {self.number} {self.state.value}, {len(self.seat.inflight)} jobs>"
 
     def kill(self, reason: str) -> None:
-        """Kill it, for a reason that its death is then judged by."""
+        """Kill it, for a reason that its death is then judged by, and what its jobs have started.
+
+        Some of that may have left its group. Whose it is, only its living parent shows.
+        """
         self.condemned = self.condemned or reason
+        strays = self._strays()
+        names = [offspring.described(stray) for stray in strays]
         self.process.kill()
+        offspring.kill(strays)
+        if names:
+            self.process.output.note("strays_killed", processes=names, pid=self.process.pid)
+
+    def _strays(self) -> list[psutil.Process]:
+        """What the jobs that run there have started, and is not in its group."""
+        if not self.process.alive:
+            return []
+        started = self.process.page.started()
+        since = min((started[n] for n in self.seat.inflight if n in started), default=None)
+        if since is None:
+            return []
+        found = offspring.born_since(since, self.process.pid)
+        return [stray for stray in found if not offspring.in_group(stray, self.process.pid)]
 
     def discredit(self, error: str) -> None:
         """Kill it for what it sent. No reason is kept: the death counts against what it runs,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -56,15 +55,21 @@ def born_since(instant: float, of: int | None = None) -> list[psutil.Process]:
     return []
 
 
+def in_group(process: psutil.Process, group: int) -> bool:
+    """Whether a process belongs to this group; one that is gone needs no care either."""
+    try:
+        return os.getpgid(process.pid) == group
+    except ProcessLookupError:
+        return True
+
+
 def ask_to_end(processes: Iterable[psutil.Process]) -> None:
-    """Send SIGTERM; to mere copies of this process, which have nothing of their own to see to and
-    its signal handlers, SIGKILL."""
+    """Send SIGTERM."""
     import psutil
 
-    own = psutil.Process().cmdline()
     for process in processes:
-        with suppress(psutil.Error):
-            process.send_signal(signal.SIGKILL if process.cmdline() == own else signal.SIGTERM)
+        with suppress(psutil.Error):  # gone, or somebody else's by now
+            process.terminate()
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
@@ -72,7 +77,7 @@ def kill(processes: Iterable[psutil.Process]) -> None:
     import psutil
 
     for process in processes:
-        with suppress(psutil.Error):  # gone, or somebody else's by now
+        with suppress(psutil.Error):
             process.kill()
 
 

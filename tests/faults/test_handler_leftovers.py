@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support import leftover_app
-from tests.support.accounts import AT_ONCE, account, enqueue, pid_of
+from tests.support.accounts import AT_ONCE, account, end_of, enqueue, pid_of
 from tests.support.supervisors import Place
 
 LEFTOVERS = "tests.support.leftover_app:app"
@@ -123,3 +124,41 @@ async def test_processes_of_a_failed_attempt_are_ended_before_on_failure_and_the
         check_that_nothing_overlaps(here, job)
         assert supervisor.events("handler_left_processes", job_id=str(job.id))
     assert not supervisor.events("worker_exited"), "a worker was given up for that"
+
+
+async def test_a_process_in_a_session_of_its_own_is_killed_with_the_worker_that_is_overdue(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    job = await enqueue(queue, "own_session", end="blocks")
+    supervisor = here.supervisor(
+        "--workers", "1", "--job-timeout", "500ms", "--kill-grace", "100ms",
+        app=LEFTOVERS, TUNING=AT_ONCE,
+    )  # fmt: skip
+    await account(
+        here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error="JobTimeoutError"
+    )
+    check_that_nothing_overlaps(here, job)
+    (killed,) = supervisor.events("strays_killed")
+    assert "/bin/sh -c" in killed["processes"][0]
+
+
+async def test_a_cancellation_and_a_shutdown_end_what_a_job_has_started_too(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    """The one is final, and is told to on_failure; the other gives the job back, and is not."""
+    cancelled = await enqueue(queue, "to_thread", end="is stopped")
+    supervisor = here.supervisor("--workers", "1", "--shutdown-grace", "0s", app=LEFTOVERS)
+    await supervisor.until(lambda: here.ledger.count("ROW", cancelled.id))
+    assert await queue.request_cancel(cancelled.id)
+    record = await end_of(queue, cancelled)
+    assert (record.job.status, record.job.error_message) == (JobStatus.FAILED, "Job cancelled")
+    events = [line[0] for line in here.ledger.lines()]
+    assert events[events.index("FAILED") :] == ["FAILED", "MOURNED"]
+    interrupted = await enqueue(queue, "bare_thread", end="is stopped")
+    await supervisor.until(lambda: here.ledger.count("ROW", interrupted.id))
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended() == 0
+    given_back = await queue.inspect(interrupted.id)
+    assert given_back is not None
+    assert (given_back.job.status, given_back.release_count) == (JobStatus.PENDING, 1)
+    assert not here.ledger.count("FAILED", interrupted.id)
