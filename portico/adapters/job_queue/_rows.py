@@ -12,6 +12,7 @@ from portico.ports import document
 from portico.ports.draft import Draft
 from portico.ports.job import WAITING, Job, JobStatus
 from portico.ports.leasing import AttemptRecord, Glance, Inserted, JobRecord, Lease
+from portico.utils.texts import shortened
 
 STATUS = {status.value: status for status in JobStatus}
 
@@ -297,7 +298,7 @@ def message_text(text: str, room: int = 0) -> str:
 
     `room` leaves so many bytes of them for something else.
     """
-    return _clean(text, _MESSAGE - room)
+    return shortened(_valid(text), _MESSAGE - room)
 
 
 def traceback_text(text: str) -> str:
@@ -317,5 +318,8 @@ def type_text(text: str) -> str:
 
 
 def _clean(text: str, limit: int) -> str:
-    body = text.replace("\0", "\ufffd").encode("utf-8", "replace")
-    return body[:limit].decode("utf-8", "ignore")
+    return _valid(text)[:limit].decode("utf-8", "ignore")
+
+
+def _valid(text: str) -> bytes:
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace")

@@ -7,16 +7,34 @@ can keep, and making it never raises.
 
 from __future__ import annotations
 
+import re
 from traceback import TracebackException
 
 from portico.exceptions import JobTimeoutError, PorticoError, WorkerLostError
 from portico.ports.leasing import Failure
+from portico.utils.texts import shortened
 
 MAX_MESSAGE = 8 * 1024
 MAX_TRACEBACK = 16 * 1024
 _MAX_NAME = 128
 _MAX_FRAMES = 40
 _MAX_ENTRY = 2 * 1024
+
+_LONGEST_LOOKED_AT = 128 * 1024
+
+_DATA = (
+    (
+        "[parameters: ",  # of a statement, as SQLAlchemy tells its errors
+        re.compile(r"\[parameters: .*?(?:\](?=\s*(?:\n|\Z))|\Z)", re.DOTALL),
+        "[parameters: not shown]",
+    ),
+    (
+        "Failing row contains",  # as PostgreSQL tells of a broken constraint
+        re.compile(r"Failing row contains \(.*?(?:\)\.?(?=\s*(?:\n|\Z))|\Z)", re.DOTALL),
+        "Failing row not shown.",
+    ),
+)
+"""What begins the values of a database in a message, what they are, and what takes their place."""
 
 _GONE: dict[str, type[PorticoError]] = {
     "WorkerLostError": WorkerLostError,
@@ -73,11 +91,9 @@ def is_a(error: BaseException, kind: type[BaseException]) -> bool:
 
 def printable(text: str, limit: int) -> str:
     """At most `limit` bytes of UTF-8, with NUL and lone surrogates spelled out."""
-    body = text[: limit + 1].replace("\x00", "\\x00").encode("utf-8", "backslashreplace")
-    if len(body) > limit:
-        body = body[: limit - len("…".encode())]
-        return body.decode("utf-8", "ignore") + "…"
-    return body.decode()
+    ends = text if len(text) <= 2 * limit else text[:limit] + text[-limit:]
+    body = ends.replace("\x00", "\\x00").encode("utf-8", "backslashreplace")
+    return shortened(body, limit)
 
 
 def _class_name(error: BaseException) -> str:
@@ -89,9 +105,20 @@ def _class_name(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(str(error)[:MAX_MESSAGE])
+        said = str(error)
+        if len(said) > _LONGEST_LOOKED_AT:
+            said = said[: _LONGEST_LOOKED_AT // 2] + "…" + said[-_LONGEST_LOOKED_AT // 2 :]
+        return _without_data(str(said))
     except BaseException:  # noqa: BLE001 - __str__ may do anything
         return "<exception str() failed>"
+
+
+def _without_data(text: str) -> str:
+    """The text without the values that databases were given, which are documents of the jobs."""
+    for sign, data, left in _DATA:
+        if sign in text:
+            text = data.sub(left, text)
+    return text
 
 
 def _traceback(error: BaseException, skip_frames: int) -> str:
@@ -100,7 +127,8 @@ def _traceback(error: BaseException, skip_frames: int) -> str:
         while skip_frames and frames is not None and frames.tb_next is not None:
             frames, skip_frames = frames.tb_next, skip_frames - 1
         told = TracebackException(type(error), error, frames, limit=-_MAX_FRAMES, compact=True)
-        return _shortened("".join(_cut(entry, _MAX_ENTRY) for entry in told.format()))
+        entries = (_cut(_without_data(entry), _MAX_ENTRY) for entry in told.format())
+        return _shortened("".join(entries))
     except BaseException:  # noqa: BLE001 - formatting runs the exception's own code
         return "(the traceback could not be formatted)\n"
 
@@ -114,4 +142,6 @@ def _shortened(text: str) -> str:
 
 
 def _cut(entry: str, limit: int) -> str:
-    return entry if len(entry) <= limit else f"{entry[:limit]} [...]\n"
+    if len(entry) <= limit:
+        return entry
+    return f"{entry[: limit - limit // 3]} [...] {entry[-limit // 3 :]}"

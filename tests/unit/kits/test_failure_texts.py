@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
 
 from portico.exceptions import JobTimeoutError, PorticoError, WorkerLostError
 from portico.kits.job.failures import (
@@ -85,8 +87,53 @@ def test_a_message_of_fifty_megabytes_is_cut():
     reason = failure_of(raised(ValueError("ä" * 25_000_000)))
     assert len(reason.message.encode()) <= MAX_MESSAGE
     assert len(reason.traceback.encode()) <= MAX_TRACEBACK
-    assert reason.message.endswith("…")
+    assert reason.message.endswith("ä")
+    assert "ä…ä" in reason.message
     assert "in raised" in reason.traceback
+
+
+@pytest.mark.parametrize("length", [9_000, 200_000])
+def test_of_a_long_message_both_ends_are_kept(length: int) -> None:
+    reason = failure_of(
+        raised(ValueError(f"the import failed: {'x' * length}: row 81 has no price"))
+    )
+    for told in (reason.message, reason.traceback.rstrip()):
+        assert "the import failed: xxx" in told
+        assert told.endswith("xxx: row 81 has no price")
+
+
+def test_values_that_a_database_was_given_stay_out_of_messages_and_tracebacks() -> None:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE users (email TEXT PRIMARY KEY, note TEXT)"))
+        insert = text("INSERT INTO users VALUES (:email, :note)")
+        values = {"email": "ann@example.org", "note": "]\n[parameters: ] secret"}
+        connection.execute(insert, values)
+        with pytest.raises(IntegrityError) as caught:
+            connection.execute(insert, values)
+    around = RuntimeError(f"cannot sign up: {caught.value}")
+    around.__cause__ = caught.value
+    group = ExceptionGroup("two", [caught.value, around])
+    for error in (caught.value, raised(around), raised(group)):
+        reason = failure_of(error)
+        for told in (reason.message, reason.traceback):
+            assert "ann@example.org" not in told
+            assert "secret" not in told
+        assert "UNIQUE constraint failed: users.email" in reason.traceback
+        assert "[parameters: not shown]" in reason.traceback
+        assert "sqlalche.me" in reason.traceback
+
+
+def test_a_row_that_a_constraint_keeps_out_is_not_shown() -> None:
+    said = (
+        'null value in column "price" violates not-null constraint\n'
+        "DETAIL:  Failing row contains (81, ann@example.org, null).\nCONTEXT:  COPY prices"
+    )
+    reason = failure_of(raised(ValueError(said)))
+    assert reason.message == said.replace(
+        "Failing row contains (81, ann@example.org, null).", "Failing row not shown."
+    )
+    assert "ann@" not in reason.traceback
 
 
 def test_a_deep_recursion_keeps_the_innermost_frames():
@@ -104,8 +151,8 @@ def test_a_deep_recursion_keeps_the_innermost_frames():
 
 
 @given(st.text(), st.integers(8, 64))
-def test_printable_text_is_bounded_and_every_store_takes_it(text, limit):
-    shown = printable(text, limit)
+def test_printable_text_is_bounded_and_every_store_takes_it(said, limit):
+    shown = printable(said, limit)
     assert len(shown.encode("utf-8")) <= limit
     assert "\x00" not in shown
 
