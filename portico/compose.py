@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 from portico.exceptions import ConfigurationError
 from portico.ports.audit import AuditAdapter
 from portico.ports.job_queue import JobQueueAdapter
+from portico.utils.store_urls import shown, taken_apart
 
 if TYPE_CHECKING:
     from portico.kits.job.job_service import JobService
@@ -20,14 +20,15 @@ def _memory(url: str, lease: float) -> JobQueueAdapter:
     from portico.adapters.job_queue._admission import OPTIONS, Admission
     from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
 
+    parts = taken_apart(url)
     address, _, query = url.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     if address != "memory://" or options.keys() - OPTIONS:
         raise ConfigurationError(
-            f"queue URL is {_masked(url)}; a queue in memory is just memory://, or with "
+            f"queue URL is {parts.shown}; a queue in memory is just memory://, or with "
             f"{' and '.join(sorted(OPTIONS))}: memory://?max_pending=1000"
         )
-    return MemoryJobQueueAdapter(lease, admission=Admission.of(url, options))
+    return MemoryJobQueueAdapter(lease, admission=Admission.of(parts.shown, options))
 
 
 def _database(url: str, lease: float, *, alone: bool = False) -> JobQueueAdapter:
@@ -81,9 +82,7 @@ def job_queue(url: str, *, lease: float = 60.0, alone: bool = False) -> JobQueue
     scheme = url.partition("://")[0] if "://" in url else ""
     build = _QUEUES.get(scheme) or _installed(scheme)
     if build is None:
-        raise ConfigurationError(
-            f"queue URL is {_masked(url)!r}; give {_FORMS}", {"url": _masked(url)}
-        )
+        raise ConfigurationError(f"queue URL is {shown(url)!r}; give {_FORMS}", {"url": shown(url)})
     return build(url, lease)
 
 
@@ -126,8 +125,8 @@ def schema_keeper(url: str) -> SchemaKeeper:
 
         return PostgresKeeper(url)
     raise ConfigurationError(
-        f"the queue is {_masked(url)}, which has no schema; only sqlite:// and postgresql:// have",
-        {"url": _masked(url)},
+        f"the queue is {shown(url)}, which has no schema; only sqlite:// and postgresql:// have",
+        {"url": shown(url)},
     )
 
 
@@ -172,8 +171,8 @@ def audit(url: str) -> AuditAdapter:
 
         return DatabaseAuditAdapter(path)
     raise ConfigurationError(
-        f"audit URL is {_masked(url)!r}; give memory:// or sqlite:///audit.db",
-        {"url": _masked(url)},
+        f"audit URL is {shown(url)!r}; give memory:// or sqlite:///audit.db",
+        {"url": shown(url)},
     )
 
 
@@ -191,8 +190,3 @@ def same_file(url: str, other: str | None) -> bool:
     if one.exists() and another.exists():
         return one.samefile(another)  # also by a hard link
     return one.resolve() == another.resolve()
-
-
-def _masked(url: str) -> str:
-    """The URL with its password hidden, for messages."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)

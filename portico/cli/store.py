@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 import click
 
 from portico.exceptions import ConfigurationError
+from portico.utils.store_urls import shown
 
 if TYPE_CHECKING:
     from portico.kits.job.job_service import JobService
@@ -55,8 +56,9 @@ def opened(queue_url: str | None, *, create: bool = False) -> Iterator[Session]:
     path = compose.sqlite_file(url)
     if path is not None and not create and not path.exists():
         raise ConfigurationError(
-            f"the queue is {url}, and there is no file {str(path)!r}; name the right one with "
-            "--queue-url or PORTICO_QUEUE_URL, or create it: portico enqueue, portico supervisor"
+            f"the queue is {shown(url)}, and there is no file {str(path)!r}; name the right "
+            "one with --queue-url or PORTICO_QUEUE_URL, or create it: portico enqueue, portico "
+            "supervisor"
         )
     with asyncio.Runner() as runner:
         jobs = compose.job_service(url)
@@ -99,7 +101,7 @@ def usable(url: str) -> str:
     """
     if url.startswith("memory:"):
         raise ConfigurationError(
-            f"the queue is {url}, which lives inside of one process; "
+            f"the queue is {shown(url)}, which lives inside of one process; "
             "give a store that others can reach: --queue-url sqlite:///jobs.db"
         )
     return url

@@ -125,7 +125,7 @@ def check(config: SupervisorConfig) -> int:
     async def checked() -> int:
         code = 0
         async for finding in findings(config):
-            click.echo(finding.text, err=finding.code != 0)
+            _say(finding.text, err=finding.code != 0)
             code = code or finding.code
         return code
 
@@ -133,11 +133,15 @@ def check(config: SupervisorConfig) -> int:
 
 
 def _complain(text: str, *, nl: bool = True) -> None:
-    """Write to stderr, without passwords and without what a terminal would obey."""
+    _say(text, nl=nl, err=True)
+
+
+def _say(text: str, *, nl: bool = True, err: bool) -> None:
+    """Write without passwords, and without what a terminal would obey."""
     from portico.utils.log_lines import escaped, masked_urls
 
     lines = "\n".join(map(escaped, masked_urls(text).split("\n")))
-    click.echo(lines, err=True, nl=nl)
+    click.echo(lines, err=err, nl=nl)
 
 
 def _heed_early_signals() -> None:

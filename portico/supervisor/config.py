@@ -10,7 +10,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from portico.exceptions import ConfigurationError
 from portico.supervisor.parsing import Unusable
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
 from portico.supervisor.settings import DEFAULT_APP, DEFAULT_QUEUE_URL, SETTINGS, Setting
+from portico.utils.store_urls import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class SupervisorConfig:
 
     workers: int
     app: str = DEFAULT_APP
-    queue_url: str = DEFAULT_QUEUE_URL
+    queue_url: str = field(default=DEFAULT_QUEUE_URL, repr=False)
     queues: tuple[str, ...] = ("default",)
     concurrency: int = 1
     drain: bool = False
@@ -46,7 +47,7 @@ class SupervisorConfig:
     retry_returned_failures: bool = False
     log_level: str = "INFO"
     log_format: str = "console"
-    audit_url: str | None = None
+    audit_url: str | None = field(default=None, repr=False)
     pid_file: str | None = None
     user: str | None = None
     group: str | None = None
@@ -122,8 +123,9 @@ def _parsed(setting: Setting, text: str, source: str) -> Any:
     try:
         return setting.parse(text)
     except Unusable as way_out:
+        value = shown(text) if "://" in text else text  # a store's, in the wrong place
         raise ConfigurationError(
-            f"{source} is {text!r}: {way_out}", {"setting": setting.name, "value": text}
+            f"{source} is {value!r}: {way_out}", {"setting": setting.name, "value": value}
         ) from None
 
 
@@ -151,7 +153,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _checked_keys(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = {field.name for field in fields(SupervisorConfig)}
+    known = {one.name for one in fields(SupervisorConfig)}
     by_name = {key.replace("-", "_"): value for key, value in table.items()}
     for key in by_name:
         if key not in known:

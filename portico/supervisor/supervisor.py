@@ -32,6 +32,7 @@ from portico.supervisor.settings import DEFAULT_APP
 from portico.supervisor.spawning import Zygote
 from portico.supervisor.trouble import Notice
 from portico.utils.logging import get_logger
+from portico.utils.store_urls import shown
 
 EXIT_DRAINED = 0
 EXIT_CONFIGURATION = 1
@@ -148,7 +149,7 @@ class Supervisor:
             pid=os.getpid(),
             workers=config.workers,
             concurrency=config.concurrency,
-            queue_url=config.queue_url,
+            queue_url=shown(config.queue_url),
             queues=",".join(config.queues),
             app=config.app,
             job_types=",".join(self._crew.job_types),

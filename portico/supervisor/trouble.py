@@ -21,6 +21,7 @@ import psutil
 from portico import compose
 from portico.utils.log_lines import masked_urls
 from portico.utils.logging import get_logger
+from portico.utils.store_urls import shown
 
 _LARGEST = 65_536
 """Bytes of a file that are looked at."""
@@ -63,7 +64,7 @@ class Notice:
     def put(self, *, seconds: float, said: str, waiting: int) -> None:
         """The store cannot be used for so many seconds now; as often as it is known anew."""
         since = self._told.since if self._told else time.time() - seconds
-        told = Trouble(self._store, os.getpid(), self._born, since, said, waiting)
+        told = Trouble(self._store, os.getpid(), self._born, since, masked_urls(said), waiting)
         if told != self._told:
             self._told = told
             try:
@@ -102,7 +103,7 @@ def troubles(queue_url: str) -> list[Trouble]:
 def _key(queue_url: str) -> str:
     """The store, whatever else its URL says."""
     path = compose.sqlite_file(queue_url)
-    return str(path.resolve()) if path else masked_urls(queue_url.partition("?")[0])
+    return str(path.resolve()) if path else shown(queue_url.partition("?")[0])
 
 
 def _folders() -> list[Path]:

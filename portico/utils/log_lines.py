@@ -26,12 +26,18 @@ _SECRET_WORDS = (
     "api_key", "api-key", "apikey", "access_key", "access-key", "private_key", "private-key",
 )  # fmt: skip
 _SECRET_ENDINGS = ("token", "dsn", "pwd")
-_URL_PASSWORD = re.compile(r"(://[^\s:/@]*):(?!\d{1,5}[/?#])[^\s\"'<>]{0,256}@")
+_WEB_PASSWORD = re.compile(r"(://[^\s:/@]*):(?!\d{1,5}[/?#])[^\s\"'<>]{0,256}@")
 """Also one with a slash in it; but a port and an @ later on are no password. Bounded, for a text
 full of beginnings would cost its square otherwise."""
-_QUERY_SECRET = re.compile(
-    r"([?&](?:[\w-]*(?:password|passwd|secret|token|api_?key|signature))=)[^&\s\"']+", re.IGNORECASE
+_STORE = re.compile(
+    r"(?<![^\s\"'(<,;=\[{])(?!(?:https?|wss?|ftps?):)[\w+.-]+://(?=(?P<login>[^\s:/@]*:)?)",
+    re.IGNORECASE,
 )
+"""The beginning of any other URL, of a store for one: any text may be a password in that."""
+_PORT = re.compile(r"\d{1,5}\b")
+_OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&\s\"']+")
+_STORE_OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&]+")
+_SECRET_OPTION = re.compile("password|passwd|secret|token|api_?key|signature", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _CONTROL_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _BARE = re.compile(r"[\w.:/@+,*%#~-]+", re.ASCII)
@@ -118,12 +124,43 @@ def _scalar(value: object) -> str | int | float | None:
 
 
 def masked_urls(text: str) -> str:
-    """The text with passwords and secret query parameters of URLs masked."""
-    if "://" in text:
-        text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
-    if "=" in text:
-        text = _QUERY_SECRET.sub(rf"\1{MASK}", text)
-    return text
+    """The text with passwords and secret query parameters of URLs masked.
+
+    A last net, for texts of others: what Portico says of a store comes from `store_urls.shown`.
+    Behind the URL of a store more may be masked than is secret, as far as the next URL or line.
+    """
+    if "://" not in text and "=" not in text:
+        return text
+    return "\n".join(map(_masked_line, text.split("\n")))
+
+
+def _masked_line(line: str) -> str:
+    if "://" not in line and "=" not in line:
+        return line
+    stores = [*_STORE.finditer(line)]
+    ends = [*(found.start() for found in stores), len(line)]
+    before = _WEB_PASSWORD.sub(rf"\1:{MASK}@", line[: ends[0]])
+    return _OPTION.sub(_without_secret, before) + "".join(
+        _masked_store(line[start:end], found.end("login") - start)
+        for found, start, end in zip(stores, ends, ends[1:], strict=False)
+    )
+
+
+def _masked_store(text: str, password: int) -> str:
+    """One store's URL and what follows; its password begins there, if there is one."""
+    last = text.rfind("@")
+    if 0 < password <= last and not (_PORT.match(text, password) and " " in text[password:last]):
+        text = f"{text[:password]}{MASK}{text[last:]}"
+    return _STORE_OPTION.sub(_without_secret, _WEB_PASSWORD.sub(rf"\1:{MASK}@", text))
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    name = found[2]
+    if "%" in name:
+        from urllib.parse import unquote  # hardly ever needed, and workers load little
+
+        name = unquote(name)
+    return f"{found[1]}{MASK}" if _SECRET_OPTION.search(name) else found[0]
 
 
 def render_json(event: Mapping[str, Any]) -> str:

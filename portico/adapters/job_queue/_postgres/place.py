@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import unquote, urlencode
 
 from portico.adapters.job_queue._admission import OPTIONS, Admission
 from portico.exceptions import ConfigurationError
-from portico.utils.log_lines import masked_urls
+from portico.utils.store_urls import options_of, taken_apart
 
 SCHEMES = ("postgresql", "postgres")
 DEFAULT_SCHEMA = "portico"
@@ -75,15 +75,15 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
     Raises:
         ConfigurationError: it is not understood; the message says what to write.
     """
-    shown = masked_urls(url)
-    address, _, query = url.partition("?")
-    scheme, separator, authority = address.partition("://")
-    if scheme not in SCHEMES or not separator:
+    parts = taken_apart(url)
+    shown = parts.shown
+    if parts.scheme not in SCHEMES:
         raise ConfigurationError(
             f"queue URL is {shown!r}; give postgresql://user:password@host/database"
         )
-    options = _options(shown, query)
-    address = f"postgresql://{authority}"
+    options = options_of(parts, _OWN | _LIBPQ)
+    login = "" if parts.login is None else f"{parts.login}@"
+    address = f"postgresql://{login}{parts.hosts}{parts.path}"
     tls = _tls(shown, address, options)
     place = PostgresPlace(
         shown,
@@ -102,26 +102,6 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
         _connect(shown, address, options, tls),
     )
     return place, Admission.of(shown, options)
-
-
-def _options(shown: str, query: str) -> dict[str, str]:
-    """What stands behind the question mark, each of it known."""
-    try:
-        options = dict(
-            parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else ()
-        )
-    except ValueError as error:
-        raise ConfigurationError(
-            f"queue URL {shown!r} has options that cannot be read ({error}); give name=value, "
-            "joined by &"
-        ) from error
-    unknown = sorted(options.keys() - _OWN - _LIBPQ)
-    if unknown:
-        raise ConfigurationError(
-            f"queue URL {shown!r} has the option {unknown[0]!r}; there are "
-            f"{', '.join(sorted(_OWN | _LIBPQ))}"
-        )
-    return options
 
 
 def _tls(shown: str, address: str, options: Mapping[str, str]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 from portico.adapters.job_queue._admission import OPTIONS, Admission
 from portico.exceptions import ConfigurationError
-from portico.utils.log_lines import masked_urls
+from portico.utils.store_urls import StoreUrl, options_of, taken_apart
 
 PORT, SENTINEL_PORT = 6379, 26379
 
@@ -41,9 +41,9 @@ class RedisPlace:
     """The name under which the sentinels know the primary."""
     database: int = 0
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     sentinel_username: str | None = None
-    sentinel_password: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
     tls: bool = False
     tls_ca: str | None = None
     tls_insecure: bool = False
@@ -69,20 +69,20 @@ def redis_place(url: str) -> RedisPlace:
     Raises:
         ConfigurationError: something in it is not understood; the message says what to write.
     """
-    shown = masked_urls(url)
-    scheme = url.partition("://")[0]
-    if scheme not in _SCHEMES:
+    parts = taken_apart(url)
+    shown = parts.shown
+    if parts.scheme not in _SCHEMES:
         raise ConfigurationError(f"queue URL is {shown!r}; give {_FORM}")
-    kind, tls = _SCHEMES[scheme]
-    parts = urlsplit(url)
-    options = _options(shown, parts.query)
-    hosts = _hosts(shown, parts.netloc, SENTINEL_PORT if kind == "sentinel" else PORT)
+    kind, tls = _SCHEMES[parts.scheme]
+    options = _options(parts)
+    hosts = _hosts(shown, parts.hosts, SENTINEL_PORT if kind == "sentinel" else PORT)
     if kind == "one" and len(hosts) != 1:
         raise ConfigurationError(
             f"queue URL {shown!r} names {len(hosts)} servers; give one, or redis+sentinel://… "
             "or redis+cluster://…"
         )
-    service, database = _path(shown, kind, parts)
+    service, database = _path(shown, kind, parts.path)
+    username, _, password = (parts.login or "").partition(":")
     if "tls_insecure" in options and not tls:
         raise ConfigurationError(f"queue URL {shown!r} has tls_insecure, but uses no TLS")
     return RedisPlace(
@@ -91,8 +91,8 @@ def redis_place(url: str) -> RedisPlace:
         hosts=hosts,
         service=service,
         database=database,
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
+        username=unquote(username) or None,
+        password=unquote(password) or None,
         sentinel_username=options.get("sentinel_username"),
         sentinel_password=options.get("sentinel_password"),
         tls=tls,
@@ -106,37 +106,32 @@ def redis_place(url: str) -> RedisPlace:
     )
 
 
-def _options(shown: str, query: str) -> dict[str, str]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
+def _options(parts: StoreUrl) -> dict[str, str]:
+    options = options_of(parts, {*_KNOWN, "ssl_cert_reqs"})
     if "ssl_cert_reqs" in options:
         raise ConfigurationError(
-            f"queue URL {shown!r} has ssl_cert_reqs; certificates are verified, with tls_ca=FILE "
-            "against an authority of your own, and only tls_insecure=yes turns that off"
-        )
-    unknown = sorted(options.keys() - _KNOWN)
-    if unknown:
-        raise ConfigurationError(
-            f"queue URL {shown!r} has the option {unknown[0]!r}; there are "
-            f"{', '.join(sorted(_KNOWN))}"
+            f"queue URL {parts.shown!r} has ssl_cert_reqs; certificates are verified, with "
+            "tls_ca=FILE against an authority of your own, and only tls_insecure=yes turns that off"
         )
     return options
 
 
-def _hosts(shown: str, netloc: str, port: int) -> tuple[tuple[str, int], ...]:
+def _hosts(shown: str, hosts: str, port: int) -> tuple[tuple[str, int], ...]:
     found = []
-    for address in netloc.rpartition("@")[2].split(","):
+    for address in hosts.split(","):
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?", address)
         number = int(match[2] or port) if match else 0
         if match is None or not 0 < number < 65536:  # noqa: PLR2004 - a port has 16 bits
             raise ConfigurationError(
-                f"queue URL {shown!r} has the address {address!r}; give host:port, as in {_FORM}"
+                f"queue URL {shown!r} names no server, or one in a way that cannot be read; give "
+                f"host:port, as in {_FORM}"
             )
         found.append((match[1].strip("[]"), number))
     return tuple(found)
 
 
-def _path(shown: str, kind: str, parts: SplitResult) -> tuple[str, int]:
-    service, _, number = parts.path.strip("/").rpartition("/")
+def _path(shown: str, kind: str, path: str) -> tuple[str, int]:
+    service, _, number = path.strip("/").rpartition("/")
     if kind == "sentinel" and not number.isdigit():
         service, number = (f"{service}/{number}".strip("/"), "0")
     if kind == "sentinel" and not service:
@@ -146,8 +141,7 @@ def _path(shown: str, kind: str, parts: SplitResult) -> tuple[str, int]:
         )
     if (service and kind != "sentinel") or not re.fullmatch("[0-9]{0,5}", number):
         raise ConfigurationError(
-            f"queue URL {shown!r} has the path {parts.path!r}; give the number of a database, as "
-            f"in {_FORM}"
+            f"queue URL {shown!r} has a path that is no number of a database; give it as in {_FORM}"
         )
     if kind == "cluster" and int(number or 0):
         raise ConfigurationError(f"queue URL {shown!r} has a database; a cluster has only 0")

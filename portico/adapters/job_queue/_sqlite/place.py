@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from portico.adapters.job_queue._admission import OPTIONS, Admission
 from portico.adapters.job_queue._sqlite.connection import Place
 from portico.exceptions import ConfigurationError
-from portico.utils.log_lines import masked_urls
+from portico.utils.store_urls import options_of, taken_apart
 
 
 def place_of(url: str) -> tuple[Place, Admission]:
@@ -18,14 +18,13 @@ def place_of(url: str) -> tuple[Place, Admission]:
     Raises:
         ConfigurationError: it is not understood; the message says what to write.
     """
-    url = masked_urls(url)  # it goes into messages
-    address, _, query = url.partition("?")
-    scheme, _, path = address.partition("://")
-    if scheme != "sqlite" or not path.startswith("/"):
+    parts = taken_apart(url)
+    url = parts.shown
+    if parts.scheme != "sqlite" or parts.hosts or not parts.path.startswith("/"):
         raise ConfigurationError(
             f"queue URL is {url!r}; give sqlite:///relative.db or sqlite:////absolute/path.db"
         )
-    name = unquote(path[1:])
+    name = unquote(parts.path[1:])
     if name.strip() in ("", "/"):
         raise ConfigurationError(f"queue URL {url!r} names no file; give sqlite:///jobs.db")
     if name == ":memory:":
@@ -33,18 +32,22 @@ def place_of(url: str) -> tuple[Place, Admission]:
             f"queue URL {url!r} names a database that ends with its connection; give memory:// "
             "for a queue in this process, or sqlite:///jobs.db for a file"
         )
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    place = Place(url, Path(name).absolute(), _is_full(url, options))
-    return place, Admission.of(url, options)
+    options = options_of(parts, {"durability", *OPTIONS})
+    return Place(url, _absolute(url, name), _is_full(url, options)), Admission.of(url, options)
+
+
+def _absolute(url: str, name: str) -> Path:
+    try:
+        return Path(name).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"queue URL is {url!r}, and the current directory is not there any more; change to "
+            "one that is, or give sqlite:////absolute/path.db",
+            cause=error,
+        ) from error
 
 
 def _is_full(url: str, options: Mapping[str, str]) -> bool:
-    known = {"durability", *OPTIONS}
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        raise ConfigurationError(
-            f"queue URL {url!r} has the option {unknown[0]!r}; there are {', '.join(sorted(known))}"
-        )
     durability = options.get("durability", "full")
     if durability not in ("full", "normal"):
         raise ConfigurationError(
