@@ -20,6 +20,7 @@ from portico.ports.leasing import Lease
 from portico.supervisor import generators, offspring, threads
 from portico.supervisor.generators import Generators
 from portico.supervisor.leaks import Scope
+from portico.supervisor.parentage import Parentage
 from portico.supervisor.threads import Threads
 from portico.utils.logging import get_logger
 
@@ -39,17 +40,17 @@ logger = get_logger(__name__)
 class Aftercare:
     """What the jobs of one slot leave running."""
 
-    def __init__(self, left: Generators, *, alone: bool) -> None:
+    def __init__(self, left: Generators, parentage: Parentage | None) -> None:
         """Take over one slot of a worker.
 
         Args:
             left: the generators of the worker's loop.
-            alone: whether it is the only slot: all processes that are started are its jobs' then.
+            parentage: who has started which process; `None` where this slot is the only one.
         """
         self.scope = Scope()
         self.threads = Threads()
         self._generators = left
-        self._alone = alone
+        self._parentage = parentage
 
     def enter(self) -> None:
         """Take charge of what is started in this context from now on."""
@@ -99,14 +100,14 @@ class Aftercare:
 
     async def _end_processes(self, lease: Lease, since: float, until: float) -> list[str]:
         def left() -> list[psutil.Process]:
-            return offspring.born_since(since) if offspring.any_child() else []
+            return [process for process, own in self._born_since(since).items() if own]
 
-        found = left()
+        born = self._born_since(since)
+        unclear = [offspring.described(process) for process, own in born.items() if own is None]
+        found = [process for process, own in born.items() if own]
         if not found:
-            return []
+            return unclear
         names = [offspring.described(process) for process in found]
-        if not self._alone:  # they may be a neighbour's
-            return names
         logger.warning(
             "handler_left_processes",
             job_id=lease.job_id,
@@ -120,7 +121,22 @@ class Aftercare:
             offspring.kill(rest)
             await asyncio.sleep(_PAUSE)
         offspring.collect(found)
-        return [offspring.described(process) for process in left()]
+        return unclear + [offspring.described(process) for process in left()]
+
+    def _born_since(self, since: float) -> dict[psutil.Process, bool | None]:
+        """The processes that were started since then by this slot's job, or nobody knows by whom:
+        they may be a neighbour's, and this worker is to end before it can be sure."""
+        if not offspring.any_child():
+            return {}
+        born = offspring.born_since(since)
+        if (whose := self._parentage) is None:
+            return dict.fromkeys(born, True)
+        work = self.threads.work
+        return {
+            process: whose.of(child, work) or None
+            for process, child in born.items()
+            if whose.of(child, work) or not whose.known(child)
+        }
 
     async def _await_threads(self, until: float) -> list[str]:
         work = self.threads.work

@@ -30,8 +30,9 @@ def any_child() -> bool:
     return True
 
 
-def born_since(instant: float, of: int | None = None) -> list[psutil.Process]:
-    """The living descendants of a process that were started since an instant.
+def born_since(instant: float, of: int | None = None) -> dict[psutil.Process, int]:
+    """The living descendants of a process that were started since an instant, each with the number
+    of the child from which it descends.
 
     Left out are the helpers of `multiprocessing` in this process, which serve all of its jobs; what
     they have started is not.
@@ -43,16 +44,16 @@ def born_since(instant: float, of: int | None = None) -> list[psutil.Process]:
     import psutil  # most workers never need it
 
     helpers = set() if of is not None else _helpers()
+    found: dict[psutil.Process, int] = {}
     with suppress(psutil.Error, OSError):
-        found = psutil.Process(of).children(recursive=True)
-        return [
-            process
-            for process in found
-            if process.pid not in helpers
-            and _alive(process)
-            and _age(process) <= time.monotonic() - instant
-        ]
-    return []
+        for child in psutil.Process(of).children():
+            family = [child, *_descendants(child)]
+            found |= {each: child.pid for each in family if each.pid not in helpers}
+    return {
+        process: child
+        for process, child in found.items()
+        if _alive(process) and _age(process) <= time.monotonic() - instant
+    }
 
 
 def in_group(process: psutil.Process, group: int) -> bool:
@@ -94,6 +95,14 @@ def described(process: psutil.Process) -> str:
     with suppress(Exception):  # it may be gone
         command = " ".join(process.cmdline())[:_LONGEST_COMMAND]
     return f"process {process.pid}: {command}"
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    import psutil
+
+    with suppress(psutil.Error):
+        return list(process.children(recursive=True))
+    return []
 
 
 def _alive(process: psutil.Process) -> bool:

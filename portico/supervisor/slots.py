@@ -41,6 +41,7 @@ from portico.supervisor.generators import Generators
 from portico.supervisor.inbox import Errand, Inbox, Outbox
 from portico.supervisor.leaks import Outside, watch_tasks
 from portico.supervisor.link import Link, PipeQueue
+from portico.supervisor.parentage import Parentage
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.stepping import into, rest_of
 from portico.supervisor.threads import watch_threads
@@ -73,9 +74,9 @@ class Worker:
         self._running: dict[int, tuple[Lease, asyncio.Task[Any], float, int]] = {}
         self._execution: Execution
         self._generators = Generators(self._loop)
+        self._parentage = Parentage() if hello.concurrency > 1 else None
         self._care = [
-            Aftercare(self._generators, alone=hello.concurrency == 1)
-            for _ in range(hello.concurrency)
+            Aftercare(self._generators, self._parentage) for _ in range(hello.concurrency)
         ]
         self._outside: Outside
         self._most = inf if hello.max_jobs is None else hello.max_jobs
@@ -111,6 +112,8 @@ class Worker:
             self._outside = watch_tasks(self._loop)
             self._generators.watch()
             watch_threads()
+            if self._parentage is not None:
+                self._parentage.watch(self._loop)
             self.ready = True
             types, mourners = sorted(handlers), _mourners(handlers)
             self._outbox.send(wire.Ready(wire.VERSION, types, mourners, most_running(handlers)))

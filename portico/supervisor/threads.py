@@ -101,7 +101,7 @@ def watch_threads() -> None:
     start, submit = Thread.start, ThreadPoolExecutor.submit
 
     def watched_start(thread: Thread) -> None:
-        work = _work()
+        work = current_work()
         if work is not None and getattr(thread, "_target", None) is not pools._worker:
             work.of(thread)
         start(thread)
@@ -109,7 +109,7 @@ def watch_threads() -> None:
     def watched_submit(
         pool: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **options: Any
     ) -> Any:
-        work = _work()
+        work = current_work()
         if work is None:
             return submit(pool, fn, *args, **options)
         return submit(pool, work.do, fn, *args, **options)
@@ -118,7 +118,7 @@ def watch_threads() -> None:
     ThreadPoolExecutor.submit = watched_submit  # type: ignore[assignment, method-assign]
 
 
-def _work() -> Work | None:
+def current_work() -> Work | None:
     """The attempt for which the caller works: its thread's, or that of the job on the loop."""
     thread = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
     if thread is not None and (work := thread.__dict__.get(_MARK)) is not None:

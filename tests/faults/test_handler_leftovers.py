@@ -162,3 +162,35 @@ async def test_a_cancellation_and_a_shutdown_end_what_a_job_has_started_too(
     assert given_back is not None
     assert (given_back.job.status, given_back.release_count) == (JobStatus.PENDING, 1)
     assert not here.ledger.count("FAILED", interrupted.id)
+
+
+async def test_what_neighbours_have_running_is_theirs_and_they_are_let_end(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    """Processes are ended by the job that started them; for a thread the worker goes, later."""
+    beside = await enqueue(queue, "processes_until_go", max_retries=0)
+    supervisor = here.supervisor(
+        "--workers", "1", "--concurrency", "3", app=LEFTOVERS, TUNING=AT_ONCE
+    )
+    await supervisor.until(lambda: here.ledger.count("ROW", beside.id) > 3)
+    for name in ("asyncio_process", "plain_process", "forked"):
+        job = await enqueue(queue, name, end="raises")
+        await account(
+            here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error="ValueError"
+        )
+        check_that_nothing_overlaps(here, job)
+    assert not supervisor.events("attempt_goes_on"), (
+        "a neighbour's processes were taken for its own"
+    )
+    going_on = await enqueue(queue, "bare_thread", end="raises")
+    await supervisor.event("attempt_goes_on", job_id=str(going_on.id))
+    behind = await enqueue(queue, "pid", max_retries=0)
+    await account(here, queue, behind, JobStatus.COMPLETED)
+    assert not here.ledger.count("FAILED", going_on.id)
+    (here.folder / "go").touch()
+    await account(here, queue, beside, JobStatus.COMPLETED)
+    await account(
+        here, queue, going_on, JobStatus.COMPLETED, retries=1, executions=2, error="ValueError"
+    )
+    assert await pid_of(queue, behind) != await pid_of(queue, beside)
+    await supervisor.until(lambda: len(supervisor.workers()) == 1, what="the old one's end")

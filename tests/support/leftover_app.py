@@ -227,6 +227,19 @@ async def process_in_a_thread(job: Job) -> None:
     await thread
 
 
+async def processes_until_go(job: Job) -> JobResult:
+    """A good neighbour: it has processes and a thread for as long as it runs, not longer."""
+    plain = subprocess.Popen(["/bin/sh", "-c", shell(job)])
+    started = await asyncio.create_subprocess_shell(shell(job))
+    thread = asyncio.create_task(asyncio.to_thread(rows, job))
+    await wait_until((here() / "go").exists, timeout=60)
+    await started.wait()
+    await asyncio.to_thread(plain.wait)
+    await thread
+    assert (plain.returncode, started.returncode) == (0, 0)
+    return await pid(job)
+
+
 PROCESSES = (
     asyncio_process, plain_process, own_session, deaf_process, forked, of_multiprocessing,
     process_in_a_thread,
@@ -255,7 +268,7 @@ EXITS = (
     interrupt_in_a_task,
 )  # fmt: skip
 
-ACTS = (pid, until_go, first_row, exit_in_callbacks, *EXITS)
+ACTS = (pid, until_go, processes_until_go, first_row, exit_in_callbacks, *EXITS)
 
 
 @asynccontextmanager
