@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 from portico.ports.job import Job, JobResult
+
+MYPY = False
+"""mypy takes it for true, and pyright for unknown."""
 
 
 class JobHandler(ABC):
@@ -19,13 +23,20 @@ class JobHandler(ABC):
     none), and `kill_grace`, the seconds from there until the worker of a job that goes on is
     killed. They go before the supervisor's own settings. An attribute `max_running` says how many
     of its jobs may run at a time in one supervisor; others are put off, uncharged, until their
-    turn, and do not keep jobs of other types waiting.
+    turn, and do not keep jobs of other types waiting. Each may be a class attribute or a property.
+    Handlers are looked at when they are loaded: a `handle` that is not `async def`, or takes
+    anything but the job, is refused, and so is an attribute that looks like one of these misspelt.
     """
 
-    @property
-    @abstractmethod
-    def job_type(self) -> str:
-        """The type of the jobs that this handler runs, such as `email.send`."""
+    if MYPY or not TYPE_CHECKING:
+
+        @property
+        @abstractmethod
+        def job_type(self) -> str:
+            """The type of the jobs that this handler runs, such as `email.send`; a class attribute
+            or a property."""
+    else:  # for pyright nothing but `Any` may be overridden by an attribute and by a property
+        job_type: Any
 
     @abstractmethod
     async def handle(self, job: Job) -> JobResult:

@@ -7,6 +7,7 @@ from inspect import getattr_static
 from typing import Any
 
 from portico.exceptions import ConfigurationError
+from portico.kits.job.handler_form import flaw_of
 from portico.ports import time_limits
 from portico.ports.job_handler import JobHandler
 from portico.ports.names import NAME
@@ -27,8 +28,8 @@ def handlers_by_type(
 
     Raises:
         ConfigurationError: it is neither, it is empty, an entry cannot handle jobs or has an
-            unusable time limit, a key differs from its handler's `job_type`, or two handlers
-            serve one type.
+            unusable time limit or a misspelt attribute, a key differs from its handler's
+            `job_type`, or two handlers serve one type.
     """
     by_type: dict[str, JobHandler] = {}
     for key, handler in _entries(handlers, called):
@@ -63,24 +64,37 @@ def _job_type(key: object, handler: Any, called: str) -> str:
             f"{called} holds {handler!r:.80}, which has no handle(job); "
             "subclass portico.ports.job_handler.JobHandler"
         )
-    own = getattr(handler, "job_type", None)
+    own = _own_type(handler)
     if key is not None and isinstance(own, str) and own != key:
         raise ConfigurationError(
             f"{called} maps {key!r} to {_name(handler)}, whose job_type is {own!r}; "
             "make them the same"
         )
     job_type = own if key is None else key
-    _check_limits(handler)
     if not isinstance(job_type, str) or not NAME.fullmatch(job_type):
+        hint = "; is it a method that lacks its @property?" if callable(job_type) else ""
         raise ConfigurationError(
             f"{_name(handler)} has the job_type {job_type!r:.80}; "
-            "use 1 to 128 letters, digits or any of _ . : -"
+            f"use 1 to 128 letters, digits or any of _ . : -{hint}"
         )
+    if flaw := flaw_of(handler):
+        raise ConfigurationError(f"{_name(handler)} {flaw}")
+    _check_limits(handler)
     return job_type
 
 
+def _own_type(handler: Any) -> object:
+    try:
+        return getattr(handler, "job_type", None)
+    except Exception as error:
+        raise ConfigurationError(
+            f"the job_type of {_name(handler)} cannot be read: {type(error).__name__}: {error}",
+            cause=error,
+        ) from error
+
+
 def _check_limits(handler: object) -> None:
-    most = getattr_static(handler, "max_running", None)
+    most = most_running_of(handler)
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
         raise ConfigurationError(
             f"max_running of {_name(handler)} is {most!r:.80}; give a whole number of 1 or more"
@@ -98,11 +112,14 @@ def limits_of(handlers: Handlers) -> dict[str, dict[str, Any]]:
 
 def most_running(handlers: Handlers) -> dict[str, int]:
     """How many jobs may run at a time in one supervisor, of the types that have a limit."""
-    return {
-        job_type: handler.max_running  # type: ignore[attr-defined]
-        for job_type, handler in handlers.items()
-        if getattr_static(handler, "max_running", None) is not None
-    }
+    most = {job_type: most_running_of(handler) for job_type, handler in handlers.items()}
+    return {job_type: number for job_type, number in most.items() if number is not None}
+
+
+def most_running_of(handler: Any) -> Any:
+    """What a handler says of that, be it an attribute or a property; `None` when it does not."""
+    stands = getattr_static(handler, "max_running", None)
+    return None if stands is None else handler.max_running
 
 
 def _own_limits(handler: object) -> dict[str, Any]:
