@@ -44,15 +44,21 @@ class Deaths:
         )
 
     def pause(self, member: Member, workers: int) -> float:
-        """None for the first deaths; growing when they come in a storm."""
-        pause = 0.0 if member.condemned else self._storm.pause(monotonic(), workers)
+        """None for the first deaths; growing when they come in a storm that nobody can explain.
+
+        What is the doing of a job, or was ours, is no reason to wait: a job type that kills again
+        and again is confined to one worker.
+        """
+        explained = member.condemned or member.seat.blamed
+        pause = 0.0 if explained else self._storm.pause(monotonic(), workers)
         if pause:
             logger.error(
                 "crash_storm",
                 deaths=len(self._storm),
                 within_seconds=storm.WINDOW,
                 next_start_in=pause,
-                hint="look at the jobs in worker_exited: one type may kill its worker every time",
+                hint="no job is to blame for them: look at worker_exited, and at what else may "
+                "kill processes here",
             )
         return pause
 

@@ -118,6 +118,11 @@ class ProcessPool(JobExecutor):
         return self._scheduler.running
 
     @property
+    def confined(self) -> list[str]:
+        """The job types that are confined to one worker."""
+        return self._scheduler.confined
+
+    @property
     def members(self) -> list[Member]:
         """The workers that are ready, or were and still live."""
         return list(self._by_seat.values())
@@ -171,6 +176,7 @@ class ProcessPool(JobExecutor):
 
     def _ready(self, member: Member) -> None:
         self._by_seat[member.seat.key] = member
+        member.seat.birth = monotonic() - member.process.born
         self._tell(events.Joined(member.seat, self._crew.mourners, self._crew.most_running))
 
     def _received_early(self, member: Member, message: wire.Request | wire.Dumped) -> None:

@@ -14,6 +14,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from time import monotonic
 
 from portico.supervisor import evidence, wire
 from portico.supervisor.birth import Descriptors
@@ -47,6 +48,8 @@ class WorkerProcess:
     def __init__(self, number: int, slots: int, listener: Listener, log_fd: int) -> None:
         self.number = number
         self.pid = 0
+        self.born = monotonic()
+        """Before its start was asked for (`time.monotonic()`)."""
         self.alive = False
         self._listener = listener
         self._log_fd = log_fd

@@ -281,7 +281,10 @@ class Supervisor:
             )
             member.process.send(wire.Dump())
         logger.info(
-            "supervisor_state", waiting=self._pool.waiting, **asdict(self._pipeline.progress)
+            "supervisor_state",
+            waiting=self._pool.waiting,
+            confined_types=self._pool.confined,
+            **asdict(self._pipeline.progress),
         )
 
 

@@ -19,10 +19,10 @@ import pytest
 
 from portico.ports.job_executor import Completed, Crashed
 from portico.ports.leasing import Lease
-from portico.supervisor import deaths
 from portico.supervisor.crew import Crew
 from portico.supervisor.member import State
 from portico.supervisor.pool import ProcessPool
+from portico.supervisor.scheduling import confinement
 from tests.support.blame_app import RECORD
 from tests.support.pools import pool_of_processes
 from tests.support.waiting import wait_until
@@ -149,7 +149,7 @@ async def test_a_thousand_deaths_amid_tiny_jobs_are_charged_to_the_killers_and_l
     record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setenv("LEDGER", str(tmp_path / "ledger"))
-    monkeypatch.setattr(deaths.Deaths, "pause", lambda *_: 0.0)  # it looks like a storm
+    monkeypatch.setattr(confinement, "FEWEST", 2 * DEATHS)  # it would run in one worker
     caplog.set_level("CRITICAL")  # a thousand lines, kept by pytest, would count as our memory
     choose = random.Random(20261124)
     app = "tests.support.blame_app:app"

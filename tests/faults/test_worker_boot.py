@@ -147,28 +147,6 @@ async def test_eight_killers_in_eight_workers_do_not_keep_a_healthy_job_waiting(
     assert await supervisor.ended() == 0
 
 
-@pytest.mark.fault("A13")
-async def test_a_storm_of_deaths_slows_the_starts_and_a_healthy_job_still_comes_to_its_turn(
-    here: Place, queue: JobQueueAdapter
-) -> None:
-    supervisor = here.supervisor("--workers", "2")
-    pills = [
-        await queue.enqueue(make_job(job_type="test.kill_itself", max_retries=0)) for _ in range(24)
-    ]
-    storm = await supervisor.event("crash_storm")
-    healthy = await queue.enqueue(make_job(job_type="test.fine", priority=1))
-    enqueued = time.monotonic()
-    assert storm["next_start_in"] <= 2.0
-    assert "worker_exited" in storm["hint"]
-    assert (await ended(queue, healthy.id)).status is JobStatus.COMPLETED
-    assert float(here.ledger.of("BEGIN", healthy.id)[0][3]) - enqueued < 5.0
-    for pill in pills:
-        assert (await ended(queue, pill.id, timeout=15)).status is JobStatus.DEAD_LETTER
-        assert here.ledger.count("BEGIN", pill.id) == 1
-    supervisor.signal(signal.SIGTERM)
-    assert await supervisor.ended() == 0
-
-
 def pipes(pid: int) -> set[str]:
     links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
     return {link for link in links if link.startswith("pipe:")}

@@ -116,6 +116,7 @@ class FakeProcess:
         self.page = Page()
         self._supervisor = supervisor
         self._world: World = supervisor.world
+        self.born = self._world.now
         self._ledger = supervisor.ledger
         self.output = Output(self._world)
         self._listener = listener

@@ -42,11 +42,11 @@ class Turns:
         """Seconds until the turn of one more job that has to wait.
 
         Args:
-            job_type: one with a limit.
+            job_type: one with a limit; of others one may run at a time.
             takes: seconds that its jobs take; `None` when that is not known yet.
             now: seconds on a monotonic clock.
         """
-        pace = (SHORTEST if takes is None else takes) / self.limits[job_type]
+        pace = (SHORTEST if takes is None else takes) / self.limits.get(job_type, 1)
         turn = max(self._next.get(job_type, now), now) + pace
         self._next[job_type] = turn
         wait = turn - now

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from math import inf
 
 from portico.kits.job.turns import Turns
 from portico.ports.job_executor import Deferred, Outcome, Quarantined
@@ -16,10 +17,14 @@ from portico.ports.leasing import Failure, Lease, LeaseKey
 from portico.supervisor import wire
 from portico.supervisor.scheduling import dispatch
 from portico.supervisor.scheduling.assignment import Assignment, Fate
-from portico.supervisor.scheduling.events import Send
+from portico.supervisor.scheduling.confinement import Blame, Confinement
+from portico.supervisor.scheduling.events import Command, Send
 from portico.supervisor.scheduling.seat import Seat
+from portico.supervisor.scheduling.waiting import Waiting
 
 _FRAME_BYTES = 1024 * 1024
+_MOST_CONFINED = 16
+"""Jobs of confined types that are kept; the others go back to the store."""
 
 
 class Backlog:
@@ -29,8 +34,8 @@ class Backlog:
         """Make it empty; `report` takes the outcomes of jobs that nobody can be given."""
         self._report = report
         self.times = dispatch.RunTimes()
-        self._jobs: deque[Lease] = deque()
-        self._suspects: deque[Lease] = deque()
+        self.confinement = Confinement()
+        self._waiting = Waiting(self.confinement)
         self.mourning: deque[Assignment] = deque()
         self.moved_at = 0.0
         """When a job was given away last, or the first came in."""
@@ -41,17 +46,28 @@ class Backlog:
         self.turns = Turns()
 
     def __len__(self) -> int:
-        return len(self._jobs) + len(self._suspects) + len(self.mourning)
+        return len(self._waiting) + len(self.mourning)
 
     @property
     def jobs(self) -> list[Lease]:
-        """What waits, in order; suspects first, for they have waited once already."""
-        return [*self._suspects, *self._jobs]
+        """What waits, in order."""
+        return list(self._waiting)
 
     @property
     def waiting(self) -> int:
         """How many jobs wait."""
-        return len(self._jobs) + len(self._suspects)
+        return len(self._waiting)
+
+    @property
+    def ahead(self) -> int:
+        """How much waits for any worker, and keeps more from being leased."""
+        return self._waiting.ahead + len(self.mourning)
+
+    def due(self, now: float) -> float:
+        """When time alone will change what may be given away."""
+        begins = self.confinement.not_before
+        waits = self._waiting.confined and begins > now  # else for something that has to happen
+        return min(begins if waits else inf, self.confinement.ends)
 
     def add(self, leases: Sequence[Lease], now: float) -> None:
         """Take new leases in."""
@@ -63,9 +79,15 @@ class Backlog:
             self.times.weigh(sizes)
         if not self.waiting:
             self.moved_at = now
-        suspects = [lease for lease in leases if lease.suspect]
-        self._suspects += suspects
-        self._jobs += [lease for lease in leases if not lease.suspect] if suspects else leases
+        self._waiting.add(leases)
+        self._put_off_confined(now)
+
+    def _put_off_confined(self, now: float) -> None:
+        """More of them than the one worker comes to soon are not kept."""
+        confined = self._waiting.confined
+        while len(confined) > _MOST_CONFINED:
+            lease = confined.pop()
+            self._report(Outcome(lease, Deferred(self.turns.delay(lease.job_type, None, now))))
 
     def _refuse(self, leases: Sequence[Lease], sizes: Sequence[int]) -> list[Lease]:
         """Report what no frame holds: each worker that was sent it would die of it."""
@@ -77,21 +99,29 @@ class Backlog:
 
     def put_back(self, lease: Lease) -> None:
         """Take in a job that a worker was given and has not started: it is next again."""
-        (self._suspects if lease.suspect else self._jobs).appendleft(lease)
+        self._waiting.put_back(lease)
 
     def take_all(self) -> list[Lease]:
         """Take out every job."""
-        leases = self.jobs
-        self._jobs.clear()
-        self._suspects.clear()
-        return leases
+        return self._waiting.take_all()
 
     def take(self, keys: Collection[LeaseKey]) -> list[Lease]:
         """Take out the jobs of these leases."""
-        taken = [lease for lease in self.jobs if lease.key in keys]
-        for lease in taken:
-            (self._suspects if lease.suspect else self._jobs).remove(lease)
-        return taken
+        return self._waiting.take(keys)
+
+    def confine(self, seat: Seat, blame: Blame, now: float) -> list[Command]:
+        """A job has killed its worker: what follows for its type."""
+        commands = self.confinement.killed(seat, blame, now)
+        if commands:
+            self._waiting.sort_out()
+        return commands
+
+    def release(self, now: float) -> list[Command]:
+        """Let types that have behaved go to all workers again."""
+        commands = self.confinement.release(now)
+        if commands:
+            self._waiting.sort_out()
+        return commands
 
     def stop_mourning(self, keys: Collection[LeaseKey], fate: Fate) -> None:
         """What to do with mourning for these: none for a lost lease, whose next attempt may run."""
@@ -120,6 +150,8 @@ class Backlog:
         for kind in set(kinds):
             own = [seconds for seconds, its in zip(elapsed, kinds, strict=True) if its == kind]
             self.times.learn(kind, own)
+            if self.confinement.watchful:
+                self.confinement.worked(kind, sum(own))
         if self.turns.limits:
             for kind in kinds:
                 self.turns.end(kind)
@@ -134,7 +166,9 @@ class Backlog:
         if self.paused or not self.waiting or not takers:
             return frames
         given: dict[Seat, list[Assignment]] = {}
-        if self._suspects:
+        if self._waiting.confined:
+            takers = self._assign_confined(takers, given, now)
+        if self._waiting.suspects:
             takers = self._assign_suspects(takers, given, now)
         self._assign_jobs(takers, given, now)
         for seat, assignments in given.items():
@@ -151,33 +185,55 @@ class Backlog:
         Returns:
             The workers that may take other jobs now.
         """
+        suspects, full = self._waiting.suspects, self.turns.full
         empty = deque(seat for seat in takers if not seat.load.jobs)
-        while self._suspects and empty and not self.turns.full(self._suspects[0].job_type):
-            seat, lease = empty.popleft(), self._suspects.popleft()
-            estimate = self.times.estimate(lease.job_type)
-            self.turns.begin(lease.job_type)
-            seat.load.add(estimate, len(lease.payload))
-            seat.load.alone = True
-            given[seat] = [Assignment(lease, estimate, now)]
+        while suspects and empty and not full(suspects[0].job_type):
+            self._give_alone(empty.popleft(), suspects.popleft(), given, now)
         others = [seat for seat in takers if not seat.load.alone]
-        wait = self._suspects and not self.turns.full(self._suspects[0].job_type)
+        wait = suspects and not full(suspects[0].job_type)
         return others[1:] if wait else others
+
+    def _assign_confined(
+        self, takers: Sequence[Seat], given: dict[Seat, list[Assignment]], now: float
+    ) -> list[Seat]:
+        """The next one of a confined type goes to the worker for them, as soon as that is empty.
+
+        Returns:
+            The workers that may take other jobs now.
+        """
+        confined, others_wait = self._waiting.confined, bool(self._waiting.ahead)
+        seat = self.confinement.worker(takers, now, others_wait=others_wait)
+        if seat is None or self.turns.full(confined[0].job_type):
+            return list(takers)
+        if not seat.load.jobs:
+            self._give_alone(seat, confined.popleft(), given, now)
+            self.confinement.given()
+        return [other for other in takers if other is not seat]
+
+    def _give_alone(
+        self, seat: Seat, lease: Lease, given: dict[Seat, list[Assignment]], now: float
+    ) -> None:
+        estimate = self.times.estimate(lease.job_type)
+        self.turns.begin(lease.job_type)
+        seat.load.add(estimate, len(lease.payload))
+        seat.load.alone = True
+        given[seat] = [Assignment(lease, estimate, now)]
 
     def _assign_jobs(
         self, takers: Sequence[Seat], given: dict[Seat, list[Assignment]], now: float
     ) -> None:
         """A free slot for each first, then up to an even level of work."""
         for seat in takers:
-            while self._jobs and seat.load.jobs < seat.load.slots:
+            while self._waiting.jobs and seat.load.jobs < seat.load.slots:
                 if not self._give(seat, 0.0, given, now):
                     break
-        level = self._level(takers) if self._jobs else 0.0
+        level = self._level(takers) if self._waiting.jobs else 0.0
         for seat in takers:
-            while self._jobs and self._give(seat, level, given, now):
+            while self._waiting.jobs and self._give(seat, level, given, now):
                 pass
 
     def _level(self, takers: Sequence[Seat]) -> float:
-        waiting = len(self._jobs) * (self.times.mean or 0.0)
+        waiting = len(self._waiting.jobs) * (self.times.mean or 0.0)
         return dispatch.level([seat.load for seat in takers], waiting)
 
     def _give(
@@ -186,7 +242,7 @@ class Backlog:
         """Move the next jobs, all of one type, to a worker's list; as many as it takes of them."""
         if self.turns.limits and not self._next_may_begin(now):
             return 0
-        jobs, load, kind = self._jobs, seat.load, self._jobs[0].job_type
+        jobs, load, kind = self._waiting.jobs, seat.load, self._waiting.jobs[0].job_type
         estimate = self.times.estimate(kind)
         room = load.room(estimate, level)
         if kind in self.turns.limits:
@@ -205,10 +261,10 @@ class Backlog:
 
     def _next_may_begin(self, now: float) -> bool:
         """Put off what has to wait for its turn, until one comes that has not."""
-        while self._jobs and self.turns.full(job_type := self._jobs[0].job_type):
+        while self._waiting.jobs and self.turns.full(job_type := self._waiting.jobs[0].job_type):
             delay = self.turns.delay(job_type, self.times.estimate(job_type), now)
-            self._report(Outcome(self._jobs.popleft(), Deferred(delay)))
-        return bool(self._jobs)
+            self._report(Outcome(self._waiting.jobs.popleft(), Deferred(delay)))
+        return bool(self._waiting.jobs)
 
     def _frames(self, seat: Seat, assignments: Sequence[Assignment]) -> list[Send]:
         """The jobs in frames of bounded size, with serials in a row."""

@@ -22,19 +22,10 @@ from portico.supervisor import wire
 from portico.supervisor.scheduling import aftermath, claims, dispatch, events, inquest, successes
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.backlog import Backlog
-from portico.supervisor.scheduling.events import (
-    Ask,
-    Command,
-    Discredit,
-    Event,
-    Note,
-    Recycle,
-    Send,
-    cancel,
-    condemn,
-    recall,
-)
+from portico.supervisor.scheduling.confinement import Blame, blamed
+from portico.supervisor.scheduling.events import Command, Event, Note, cancel, condemn, recall
 from portico.supervisor.scheduling.inquest import Death, Ruling
+from portico.supervisor.scheduling.inventory import leases_held
 from portico.supervisor.scheduling.memory import Bounds, Memory
 from portico.supervisor.scheduling.phase import Phase
 from portico.supervisor.scheduling.reports import Reports
@@ -63,7 +54,7 @@ class Scheduler:
             events.Died: self._died,
             events.Leased: self._leased,
             events.Stopped: self._stopped,
-            events.Bereaved: self._bereaved,
+            events.Bereaved: lambda event: self._mourn(event.lease, event.failure, None),
             events.Paused: self._pause,
             events.Draining: self._drain,
             events.Looked: self._looked,
@@ -89,13 +80,18 @@ class Scheduler:
     def due(self) -> float | None:
         """When it wants to be told what it can see (`Looked`); `None`: not before an event."""
         look = inf if self._watch.due is None else self._watch.due
-        due = min(look, self._phase_ends)
+        due = min(look, self._phase_ends, self._backlog.due(self._now))
         return None if due == inf else due
 
     @property
     def waiting(self) -> int:
         """Leased jobs that no worker has been given yet."""
         return self._backlog.waiting
+
+    @property
+    def confined(self) -> list[str]:
+        """The job types that are confined to one worker."""
+        return self._backlog.confinement.types
 
     @property
     def running(self) -> int:
@@ -112,20 +108,11 @@ class Scheduler:
         if self._phase or self._memory.short_since is not None:
             return 0
         loads = [seat.load for seat in self._seats.values()]
-        return dispatch.demand(loads, self._backlog.times, len(self._backlog))
+        return dispatch.demand(loads, self._backlog.times, self._backlog.ahead)
 
     def held(self) -> list[Lease]:
         """The leases to renew."""
-        given = [a for seat in self._seats.values() for a in seat.inflight.values()]
-        return [
-            *self._backlog.jobs,
-            *(
-                a.lease
-                for a in [*self._backlog.mourning, *given]
-                if a.fate is not Fate.FORFEITED and (a.failure is None or a.outcome)
-            ),
-            *self._reports.leases(),
-        ]
+        return leases_held(self._backlog, self._seats.values(), self._reports)
 
     def take(self) -> list[Outcome]:
         """The outcomes since the last call."""
@@ -138,6 +125,7 @@ class Scheduler:
         self._seats[event.seat.key] = event.seat
         self._mourners = event.mourners
         self._backlog.turns.limits = event.most_running
+        self._backlog.confinement.joined(event.seat)
 
     def _closing(self, event: events.Closing) -> None:
         event.seat.load.open = False
@@ -149,7 +137,9 @@ class Scheduler:
         seat.load.open = False
         inflight, seat.inflight = seat.inflight, {}
         death = Death(event.exit, self._now, event.killed_for, event.output_since)
-        for conclusion in reversed(inquest.conclude(inflight, event.started, death)):
+        conclusions = inquest.conclude(inflight, event.started, death)
+        self._blame(seat, blamed(conclusions))
+        for conclusion in reversed(conclusions):
             assignment, ruling, outcome, failure = conclusion
             self._backlog.over(assignment)
             if ruling is Ruling.ELSEWHERE:
@@ -162,6 +152,14 @@ class Scheduler:
                         "error", "on_failure_cut_short", None, job_id=assignment.lease.job_id
                     )
                 self._reports.add(outcome, assignment.fate)
+
+    def _blame(self, seat: Seat, blame: Blame | None) -> None:
+        """A worker is dead: what follows for the type whose job is to blame."""
+        self._backlog.confinement.left(seat)
+        seat.blamed = blame is not None
+        if blame is not None and (notes := self._backlog.confine(seat, blame, self._now)):
+            kind, seats = blame.lease.job_type, self._seats.values()
+            self._commands += [*notes, *recall(seat for seat in seats if seat.holds(kind))]
 
     # What workers say
 
@@ -179,7 +177,7 @@ class Scheduler:
 
     def _discredit(self, seat: Seat, flaw: str) -> None:
         seat.load.open = False
-        self._commands.append(Discredit(seat, flaw))
+        self._commands.append(events.Discredit(seat, flaw))
 
     def _succeeded(self, seat: Seat, ends: Sequence[wire.End], latest: int) -> None:
         """Take back what has ended well: nearly every job comes through here."""
@@ -200,9 +198,9 @@ class Scheduler:
                 self._recalled(seat, serials, closing=closing)
             case wire.Leaving(reason):
                 seat.load.open = False
-                self._commands.append(Recycle(seat, reason[:100], leaving=True))
+                self._commands.append(events.Recycle(seat, reason[:100], leaving=True))
             case wire.Request():
-                self._commands.append(Ask(seat, message))
+                self._commands.append(events.Ask(seat, message))
             case wire.Dumped(text):
                 self._note("info", "worker_stacks", seat, stacks=text)
 
@@ -220,7 +218,7 @@ class Scheduler:
         if seat.retire_after is not None and jobs:
             seat.retire_after -= jobs
             if seat.retire_after <= 0:
-                self._commands.append(Recycle(seat, "max jobs"))
+                self._commands.append(events.Recycle(seat, "max jobs"))
 
     def _taken_back(self, seat: Seat, serial: int) -> Assignment:
         assignment = seat.inflight.pop(serial)
@@ -275,9 +273,6 @@ class Scheduler:
         else:
             self._backlog.put_back(assignment.lease)
 
-    def _bereaved(self, event: events.Bereaved) -> None:
-        self._mourn(event.lease, event.failure, None)
-
     def _mourn(self, lease: Lease, failure: Failure, outcome: Outcome | None) -> None:
         """Have `on_failure` run in a healthy worker, then report; at once where nobody listens."""
         if lease.job_type in self._mourners and self._phase < Phase.CANCELLED:
@@ -294,6 +289,7 @@ class Scheduler:
             self._commands += watch.inspect(self._seats.values(), event, now)
             if self.waiting and now - self._backlog.moved_at > watch.limits.patience:
                 self._release_backlog()
+        self._commands += self._backlog.release(now)
         self._let_go()
 
     def _weighed(self, event: events.Weighed) -> None:
@@ -310,7 +306,9 @@ class Scheduler:
         for seat in self._seats.values():
             for serial, assignment in seat.inflight.items():
                 if assignment.lease.key in keys and assignment.stop(fate, self._now):
-                    self._commands.append(Send(seat, wire.Cancel(serial, fate is Fate.CANCELLED)))
+                    self._commands.append(
+                        events.Send(seat, wire.Cancel(serial, fate is Fate.CANCELLED))
+                    )
 
     def _drain(self, event: events.Draining) -> None:
         """Let go of what has not started now, and of what runs when the grace is over."""

@@ -37,6 +37,14 @@ class Seat:
         """It has passed the memory ceiling: it gets no more jobs, and goes."""
         self.ended_at = 0.0
         """When something ended here last."""
+        self.birth = 0.02
+        """Seconds that it took to get ready."""
+        self.blamed = False
+        """It is dead, and it is known which job's doing that was."""
+
+    def holds(self, job_type: str) -> bool:
+        """Whether a job of this type is among what it was given."""
+        return any(one.lease.job_type == job_type for one in self.inflight.values())
 
     def __repr__(self) -> str:
         return f"<seat {self.key}, {len(self.inflight)} jobs>"

@@ -1,0 +1,94 @@
+"""What is leased and waits, in the order in which it should start, and where it has to wait."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+
+from portico.ports.leasing import Lease, LeaseKey
+from portico.supervisor.scheduling.confinement import Confinement
+
+
+class Waiting:
+    """Leased jobs: most wait for any worker, some for one of a certain kind, or for their turn."""
+
+    def __init__(self, confinement: Confinement) -> None:
+        self._confinement = confinement
+        self.jobs: deque[Lease] = deque()
+        """For whom any worker will do."""
+        self.suspects: deque[Lease] = deque()
+        """Each wants a worker for itself."""
+        self.confined: deque[Lease] = deque()
+        """Of the types that are confined to one worker."""
+        self.aside: dict[str, deque[Lease]] = {}
+        """Of the types of which no more may run at present; no empty ones."""
+
+    def __iter__(self) -> Iterator[Lease]:
+        """All, in order; suspects first, for they have waited once already."""
+        for part in (self.suspects, *self.aside.values(), self.jobs, self.confined):
+            yield from part
+
+    @property
+    def ahead(self) -> int:
+        """How many take the place of others that might be leased."""
+        return len(self.jobs) + len(self.suspects)
+
+    def __len__(self) -> int:
+        aside = sum(map(len, self.aside.values())) if self.aside else 0
+        return self.ahead + len(self.confined) + aside
+
+    def add(self, leases: Sequence[Lease]) -> None:
+        """New ones, behind those that wait."""
+        special = self._confinement.types
+        if special or any(lease.suspect for lease in leases):
+            for lease in leases:
+                self._place(lease).append(lease)
+        else:
+            self.jobs += leases
+
+    def put_back(self, lease: Lease) -> None:
+        """One that was given away and not started is next again."""
+        self._place(lease).appendleft(lease)
+
+    def sort_out(self) -> None:
+        """Other types are confined than before: let each job wait in its place."""
+        leases = [*self.suspects, *self.confined, *self.jobs]
+        for part in (self.suspects, self.confined, self.jobs):
+            part.clear()
+        for lease in leases:
+            self._place(lease).append(lease)
+
+    def set_aside(self) -> None:
+        """The next of `jobs` waits until one of its type has ended."""
+        lease = self.jobs.popleft()
+        self.aside.setdefault(lease.job_type, deque()).append(lease)
+
+    def call_up(self, job_type: str) -> None:
+        """One of this type has ended: the next of those that wait for that comes before others."""
+        if line := self.aside.get(job_type):
+            self.jobs.appendleft(line.popleft())
+            if not line:
+                del self.aside[job_type]
+
+    def take_all(self) -> list[Lease]:
+        """Take out every job."""
+        leases = list(self)
+        for part in (self.suspects, self.jobs, self.confined, self.aside):
+            part.clear()
+        return leases
+
+    def take(self, keys: Collection[LeaseKey]) -> list[Lease]:
+        """Take out the jobs of these leases."""
+        taken = [lease for lease in self if lease.key in keys]
+        if taken:
+            for part in (self.suspects, self.jobs, self.confined, *self.aside.values()):
+                for lease in taken:
+                    if lease in part:
+                        part.remove(lease)
+            self.aside = {kind: line for kind, line in self.aside.items() if line}
+        return taken
+
+    def _place(self, lease: Lease) -> deque[Lease]:
+        if self._confinement.holds(lease.job_type):
+            return self.confined
+        return self.suspects if lease.suspect else self.jobs
