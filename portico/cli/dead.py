@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -23,17 +24,21 @@ from portico.cli.options import (
     queue_option,
     type_option,
 )
-from portico.cli.store import store_option, with_jobs
+from portico.cli.store import opened, store_option, with_jobs
+from portico.cli.sweeps import Sweep
 
 if TYPE_CHECKING:
     from portico.kits.job.job_service import JobService
     from portico.ports.leasing import JobFilter
 
-_PAGE = 500
-
 failed_option = click.option(
     "--failed", is_flag=True, help="Failed jobs too: those that no retry could mend, or cancelled."
 )
+
+older_option = click.option(
+    "--older-than", callback=as_seconds, metavar="TIME", help="Ended longer ago than 7d, 2h."
+)
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
 @click.group(cls=Group, epilog=exits.EPILOG)
@@ -79,9 +84,8 @@ def show(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
 @queue_option
 @type_option
 @failed_option
-@click.option(
-    "--older-than", callback=as_seconds, metavar="TIME", help="Ended longer ago than 7d, 2h."
-)
+@older_option
+@yes_option
 @store_option
 def requeue(
     job_ids: tuple[UUID, ...],
@@ -91,30 +95,29 @@ def requeue(
     job_type: str | None,
     failed: bool,
     older_than: float | None,
+    yes: bool,
     queue_url: str | None,
 ) -> int:
     """Run jobs again, with all their retries: those named, or --all.
 
-    Named ones may also be FAILED; --all takes those with --failed only.
+    Named ones may also be FAILED; --all takes those with --failed only, asks first when it is
+    given at a terminal, and leaves alone what dies meanwhile.
     """
     if bool(job_ids) == all_:
         raise click.UsageError("name the jobs, or give --all; see portico dead list")
     if job_ids:
         return with_jobs(queue_url, lambda service: _requeue_named(service, job_ids))
     wanted = job_filter(queue, job_type, _statuses(failed=failed), older_than)
-    count = with_jobs(queue_url, lambda service: _requeue_all(service, wanted))
-    click.echo(f"{counted(count, 'job')} requeued")
-    return exits.OK
+    ask = sys.stdin.isatty() and not yes
+    return _sweep(queue_url, wanted, "Run {} again?" if ask else None, Sweep.requeue, "requeued")
 
 
 @dead.command("purge")
 @queue_option
 @type_option
 @failed_option
-@click.option(
-    "--older-than", callback=as_seconds, metavar="TIME", help="Ended longer ago than 7d, 2h."
-)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@older_option
+@yes_option
 @store_option
 def purge(
     *,
@@ -125,12 +128,30 @@ def purge(
     yes: bool,
     queue_url: str | None,
 ) -> int:
-    """Delete dead-lettered jobs for ever, after asking."""
+    """Delete dead-lettered jobs for ever, after asking; what dies meanwhile is left alone."""
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("nobody is here to confirm that jobs are deleted; add --yes")
     wanted = job_filter(queue, job_type, _statuses(failed=failed), older_than)
-    if not yes and not _confirmed(_described(wanted)):
-        return exits.TROUBLE
-    count = with_jobs(queue_url, lambda service: _purge_all(service, wanted))
-    click.echo(f"{counted(count, 'job')} deleted")
+    ask = None if yes else "Delete {} for ever?"
+    return _sweep(queue_url, wanted, ask, Sweep.purge, "deleted")
+
+
+def _sweep(
+    queue_url: str | None,
+    wanted: JobFilter,
+    question: str | None,
+    work: Callable[[Sweep], int],
+    done: str,
+) -> int:
+    """Work on all jobs that match, once the question, if there is one, was answered with yes."""
+    with opened(queue_url) as session:
+        sweep = Sweep(session, wanted)
+        if question is not None:
+            count = sweep.count()
+            asked = question.format(sweep.described(count))
+            if count and not click.confirm(asked, err=True):
+                return exits.TROUBLE
+        click.echo(f"{counted(work(sweep), 'job')} {done}")
     return exits.OK
 
 
@@ -151,36 +172,5 @@ async def _requeue_named(service: JobService, job_ids: tuple[UUID, ...]) -> int:
     return code
 
 
-async def _requeue_all(service: JobService, wanted: JobFilter) -> int:
-    count, cursor = 0, None
-    while True:
-        page = await service.list_jobs(wanted, _PAGE, cursor)
-        count += len(await service.redrive([job.id for job in page.jobs]))
-        cursor = page.cursor
-        if cursor is None:
-            return count
-
-
-async def _purge_all(service: JobService, wanted: JobFilter) -> int:
-    count = 0
-    while gone := await service.purge(wanted, _PAGE):
-        count += gone
-    return count
-
-
 def _statuses(*, failed: bool) -> tuple[str, ...]:
     return ("dead_letter", "failed") if failed else ("dead_letter",)
-
-
-def _described(wanted: JobFilter) -> str:
-    words = ["the", " and ".join(s.value.replace("_", "-") for s in wanted.statuses), "jobs"]
-    words += [f"of type {wanted.job_type}"] if wanted.job_type else []
-    words += [f"in queue {wanted.queue_name}"] if wanted.queue_name else ["in all queues"]
-    words += [f"that ended over {wanted.older_than:g} s ago"] if wanted.older_than else []
-    return " ".join(words)
-
-
-def _confirmed(what: str) -> bool:
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"nobody is here to confirm deleting {what}; add --yes")
-    return click.confirm(f"Delete {what} for ever?", err=True)

@@ -16,10 +16,11 @@ class Steps:
     """Lets the step that runs come to its end, and be counted, before Ctrl-C ends the work.
 
     Between steps Ctrl-C ends it at once; a second one ends also the step, of which nobody knows
-    then what became of it.
+    then what became of it: `cut_short` says so.
     """
 
     def __init__(self) -> None:
+        self.cut_short = False
         self._running = False
         self._asked = False
         self._ours = False
@@ -45,6 +46,9 @@ class Steps:
         self._running = True
         try:
             yield
+        except BaseException:
+            self.cut_short = True
+            raise
         finally:
             self._running = False
         if self._asked:

@@ -6,14 +6,18 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import click
 import pytest
 
 from portico import compose
@@ -30,7 +34,11 @@ Output = Callable[[], tuple[str, str]]
 
 
 class Store(MemoryJobQueueAdapter):
-    """Keeps its jobs from one command to the next."""
+    """Keeps its jobs from one command to the next; its clock can be put forward."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: time.time() + self.ahead)
+        self.ahead = 0.0
 
     async def close(self) -> None:
         pass
@@ -42,7 +50,7 @@ class Store(MemoryJobQueueAdapter):
 
     def settle(self, transition: Transition, **fields: Any) -> Lease:
         async def once() -> Lease:
-            (lease,) = (await self.exchange([], ["default"], 1)).leases
+            (lease,) = (await self.exchange([], ["default", "mail"], 1)).leases
             await self.exchange([Settlement(lease.id, lease.token, transition, **fields)], [], 0)
             return lease
 
@@ -546,20 +554,82 @@ def test_purge_deletes_what_matches_and_nothing_else(store: Store, said: Output)
     assert other.id in {job.id for job in store.all()}
 
 
-def test_purge_asks_and_takes_no_for_an_answer(
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_purge_asks_with_the_number_and_takes_no_for_an_answer(
     store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     store.bury()
+    store.bury(queue_name="mail", job_type="c.d")
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     assert run(["dead", "purge", "-Q", "default"]) == 1
-    assert "Delete the dead-letter jobs in queue default for ever?" in said()[1]
+    question = r"Delete 1 dead-letter job in queue default that ended before 20\S+ \S+ for ever\?"
+    assert re.search(question, said()[1])
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     assert run(["dead", "purge"]) == 0
+    assert "Delete 2 dead-letter jobs in all queues that ended before 20" in said()[1]
     assert store.all() == []
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    assert run(["dead", "purge"]) == 0  # there is nothing to ask about
+    assert said() == ("0 jobs deleted\n", "")
+
+
+def test_requeueing_all_asks_at_a_terminal_only(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = store.bury()
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert run(["dead", "requeue", "--all"]) == 1
+    assert "Run 1 dead-letter job in all queues that ended before 20" in said()[1]
+    assert store.get(job.id).status is JobStatus.DEAD_LETTER
+    assert run(["dead", "requeue", "--all", "--yes"]) == 0
+    assert store.get(job.id).status is JobStatus.PENDING
+
+
+@pytest.mark.parametrize(("verb", "done"), [("purge", "deleted"), ("requeue", "requeued")])
+def test_what_dies_after_the_question_is_left_alone(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch, verb: str, done: str
+) -> None:
+    asked = store.bury()
+    later: list[Job] = []
+
+    def confirmed(*_: Any, **__: Any) -> bool:
+        store.ahead = 30.0
+        with ThreadPoolExecutor() as elsewhere:  # where no loop is running
+            later.append(elsewhere.submit(store.bury, queue_name="mail").result())
+        store.ahead = 60.0
+        monkeypatch.setattr("portico.cli.sweeps.monotonic", lambda: time.monotonic() + 60.0)
+        return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(click, "confirm", confirmed)
+    assert run(["dead", verb, *(["--all"] if verb == "requeue" else [])]) == 0
+    assert said()[0] == f"1 job {done}\n"
+    assert store.get(later[0].id).status is JobStatus.DEAD_LETTER
+    assert asked.id not in {job.id for job in store.all() if job.status == "dead_letter"}
+
+
+@pytest.mark.parametrize(("times", "told"), [(1, "500 jobs deleted"), (2, "0 jobs deleted; of up")])
+def test_an_interrupted_purge_says_how_many_are_gone(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch, times: int, told: str
+) -> None:
+    for job in store.create(600):
+        asyncio.run(store.cancel_job(job.id))
+    purge = store.purge
+
+    async def interrupted(jobs: JobFilter, limit: int = 1000) -> int:
+        gone = await purge(jobs, limit)
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        return gone
+
+    monkeypatch.setattr(store, "purge", interrupted)
+    assert run(["dead", "purge", "--failed", "--yes"]) == 130
+    assert f"interrupted; before that, {told}" in said()[1]
+    assert len(store.all()) == 100
 
 
 def test_purge_without_a_terminal_wants_yes(
