@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple, NoReturn
 
 from portico import compose
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
+from portico.kits.job.failures import failure_of
 from portico.ports.worker_context import WorkerContext
 from portico.supervisor import privileges, registry
 from portico.supervisor.config import SupervisorConfig
+from portico.supervisor.exit import EXIT_APP
 from portico.utils.logging import get_logger
 
 
@@ -42,9 +43,12 @@ async def _app(config: SupervisorConfig) -> Finding:
             handlers = await registry.open_app(registry.load(config.app), _context(), stack)
             return Finding(f"app ok: {config.app} serves {', '.join(sorted(handlers))}")
     except ConfigurationError as error:
-        return Finding(f"app: {error}", 4)
-    except Exception as error:  # noqa: BLE001 - the application may raise anything
-        return Finding(f"{traceback.format_exc()}app: opening {config.app} failed: {error}", 4)
+        told = failure_of(error.cause).traceback if error.cause else ""
+        return Finding(f"{told}app: {error}", EXIT_APP)
+    except BaseException as error:  # noqa: BLE001 - the application may raise anything
+        reason = failure_of(error)
+        told = f"closing {config.app} failed: {reason.type}: {reason.message}"
+        return Finding(f"{reason.traceback}app: {told}", EXIT_APP)
 
 
 async def _store(config: SupervisorConfig) -> Finding:

@@ -31,7 +31,7 @@ Signals     TERM, INT  drain: finish what runs, settle, exit; a second one stops
             TTIN, TTOU one worker more, one less
             USR1       log the state and all stacks
 Exit codes  0 drained   1 configuration   2 usage   3 workers keep dying at start
-            4 the app cannot be imported   5 store unreachable at start, replaced
+            4 the app's own code fails at start   5 store unreachable at start, replaced
             or damaged later   70 internal error   75 something could not be settled   131 quit
 """
 

@@ -11,11 +11,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
-from portico.exceptions import PorticoError
 from portico.supervisor import lifespan, wire
 from portico.supervisor.config import SupervisorConfig
-from portico.supervisor.deaths import LONGEST_PAUSE, Deaths, boot_pause
-from portico.supervisor.exit import EXIT_APP, Exit
+from portico.supervisor.deaths import LONGEST_PAUSE, Deaths, boot_pause, fatal_boot
+from portico.supervisor.exit import Exit
 from portico.supervisor.generations import Generations
 from portico.supervisor.launch import AppError, Launcher
 from portico.supervisor.member import Member, State
@@ -29,10 +28,6 @@ _BOOT = 120.0
 """Seconds that a worker has to open it."""
 
 logger = get_logger(__name__)
-
-
-class BootError(PorticoError):
-    """The workers keep dying before they are ready."""
 
 
 class Crew(Listener):
@@ -83,6 +78,11 @@ class Crew(Listener):
         return self._generations.pids
 
     @property
+    def loading(self) -> set[int]:
+        """Those of them that load it just now; how they end is for us to see."""
+        return self._generations.loading
+
+    @property
     def launching(self) -> bool:
         """Whether a worker may have been born whose number is not known yet."""
         return not all(process.pid for process in self._by_process)
@@ -92,7 +92,7 @@ class Crew(Listener):
 
         Raises:
             AppError: the application cannot be imported or opened.
-            BootError: the workers die before they are ready.
+            BootError: the workers, or what they are forked from, die before they are ready.
         """
         await self._generations.start()
         for number in range(1, self.wanted + 1):
@@ -113,8 +113,7 @@ class Crew(Listener):
                 await asyncio.wait_for(self._empty.wait(), grace)
             except TimeoutError:
                 for member in self.members:
-                    logger.warning("worker_killed", worker=member.number, reason="did not stop")
-                    member.kill("shutdown")
+                    self._kill_overdue(member, grace, "shutdown")
                 await self._empty.wait()
         self._generations.close()
 
@@ -242,22 +241,25 @@ class Crew(Listener):
             self.retire(member)
 
     def _see_off(self, member: Member, *, idle: bool) -> None:
-        """Kill a retiring worker that still lives a grace after it was found with nothing to run.
-
-        What it runs is timed by others, and may take longer than this.
-        """
+        """Kill a retiring worker that still lives a grace after it was found with nothing to run;
+        what it runs is timed by others."""
         if member.state is not State.GONE and idle and not member.seat.inflight:
-            logger.warning("worker_killed", worker=member.number, reason="did not stop")
-            member.kill("it did not stop")
+            self._kill_overdue(member, _RETIRE_GRACE, "it did not stop")
         elif member.state is not State.GONE:
             nothing_left = not member.seat.inflight
             asyncio.get_running_loop().call_later(
                 _RETIRE_GRACE, lambda: self._see_off(member, idle=nothing_left)
             )
 
+    def _kill_overdue(self, member: Member, seconds: float, why: str) -> None:
+        todo = "open" if member.state is State.STARTING else "close"
+        reason = f"its application did not {todo} within {seconds:g} s"
+        logger.warning("worker_killed", worker=member.number, reason=reason)
+        member.kill(why)
+
     def _check_boot(self, member: Member) -> None:
         logger.error("worker_boot_stuck", worker=member.number, seconds=_BOOT)
-        member.kill("it did not get ready")
+        member.kill(f"it did not get ready within {_BOOT:g} s")
 
     def _watch_age(self, member: Member) -> None:
         self._stop_timer(member)
@@ -318,16 +320,18 @@ class Crew(Listener):
 
     def _boot_failed(self, member: Member, status: Exit) -> None:
         """A worker died before it was ready. `member.predecessor`, if it lives, simply stays."""
-        if self._stopping:
-            return
+        if self._stopping or (self._started.done() and self._started.exception()):
+            return  # the start has failed already: what others die of says nothing new
         unready = member.boot_error
-        reason = unready.message if unready else f"worker {member.number} {status}"
+        end = f"was killed: {member.condemned}" if member.condemned else str(status)
+        reason = unready.message if unready else f"worker {member.number} {end}"
         former = member.launcher is not self._launcher
         if self._generations.failed(member.launcher, reason, unready.traceback if unready else ""):
             self._failed_boots = 0
         elif not former:
             self._failed_boots += 1
-        if not self._started.done() and (fatal := self._fatal(reason, unready, status)):
+        fatal = fatal_boot(reason, unready, status, self._failed_boots, self.wanted)
+        if fatal and not self._started.done():
             self._started.set_exception(fatal)
             return
         old = member.predecessor
@@ -340,11 +344,3 @@ class Crew(Listener):
             pause = boot_pause(self._failed_boots)
             logger.error("worker_boot_failed", worker=member.number, reason=reason, again_in=pause)
             self._spawn(member.number, pause)
-
-    def _fatal(self, reason: str, said: wire.Unready | None, status: Exit) -> PorticoError | None:
-        """What ends the start: the application's own error at once, deaths when they go on."""
-        if said or status.code == EXIT_APP:  # it may have had no way left to say it here
-            return AppError(reason, {"traceback": said.traceback if said else ""})
-        if self._failed_boots >= max(3, 2 * self.wanted):
-            return BootError(f"workers keep dying before they are ready: {reason}")
-        return None

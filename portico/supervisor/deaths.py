@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 from time import monotonic
 
-from portico.supervisor import oom, storm
-from portico.supervisor.exit import Exit
+from portico.exceptions import PorticoError
+from portico.supervisor import oom, storm, wire
+from portico.supervisor.exit import EXIT_APP, Exit
+from portico.supervisor.launch import AppError, BootError
 from portico.supervisor.member import Member, State
 from portico.utils.logging import get_logger
 
@@ -66,3 +68,23 @@ class Deaths:
 def boot_pause(failed: int) -> float:
     """None while workers get ready; growing with every one in a row that does not."""
     return min(LONGEST_PAUSE, 0.1 * 2.0 ** min(failed, 10)) if failed else 0.0
+
+
+def fatal_boot(
+    reason: str, said: wire.Unready | None, status: Exit, failed: int, wanted: int
+) -> PorticoError | None:
+    """What ends a start in which a worker did not get ready: the application's own error at once,
+    deaths when they go on.
+
+    Args:
+        reason: why it did not.
+        said: what it has told of the application.
+        status: how it ended.
+        failed: workers in a row that did not get ready.
+        wanted: how many there are to be.
+    """
+    if said or status.code == EXIT_APP:  # it may have had no way left to say it here
+        return AppError(reason, {"traceback": said.traceback if said else ""})
+    if failed >= max(3, 2 * wanted):
+        return BootError(f"workers keep dying before they are ready: {reason}")
+    return None

@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 
 from portico.exceptions import PorticoError
-from portico.supervisor.launch import Launcher
+from portico.supervisor.launch import BootError, Launcher
+from portico.supervisor.spawning import SpawnError
 from portico.utils.logging import get_logger
+
+_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds until the application is loaded once more, when that was no fault of its own."""
 
 logger = get_logger(__name__)
 
@@ -30,14 +34,29 @@ class Generations:
         """The processes that hold the code, or held it: one that is replaced takes time to go."""
         return {launcher.pid for launcher in self._ever}
 
+    @property
+    def loading(self) -> set[int]:
+        """The process that loads the code just now, if there is one."""
+        return {self._ever[-1].pid} if self._loading.locked() else set()
+
     async def start(self) -> None:
         """Load the application for the first time.
 
         Raises:
             AppError: it cannot be imported.
+            BootError: what imports it is killed every time.
         """
         async with self._loading:
-            await self.current.start()
+            for pause in _PAUSES:
+                try:
+                    return await self.current.start()
+                except (SpawnError, OSError) as error:
+                    logger.error("app_load_failed", error=str(error), again_in=pause)
+                await asyncio.sleep(pause)
+            try:
+                await self.current.start()
+            except (SpawnError, OSError) as error:
+                raise BootError(f"the application cannot be loaded: {error}") from error
 
     async def replace(self, launcher: Launcher) -> bool:
         """Load the application anew; whether workers are started from that now.

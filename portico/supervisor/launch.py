@@ -19,6 +19,7 @@ import msgspec
 from portico.exceptions import PorticoError
 from portico.supervisor.birth import Descriptors
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
+from portico.supervisor.reaping import end_of
 from portico.supervisor.spawning import (
     Born,
     Loaded,
@@ -43,6 +44,14 @@ class AppError(PorticoError):
     """The application cannot be imported or opened."""
 
 
+class BootError(PorticoError):
+    """The workers, or what they are forked from, keep dying before they are ready."""
+
+
+class _OverdueError(SpawnError):
+    """Something took too long, and was killed."""
+
+
 class Launcher(ABC):
     """Starts worker processes."""
 
@@ -55,6 +64,7 @@ class Launcher(ABC):
 
         Raises:
             AppError: the application cannot be imported.
+            SpawnError, OSError: not now; the process that was to import it was killed, perhaps.
         """
 
     @abstractmethod
@@ -112,16 +122,31 @@ class ZygoteLauncher(Launcher):
         early, self._early = self._early, None
         self.pid, self._handle, self._control = early or start_zygote(self._target, self._limits)
         asyncio.get_running_loop().add_reader(self._control, self._received)
-        try:
-            reply = await self._reply(_BOOT, "load the application")
-        except SpawnError as error:
-            raise AppError(error.message) from error
-        loaded = msgspec.msgpack.decode(reply, type=Loaded)
+        loaded = await self._loaded()
         if loaded.error:
             self.close()
             raise AppError(loaded.error, {"traceback": loaded.traceback})
         if loaded.warning:
             logger.warning("zygote_has_threads", warning=loaded.warning)
+
+    async def _loaded(self) -> Loaded:
+        """What the zygote says when it has loaded the application, if it comes to that."""
+        assert self._handle is not None
+        handle = os.dup(self._handle)
+        try:
+            reply = await self._reply(_BOOT, "load the application")
+        except _OverdueError as error:
+            raise AppError(f"{error.message}, which is --app {self._target!r}") from error
+        except SpawnError:
+            status = await end_of(self.pid, handle, _FORK)
+            told = f"the process that loads --app {self._target!r} {status}"
+            if status.code is None:
+                raise SpawnError(told) from None
+            hint = "the application's code, or a library that it imports, ended it (os._exit?)"
+            raise AppError(f"{told}: {hint}") from None
+        finally:
+            os.close(handle)
+        return msgspec.msgpack.decode(reply, type=Loaded)
 
     async def launch(self, fds: Descriptors) -> int:
         if self._control is None:
@@ -161,7 +186,7 @@ class ZygoteLauncher(Launcher):
             return await asyncio.wait_for(future, seconds)
         except TimeoutError:
             self._kill()
-            raise SpawnError(f"the zygote did not {what} within {seconds:g} s") from None
+            raise _OverdueError(f"the zygote did not {what} within {seconds:g} s") from None
         except ConnectionResetError as error:
             raise SpawnError(f"the zygote died and did not {what}") from error
 

@@ -21,6 +21,7 @@ from portico.supervisor.birth import Descriptors
 from portico.supervisor.exit import Exit
 from portico.supervisor.launch import Launcher
 from portico.supervisor.output import OutputLog
+from portico.supervisor.reaping import reap
 from portico.supervisor.running_page import RunningPage
 
 _READ = 256 * 1024
@@ -254,19 +255,3 @@ def _poll(
             handle.cancel()
 
     return end
-
-
-def reap(pid: int) -> Exit:
-    """Collect the status of a child that has ended."""
-    try:
-        _, status, usage = os.wait4(pid, 0)
-    except ChildProcessError:
-        return Exit(None, None, pid)
-    signaled = os.WIFSIGNALED(status)
-    return Exit(
-        None if signaled else os.waitstatus_to_exitcode(status),
-        os.WTERMSIG(status) if signaled else None,
-        pid,
-        usage.ru_utime + usage.ru_stime,
-        evidence.peak_rss(usage),
-    )

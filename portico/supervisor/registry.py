@@ -17,8 +17,12 @@ from types import ModuleType
 from typing import Any
 
 from portico.exceptions import ConfigurationError
+from portico.kits.job.failures import failure_of
 from portico.kits.job.handlers import Handlers, handlers_by_type
 from portico.ports.worker_context import WorkerContext
+from portico.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 
 def load(target: str) -> Any:
@@ -43,6 +47,20 @@ def load(target: str) -> Any:
     return found
 
 
+def preload(target: str) -> None:
+    """Call the function `preload` of the module that was loaded, if there is one.
+
+    Raises:
+        ConfigurationError: it fails; the cause has the traceback.
+    """
+    function = getattr(sys.modules[target.partition(":")[0]], "preload", None)
+    if callable(function):
+        try:
+            function()
+        except BaseException as error:
+            raise _failed(f"--app is {target!r}: preload()", error) from error
+
+
 def import_module(module_name: str, target: str) -> ModuleType:
     """Import a module, with the current folder on the path.
 
@@ -54,27 +72,50 @@ def import_module(module_name: str, target: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise ConfigurationError(
-            f"--app is {target!r}: importing {module_name} failed: {type(error).__name__}: {error}",
-            cause=error,
-        ) from error
+        raise _failed(f"--app is {target!r}: importing {module_name}", error) from error
+
+
+def _failed(what: str, error: BaseException) -> ConfigurationError:
+    """Whatever the application's own code raises, `sys.exit("no database")` too, is its message."""
+    reason = failure_of(error)
+    told = f": {reason.message}" if reason.message != reason.type else ""
+    return ConfigurationError(f"{what} failed: {reason.type}{told}", cause=error)
 
 
 async def open_app(app: Any, context: WorkerContext, stack: AsyncExitStack) -> Handlers:
     """Turn what `load` found into handlers; context managers are entered on `stack`.
 
     Raises:
-        ConfigurationError: what it yields is no registry, or two handlers serve one type.
+        ConfigurationError: its code raises something, then the cause has the traceback; or what it
+            yields is no registry, or two handlers serve one type.
     """
-    if _is_factory(app):
-        app = app(context) if _takes_context(app) else app()
-    if inspect.isawaitable(app):
-        app = await app
-    if isinstance(app, AbstractAsyncContextManager):
-        app = await stack.enter_async_context(app)
-    return handlers_by_type(app, "the app")
+    try:
+        if _is_factory(app):
+            app = app(context) if _takes_context(app) else app()
+        if inspect.isawaitable(app):
+            app = await app
+        if isinstance(app, AbstractAsyncContextManager):
+            app = await stack.enter_async_context(app)
+        return handlers_by_type(app, "the app")
+    except ConfigurationError:
+        raise
+    except BaseException as error:
+        raise _failed("opening the app", error) from error
+
+
+async def close_app(stack: AsyncExitStack) -> None:
+    """Exit the context managers on `stack`; what that raises is logged, and changes nothing."""
+    try:
+        await stack.aclose()
+    except BaseException as error:  # noqa: BLE001 - the application may raise anything
+        reason = failure_of(error)
+        logger.error(
+            "app_close_failed",
+            error_type=reason.type,
+            error=reason.message,
+            traceback=reason.traceback,
+            note="what the application does after its yield; the worker ends all the same",
+        )
 
 
 def _is_factory(app: Any) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import traceback
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
@@ -93,11 +92,12 @@ class Worker:
 
     async def run(self, app: Any) -> None:
         """Open the application, run jobs until told to stop, close the application."""
-        async with AsyncExitStack() as stack:
+        stack = AsyncExitStack()
+        try:
             try:
                 handlers = await registry.open_app(app, self._context(), stack)
-            except Exception as error:  # noqa: BLE001 - the application may raise anything
-                self._outbox.send(unready(_reason(error), traceback.format_exc()))
+            except ConfigurationError as error:
+                self._outbox.send(unready(error.message, error.cause or error))
                 raise SystemExit(EXIT_APP) from None
             self._execution = Execution(
                 handlers,
@@ -120,6 +120,8 @@ class Worker:
             await asyncio.gather(*(self._slot(n) for n in range(self._hello.concurrency)))
             self.ready = False
             await self._generators.settle(CLEANUPS)
+        finally:
+            await registry.close_app(stack)
 
     def contains(self, leaving: BaseException) -> bool:
         """Whether the loop may go on after this SystemExit or KeyboardInterrupt passed through it:
@@ -317,11 +319,7 @@ def _mourners(handlers: Handlers) -> list[str]:
     return sorted(job_type for job_type, handler in handlers.items() if listens(handler))
 
 
-def unready(reason: str, stack: str) -> wire.Unready:
+def unready(reason: str, cause: BaseException | None) -> wire.Unready:
+    """Why a worker cannot begin, and where in the application's code."""
+    stack = failure_of(cause).traceback if cause else ""
     return wire.Unready(reason[: wire.MAX_REASON], stack[-wire.MAX_REASON :])
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ConfigurationError):
-        return error.message
-    return f"opening the app failed: {type(error).__name__}: {error}"

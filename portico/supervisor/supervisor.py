@@ -23,9 +23,8 @@ from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor import allocation, birth, garbage, notify, wire
 from portico.supervisor.assembly import crew_of, launcher_of, pool_of
 from portico.supervisor.config import SupervisorConfig
-from portico.supervisor.crew import BootError
 from portico.supervisor.exit import EXIT_APP
-from portico.supervisor.launch import AppError
+from portico.supervisor.launch import AppError, BootError
 from portico.supervisor.orphans import Orphans
 from portico.supervisor.requests import StoreDesk
 from portico.supervisor.settings import DEFAULT_APP
@@ -204,7 +203,8 @@ class Supervisor:
             self._notice.clear()
 
     def _workers(self) -> set[int]:
-        return {member.process.pid for member in self._crew.members}
+        """Children whose end others wait for."""
+        return {member.process.pid for member in self._crew.members} | self._crew.loading
 
     # Signals
 

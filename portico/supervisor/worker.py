@@ -169,9 +169,8 @@ def _load(target: str, outbox: Outbox, fds: birth.Descriptors) -> tuple[Any, Imp
     try:
         return registry.load(target), bare.take_off(target)
     except ConfigurationError as error:
-        cause = "".join(traceback.format_exception(error.cause)) if error.cause else ""
         try:
-            outbox.send(unready(error.message, cause))
+            outbox.send(unready(error.message, error.cause))
         except OSError:  # it has closed that, too
             sys.stderr.write(f"portico: {error}\n")
         raise SystemExit(EXIT_APP) from None

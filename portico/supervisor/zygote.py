@@ -23,7 +23,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +32,7 @@ from typing import NoReturn
 import msgspec
 
 from portico.exceptions import ConfigurationError
+from portico.kits.job.failures import failure_of
 from portico.supervisor import allocation, birth, privileges, registry
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.imprint import Bare
@@ -86,22 +86,14 @@ def _tell(control: socket.socket, report: Loaded) -> None:
 def _import(target: str) -> tuple[object, Loaded]:
     try:
         app = registry.load(target)
-        preload = getattr(sys.modules[target.partition(":")[0]], "preload", None)
-        if callable(preload):
-            preload()
+        registry.preload(target)
         import uvloop  # noqa: F401 - every worker needs it
 
         from portico.supervisor import worker  # noqa: F401 - likewise
     except ConfigurationError as error:
-        return None, Loaded(error.message, _text(error.cause) if error.cause else "")
-    except Exception as error:  # noqa: BLE001 - the application's own preload may raise anything
-        reason = f"--app is {target!r}: preload() failed: {type(error).__name__}: {error}"
-        return None, Loaded(reason, _text(error))
+        stack = failure_of(error.cause).traceback if error.cause else ""
+        return None, Loaded(error.message, stack)
     return app, Loaded(warning=_threads_warning(target))
-
-
-def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
 
 
 def _threads_warning(target: str) -> str | None:

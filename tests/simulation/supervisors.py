@@ -14,8 +14,8 @@ from portico.kits.job.retry import RetryPolicies, RetryPolicy
 from portico.ports.leasing import Lease
 from portico.supervisor import wire
 from portico.supervisor.config import SupervisorConfig
-from portico.supervisor.crew import BootError, Crew
-from portico.supervisor.launch import AppError
+from portico.supervisor.crew import Crew
+from portico.supervisor.launch import AppError, BootError
 from portico.supervisor.member import State
 from portico.supervisor.pool import ProcessPool
 from portico.supervisor.scheduling.watch import Limits

@@ -8,6 +8,8 @@ can keep, and making it never raises.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from traceback import TracebackException
 
 from portico.exceptions import JobTimeoutError, PorticoError, WorkerLostError
@@ -19,6 +21,7 @@ MAX_TRACEBACK = 16 * 1024
 _MAX_NAME = 128
 _MAX_FRAMES = 40
 _MAX_ENTRY = 2 * 1024
+_MAX_LEAVES = 10
 
 _LONGEST_LOOKED_AT = 128 * 1024
 
@@ -108,9 +111,22 @@ def _message(error: BaseException) -> str:
         said = str(error)
         if len(said) > _LONGEST_LOOKED_AT:
             said = said[: _LONGEST_LOOKED_AT // 2] + "…" + said[-_LONGEST_LOOKED_AT // 2 :]
-        return _without_data(str(said))
+        leaves = [*islice(_leaves(error), _MAX_LEAVES)]
+        text = _without_data(str(said))
     except BaseException:  # noqa: BLE001 - __str__ may do anything
         return "<exception str() failed>"
+    return f"{text}: {'; '.join(leaves)}" if leaves else text
+
+
+def _leaves(error: BaseException) -> Iterator[str]:
+    """What a group holds; what it says of itself is only how many that are."""
+    if is_a(error, BaseExceptionGroup):
+        for inner in error.exceptions:  # type: ignore[attr-defined]
+            if is_a(inner, BaseExceptionGroup):
+                yield from _leaves(inner)
+            else:
+                name = _class_name(inner)
+                yield f"{name}: {text}" if (text := _message(inner)) else name
 
 
 def _without_data(text: str) -> str:

@@ -20,6 +20,7 @@ class Process:
     """A process that does nothing but remember what it was sent."""
 
     pid = 4711
+    alive = False
 
     def __init__(self, number, slots, listener, log_fd):
         self.listener = listener

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -108,3 +109,42 @@ def test_a_module_that_fails_to_import_says_why(
 def test_an_attribute_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigurationError, match="json has no attribute 'app'"):
         load("json:app")
+
+
+async def no_yield() -> AsyncIterator[list[JobHandler]]:
+    for handlers in ():
+        yield handlers
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (SystemExit("DATABASE_URL is missing"), "SystemExit: DATABASE_URL is missing"),
+        (SystemExit(0), "SystemExit: 0"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (ValueError("no database"), "ValueError: no database"),
+        (
+            ExceptionGroup("two", [ValueError("no database"), OSError("no cache")]),
+            "two (2 sub-exceptions): ValueError: no database; OSError: no cache",
+        ),
+        (BaseExceptionGroup("one", [KeyboardInterrupt()]), "(1 sub-exception): KeyboardInterrupt"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_whatever_a_factory_raises_is_told_by_name_and_text(
+    raised: BaseException, told: str
+) -> None:
+    async def app() -> list[JobHandler]:
+        raise raised
+
+    with pytest.raises(ConfigurationError) as failed:
+        await opened(app)
+    assert failed.value.message.startswith("opening the app failed: ")
+    assert told in failed.value.message
+    assert failed.value.cause is raised
+
+
+async def test_a_context_manager_that_does_not_yield_is_told_of() -> None:
+    with pytest.raises(ConfigurationError, match="generator didn't yield"):
+        await opened(asynccontextmanager(no_yield))
