@@ -45,7 +45,9 @@ class JobHandler(ABC):
         A returned `JobResult(success=False)` is final: the job ends FAILED, unless the result
         says `retryable=True`. A raised exception of any class asks for a retry, which happens
         while `job.retry_count < job.max_retries` and dead-letters the job after that; except
-        `NonRetryableError` and its subclasses, which end it FAILED.
+        `NonRetryableError` and its subclasses, which end it FAILED. So does a group that holds one,
+        as a TaskGroup raises it: what one part of the job cannot do, trying again cannot mend. Of
+        an error raised `from` another the class that was raised counts.
 
         Args:
             job: the job as it was leased, RUNNING, with its payload decoded.

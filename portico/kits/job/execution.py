@@ -23,7 +23,8 @@ from typing import Any
 
 from portico.kits.job.deadlines import Deadlines
 from portico.kits.job.decoding import job_of
-from portico.kits.job.failures import error_of, failure, failure_of, is_a
+from portico.kits.job.error_kinds import holds, is_a
+from portico.kits.job.failures import error_of, failure, failure_of
 from portico.kits.job.handlers import limits_of
 from portico.kits.job.judgement import (
     Judgement,
@@ -181,7 +182,7 @@ class Execution:
     def _judge_raised(
         self, raised: BaseException, task: asyncio.Task[Any], timeout: float | None
     ) -> Judgement:
-        if is_a(raised, MemoryError):
+        if holds(raised, MemoryError):
             self.exhausted = True
         return judge_raised(raised, self._stopped.get(task), timeout)
 

@@ -8,11 +8,13 @@ can keep, and making it never raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from asyncio import CancelledError
 from itertools import islice
-from traceback import TracebackException
+from pathlib import Path
+from traceback import TracebackException, walk_tb
 
 from portico.exceptions import JobTimeoutError, PorticoError, WorkerLostError
+from portico.kits.job.error_kinds import is_a, leaves
 from portico.ports.leasing import Failure
 from portico.utils.texts import shortened
 
@@ -39,6 +41,13 @@ _DATA = (
 )
 """What begins the values of a database in a message, what they are, and what takes their place."""
 
+_HINTS: tuple[tuple[type[BaseException], str], ...] = (
+    (TimeoutError, "; something that was awaited took too long, not the job as a whole"),
+    (CancelledError, "; something that was awaited had been cancelled"),
+    (MemoryError, "; give workers more memory, or the job less at a time"),
+)
+"""What an error means that seldom says anything."""
+
 _GONE: dict[str, type[PorticoError]] = {
     "WorkerLostError": WorkerLostError,
     "MemoryCeilingError": WorkerLostError,
@@ -47,14 +56,16 @@ _GONE: dict[str, type[PorticoError]] = {
 
 
 def failure_of(error: BaseException, skip_frames: int = 0) -> Failure:
-    """Put an exception into words: class name, `str()` or the class name again, traceback.
+    """Put an exception into words: class name, text, traceback.
+
+    The text of a group goes on with its errors. Where an exception says nothing, its text is what
+    can be said: its class, and where it was raised.
 
     Args:
         error: any exception, however hostile.
         skip_frames: outermost frames of the traceback to leave out, where they are our own.
     """
-    name = _class_name(error)
-    return failure(name, _message(error) or name, _traceback(error, skip_frames))
+    return failure(_class_name(error), _words(error), _traceback(error, skip_frames))
 
 
 def failure(kind: str, message: str, traceback: str = "") -> Failure:
@@ -75,8 +86,7 @@ def as_exception(error: BaseException) -> Exception:
     """The error itself, or an exception around one that `except Exception` would not catch."""
     if is_a(error, Exception):
         return error  # type: ignore[return-value]
-    name = _class_name(error)
-    return PorticoError(f"The handler raised {name}: {_message(error) or name}", cause=error)
+    return PorticoError(f"The handler raised {_class_name(error)}: {_words(error)}", cause=error)
 
 
 def text_of(value: object) -> str:
@@ -85,11 +95,6 @@ def text_of(value: object) -> str:
         return str(str(value)[:MAX_MESSAGE])
     except BaseException:  # noqa: BLE001 - __str__ may do anything
         return f"<{type(value).__name__} str() failed>"
-
-
-def is_a(error: BaseException, kind: type[BaseException]) -> bool:
-    """`isinstance` that asks the type alone: a hostile `__class__` would be run by the other."""
-    return issubclass(type(error), kind)
 
 
 def printable(text: str, limit: int) -> str:
@@ -106,27 +111,32 @@ def _class_name(error: BaseException) -> str:
         return "Exception"
 
 
+def _words(error: BaseException) -> str:
+    if not is_a(error, BaseExceptionGroup):
+        return _message(error)
+    told = [f"{_class_name(leaf)}: {_message(leaf)}" for leaf in islice(leaves(error), _MAX_LEAVES)]
+    return f"{_message(error)}: {'; '.join(told)}"
+
+
 def _message(error: BaseException) -> str:
     try:
         said = str(error)
         if len(said) > _LONGEST_LOOKED_AT:
             said = said[: _LONGEST_LOOKED_AT // 2] + "…" + said[-_LONGEST_LOOKED_AT // 2 :]
-        leaves = [*islice(_leaves(error), _MAX_LEAVES)]
-        text = _without_data(str(said))
+        return _without_data(str(said)) if said.strip() else _unsaid(error)
     except BaseException:  # noqa: BLE001 - __str__ may do anything
         return "<exception str() failed>"
-    return f"{text}: {'; '.join(leaves)}" if leaves else text
 
 
-def _leaves(error: BaseException) -> Iterator[str]:
-    """What a group holds; what it says of itself is only how many that are."""
-    if is_a(error, BaseExceptionGroup):
-        for inner in error.exceptions:  # type: ignore[attr-defined]
-            if is_a(inner, BaseExceptionGroup):
-                yield from _leaves(inner)
-            else:
-                name = _class_name(inner)
-                yield f"{name}: {text}" if (text := _message(inner)) else name
+def _unsaid(error: BaseException) -> str:
+    """What can be said of an error that says nothing."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if Path(frame.f_code.co_filename).parent.name != "asyncio"]
+    where = ""
+    for code in [frame.f_code for frame in (own or frames)[-1:]]:
+        where = f", raised in {code.co_name} ({Path(code.co_filename).name})"
+    hints = [words for kind, words in _HINTS if is_a(error, kind)]
+    return f"{_class_name(error)} without a text{where}{''.join(hints[:1])}"
 
 
 def _without_data(text: str) -> str:

@@ -5,7 +5,7 @@
 | returned `JobResult(success=True)` | Completed |
 | returned `success=False` | Failed for good, unless the result asks for a retry |
 | returned anything else, or a result that JSON cannot hold | Failed for good |
-| raised `NonRetryableError`, stopped or not | Failed for good |
+| raised `NonRetryableError`, alone or in a group, stopped or not | Failed for good |
 | was stopped at its deadline, by request, by a shutdown | Failed, Failed for good, Interrupted |
 | raised anything else | Failed, to be retried |
 """
@@ -21,7 +21,8 @@ from typing import assert_never
 import msgspec
 
 from portico.exceptions import JobTimeoutError, NonRetryableError, PorticoError, ValidationError
-from portico.kits.job.failures import as_exception, failure, failure_of, is_a, text_of
+from portico.kits.job.error_kinds import holds, is_a
+from portico.kits.job.failures import as_exception, failure, failure_of, text_of
 from portico.ports import document
 from portico.ports.job import JobResult
 from portico.ports.job_executor import Completed, Failed, Interrupted, Verdict
@@ -90,12 +91,13 @@ def _no_result(result: object) -> InvalidResult:
 
 def judge_raised(error: BaseException, stopped: Stop | None, timeout: float | None) -> Judgement:
     """Judge what a handler raised; once it was stopped, that is taken for the consequence."""
-    if stopped is not None and not is_a(error, NonRetryableError):
+    final = holds(error, NonRetryableError)
+    if stopped is not None and not final:
         return judge_stopped(stopped, failure_of(error, _OWN_FRAMES).traceback, timeout)
     reason = failure_of(error, _OWN_FRAMES)
     if is_a(error, _UnusableResult):
         reason = reason._replace(traceback="")  # nothing but our own frames
-    return Failed(reason, not is_a(error, NonRetryableError)), as_exception(error)
+    return Failed(reason, not final), as_exception(error)
 
 
 def judge_stopped(stopped: Stop, where: str = "", timeout: float | None = None) -> Judgement:
@@ -153,7 +155,7 @@ def _returned_error(result: JobResult) -> Exception:
 def _wants_retry(result: JobResult, error: Exception, retry_returned: bool) -> bool:  # noqa: FBT001
     data: object = result.result_data
     asked = isinstance(data, Mapping) and data.get("retry_recommended") is True
-    by_default = retry_returned and not isinstance(error, NonRetryableError)
+    by_default = retry_returned and not holds(error, NonRetryableError)
     return _flag(result, "retryable") or asked or by_default
 
 

@@ -54,7 +54,7 @@ def test_a_failure_has_class_name_message_and_traceback():
 
 
 def test_an_error_without_words_is_told_by_its_class():
-    assert failure_of(KeyError()).message == "KeyError"
+    assert failure_of(KeyError()).message == "KeyError without a text"
 
 
 def test_our_own_frames_can_be_left_out_but_never_the_innermost():
