@@ -40,6 +40,8 @@ from portico.supervisor.generators import Generators
 from portico.supervisor.inbox import Errand, Inbox, Outbox
 from portico.supervisor.leaks import Outside, watch_tasks
 from portico.supervisor.link import Link, PipeQueue
+from portico.supervisor.lodgers import Lodgers
+from portico.supervisor.loop_settings import LoopSettings
 from portico.supervisor.parentage import Parentage
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.stepping import into, rest_of
@@ -73,6 +75,8 @@ class Worker:
         self._running: dict[int, tuple[Lease, asyncio.Task[Any], float, int]] = {}
         self._execution: Execution
         self._generators = Generators(self._loop)
+        self._settings = LoopSettings(self._loop)
+        self._lodgers = Lodgers(self._settings)
         self._parentage = Parentage() if hello.concurrency > 1 else None
         self._care = [
             Aftercare(self._generators, self._parentage) for _ in range(hello.concurrency)
@@ -110,6 +114,7 @@ class Worker:
             )
             # From here on: what the application has started is its own.
             self._outside = watch_tasks(self._loop)
+            self._settings.keep()
             self._generators.watch()
             watch_threads()
             if self._parentage is not None:
@@ -192,6 +197,7 @@ class Worker:
                 or getweakrefcount(task) > weakly
                 or task._callbacks
                 or not care.untouched
+                or self._settings.changed
                 or self._worn_out
             ):
                 outbox.flush()
@@ -249,6 +255,12 @@ class Worker:
         """Let nothing of an attempt that was reported reach the next one."""
         if await care.end_tasks(lease):
             self._leave("leaked_tasks")
+        if self._settings.changed:
+            self._settings.restore()
+        if care.threads.work is not None:
+            await self._lodgers.take_in(lease, care.threads.work)
+            if self._lodgers.crowding:
+                self._leave("threads that jobs have left")
         if self._execution.exhausted:
             self._leave("memory_error")
         elif self._begun >= self._most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -194,3 +195,36 @@ async def test_what_neighbours_have_running_is_theirs_and_they_are_let_end(
     )
     assert await pid_of(queue, behind) != await pid_of(queue, beside)
     await supervisor.until(lambda: len(supervisor.workers()) == 1, what="the old one's end")
+
+
+async def test_what_a_job_sets_on_the_loop_goes_with_it(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    setters = [act.__name__ for act in leftover_app.SETTERS]
+    names = [name for setter in setters for name in (setter, "see_the_loop")]
+    jobs = [await enqueue(queue, name, max_retries=0) for name in names]
+    supervisor = here.supervisor("--workers", "1", app=LEFTOVERS)
+    for job in jobs:
+        await account(here, queue, job, JobStatus.COMPLETED)
+    assert len({await pid_of(queue, job) for job in jobs}) == 1
+    assert not supervisor.events("worker_exited")
+
+
+async def test_threads_that_succeeded_jobs_leave_are_told_and_take_none_from_later_ones(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    """They are let be; when they keep half of the loop's threads, the worker is replaced."""
+    threads = min(32, (os.cpu_count() or 1) + 4)
+    jobs = [await enqueue(queue, "leave_a_thread", max_retries=0) for _ in range(2 * threads)]
+    last = await enqueue(queue, "see_the_loop", max_retries=0)
+    supervisor = here.supervisor("--workers", "1", app=LEFTOVERS)
+    for job in (*jobs, last):
+        await account(here, queue, job, JobStatus.COMPLETED)
+    (told, *_) = supervisor.events("handler_left_threads")
+    assert told["job_id"] == str(jobs[0].id)
+    assert "leftover_app.py" in told["threads"][0]
+    replaced = supervisor.events("worker_recycled", reason="threads that jobs have left")
+    assert len(replaced) >= 3
+    workers = {await pid_of(queue, job) for job in jobs}
+    assert len(supervisor.events("handler_left_threads")) <= len(workers), "told once by each"
+    assert not supervisor.events("worker_exited")

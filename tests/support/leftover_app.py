@@ -67,6 +67,55 @@ async def first_row(job: Job) -> JobResult:
     return await pid(job)
 
 
+# The loop's settings
+
+
+async def shut_the_executor_down(job: Job) -> JobResult:
+    await asyncio.to_thread(time.sleep, 0)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    return await pid(job)
+
+
+async def replace_the_executor(job: Job) -> JobResult:
+    """The loop has one that is gone when its job is over."""
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        await asyncio.to_thread(time.sleep, 0)
+    return await pid(job)
+
+
+async def change_the_loop(job: Job) -> JobResult:
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda *_: None)
+    loop.set_task_factory(None)
+    asyncio.set_event_loop(None)
+    return await pid(job)
+
+
+SETTERS = (shut_the_executor_down, replace_the_executor, change_the_loop)
+
+
+async def see_the_loop(job: Job) -> JobResult:
+    """Whether all is as the application left it, and threads can be had."""
+    loop = asyncio.get_running_loop()
+    seen = await asyncio.to_thread(lambda: "a thread")
+    handler = loop.get_exception_handler()
+    assert (seen, loop.get_debug(), handler) == ("a thread", False, exception_handler)
+    assert loop.get_task_factory() is not None
+    return await pid(job)
+
+
+def exception_handler(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    loop.default_exception_handler(context)
+
+
+async def leave_a_thread(job: Job) -> JobResult:
+    asyncio.get_running_loop().run_in_executor(None, rows, job)
+    await row_seen(job)
+    return await pid(job)
+
+
 # Exits
 
 
@@ -268,10 +317,21 @@ EXITS = (
     interrupt_in_a_task,
 )  # fmt: skip
 
-ACTS = (pid, until_go, processes_until_go, first_row, exit_in_callbacks, *EXITS)
+ACTS = (
+    leave_a_thread,
+    see_the_loop,
+    *SETTERS,
+    pid,
+    until_go,
+    processes_until_go,
+    first_row,
+    exit_in_callbacks,
+    *EXITS,
+)
 
 
 @asynccontextmanager
 async def app() -> AsyncIterator[list[JobHandler]]:
+    asyncio.get_running_loop().set_exception_handler(exception_handler)
     acts = [Fault(act.__name__, act) for act in ACTS]
     yield [*acts, *(Rows(act.__name__, act) for act in (*THREADS, *PROCESSES))]
