@@ -35,6 +35,12 @@ WARM = 10
 """Batches after which memory has reached its level."""
 
 
+@pytest.fixture(autouse=True)
+def _never_confined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All jobs are of one type: it would soon run in one worker."""
+    monkeypatch.setattr(confinement, "FEWEST", 2 * DEATHS)
+
+
 def lease(*, killer: bool) -> Lease:
     return Lease(
         uuid4().bytes, uuid4().bytes, 1, "default", "blame.tiny",
@@ -67,7 +73,7 @@ class Trial:
         verdicts: dict[bytes, object] = {}
 
         def over() -> bool:
-            for ended, verdict in self.pool.finished():
+            for ended, verdict, *_ in self.pool.finished():
                 assert ended.token not in verdicts, "it was reported twice"
                 verdicts[ended.token] = verdict
             return len(verdicts) == len(leases)
@@ -149,7 +155,6 @@ async def test_a_thousand_deaths_amid_tiny_jobs_are_charged_to_the_killers_and_l
     record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setenv("LEDGER", str(tmp_path / "ledger"))
-    monkeypatch.setattr(confinement, "FEWEST", 2 * DEATHS)  # it would run in one worker
     caplog.set_level("CRITICAL")  # a thousand lines, kept by pytest, would count as our memory
     choose = random.Random(20261124)
     app = "tests.support.blame_app:app"

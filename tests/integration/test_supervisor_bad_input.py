@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from portico.supervisor.pid_file import pid_file
 from tests.support.supervisors import ROOT
 
 APP = """
@@ -146,16 +147,15 @@ def test_check_says_what_is_wrong_with_the_exit_code_of_the_start(tmp_path: Path
 
 
 def test_a_second_supervisor_on_one_pid_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "portico.pid").write_text(f"{os.getpid()}\n")
-    result = run(tmp_path, "--pid-file", "portico.pid", "--drain")
-    assert result.returncode == 1
-    assert f"process {os.getpid()} is running" in result.stderr
+    with pid_file(str(tmp_path / "portico.pid")):
+        result = run(tmp_path, "--pid-file", "portico.pid", "--drain")
+        assert result.returncode == 1
+        assert f"process {os.getpid()} is running" in result.stderr
+        assert run(tmp_path, "--pid-file", "portico.pid", "--check").returncode == 0
 
 
 def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    (tmp_path / "portico.pid").write_text(f"{child.pid}\n")
+    (tmp_path / "portico.pid").write_text(f"{os.getpid()}\n")  # of a process that lives
     assert run(tmp_path, "--pid-file", "portico.pid", "--drain", "-w", "1").returncode == 0
     assert not (tmp_path / "portico.pid").exists()
 

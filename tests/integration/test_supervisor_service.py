@@ -135,6 +135,32 @@ async def test_a_pid_file_is_there_while_it_runs(here: Place) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("method", ["zygote", "spawn"])
+async def test_a_pid_file_is_held_through_a_reload_and_by_no_worker_after_a_kill(
+    here: Place, queue: JobQueueAdapter, method: str
+) -> None:
+    path = here.folder / "supervisor.pid"
+    options = ("--pid-file", str(path), "--start-method", method, "--log-level", "DEBUG")
+    supervisor = here.supervisor(*options)
+    await supervisor.ready()
+    supervisor.signal(signal.SIGHUP)
+    await supervisor.until(lambda: len(supervisor.events("worker_ready")) == 4)
+    assert await here.supervisor(*options).ended() == 1
+    job = await queue.enqueue(make_job(job_type="test.leave_orphan"))
+    await ended(queue, job.id)
+    supervisor.ruined = "it is killed"
+    supervisor.process.kill()  # what its job has forked lives on
+    await supervisor.ended()
+    assert path.read_text() == f"{supervisor.pid}\n"
+    successor = here.supervisor(*options)
+    await successor.started()
+    assert path.read_text() == f"{successor.pid}\n"
+    (here.folder / "go").touch()
+    successor.signal(signal.SIGTERM)
+    assert await successor.ended() == 0
+    assert not path.exists()
+
+
 @pytest.mark.fault("B6")
 async def test_a_worker_that_has_grown_is_replaced_and_its_job_is_not_disturbed(
     here: Place, queue: JobQueueAdapter

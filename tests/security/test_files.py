@@ -68,7 +68,7 @@ def test_a_pipe_in_the_place_of_the_pid_file_does_not_hold_up_the_start(folder: 
         pytest.fail("it was taken")
 
 
-def test_a_link_that_came_while_the_supervisor_ran_is_removed_and_its_target_left(
+def test_a_link_that_came_while_the_supervisor_ran_is_left_alone_and_so_is_its_target(
     folder: Path, victim: Path
 ) -> None:
     victim.write_text("precious")
