@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from uuid import UUID
@@ -66,7 +65,6 @@ def enqueue(
     payload: str | None,
     *,
     queue_url: str | None,
-    delay: float | None,
     limits: dict[str, float | None],
     strict: bool,
     as_json: bool,
@@ -82,10 +80,8 @@ def enqueue(
     it is found that an id exists already (that line is reported, and the job that has the id stays
     as it was) and that a queue is full.
     """
-    if delay is not None and given["scheduled_at"] is not None:
+    if given["delay"] is not None and given["scheduled_at"] is not None:
         raise click.UsageError("--in and --at exclude each other; give one of them")
-    if delay is not None:
-        given["scheduled_at"] = datetime.now(UTC) + timedelta(seconds=delay)
     options = {name: value for name, value in given.items() if value is not None} | limits
     if payload is None:
         return _many(target, options, queue_url, strict=strict, as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from typing import IO, Any, NamedTuple
 
@@ -90,9 +90,11 @@ def read_line(line: Numbered, defaults: Mapping[str, Any]) -> JobLine:
         arguments["job_timeout"] = _seconds("timeout", arguments["job_timeout"], timeout) or None
     if "kill_grace" in arguments:
         arguments["kill_grace"] = _seconds("kill_grace", arguments["kill_grace"])
-    delay = arguments.pop("delay", None)
-    if delay is not None:
-        arguments["scheduled_at"] = _due_in(delay)
+    if entries.keys() & {"at", "scheduled_at"}:
+        arguments.pop("delay", None)
+    if arguments.get("delay") is not None:
+        arguments["delay"] = _seconds("in", arguments["delay"])
+        arguments.pop("scheduled_at", None)
     elif isinstance(arguments.get("scheduled_at"), str):
         arguments["scheduled_at"] = _instant(arguments["scheduled_at"])
     return JobLine(line.number, arguments)
@@ -117,10 +119,6 @@ def _object(line: Numbered) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValidationError('not a JSON object; write {"type": "...", "payload": {...}}')
     return value
-
-
-def _due_in(delay: object) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=_seconds("in", delay) or 0)
 
 
 def _seconds(

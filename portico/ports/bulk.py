@@ -57,6 +57,18 @@ def created(drafts: Sequence[Draft], stored: Iterable[Inserted | None]) -> list[
     return [_outcome(draft, what) for draft, what in zip(drafts, stored, strict=True)]
 
 
+def only(outcomes: Sequence[Created]) -> Job:
+    """The one job, as stored.
+
+    Raises:
+        PorticoError: why there is none.
+    """
+    [outcome] = outcomes
+    if outcome.job is None:
+        raise outcome.error or AssertionError("an outcome is a job or an error")
+    return outcome.job
+
+
 def told(outcomes: list[Created], *, return_exceptions: bool) -> list[Created]:
     """The outcomes, where all are jobs or the errors are wanted beside them.
 

@@ -6,19 +6,18 @@ Whatever the way in (a service, an adapter's `enqueue`, a worker's request), a j
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from portico.exceptions import ValidationError
 from portico.ports import document
+from portico.ports.instants import LONGEST_DELAY, checked_instant
 from portico.ports.job import Job, JobStatus
 from portico.ports.names import NAME
 from portico.ports.time_limits import check_metadata
 
 _INT32 = 2**31
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Draft(NamedTuple):
@@ -36,6 +35,9 @@ class Draft(NamedTuple):
     scheduled_at: datetime | None
     created_by: UUID | None
     metadata: bytes
+    delay: int | None = None
+    """Microseconds from the instant at which the store takes it, by the store's clock; in place of
+    `scheduled_at`."""
 
     @classmethod
     def of(cls, job: Job) -> Draft:
@@ -69,11 +71,18 @@ class Draft(NamedTuple):
         _checked_integer(self.priority, "priority", -_INT32)
         _checked_integer(self.max_retries, "max_retries", 0)
         checked_instant(self.scheduled_at, "scheduled_at")
+        if self.delay is not None:
+            if self.scheduled_at is not None:
+                raise ValidationError("delay and scheduled_at exclude each other; give one of them")
+            _checked_integer(self.delay, "delay", 0, LONGEST_DELAY // timedelta(microseconds=1) + 1)
         document.check(self.payload, "payload")
         document.check(self.metadata, "metadata", document.MAX_METADATA)
 
     def stored(self, status: JobStatus, created_at: datetime) -> Job:
         """The job as the store has it now; decodes the documents."""
+        scheduled_at = self.scheduled_at
+        if self.delay is not None:
+            scheduled_at = created_at + timedelta(microseconds=self.delay)
         return Job(
             id=self.id,
             queue_name=self.queue_name,
@@ -81,12 +90,17 @@ class Draft(NamedTuple):
             payload=document.decode(self.payload),
             priority=self.priority,
             max_retries=self.max_retries,
-            scheduled_at=self.scheduled_at,
+            scheduled_at=scheduled_at,
             status=status,
             created_by=self.created_by,
             created_at=created_at,
             metadata=document.decode(self.metadata),
         )
+
+
+def drafted(job: Job | Draft) -> Draft:
+    """A job as a draft; a draft is one."""
+    return job if isinstance(job, Draft) else Draft.of(job)
 
 
 def checked_id(value: object, field: str) -> UUID:
@@ -118,36 +132,10 @@ def checked_name(value: object, field: str) -> str:
     )
 
 
-def checked_instant(value: object, field: str) -> datetime | None:
-    """Take an aware datetime, or `None`; an instant before 1970 counts as 1970.
-
-    Raises:
-        ValidationError: naive, no datetime at all, or past the year 9000.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, datetime):
-        raise ValidationError(f"{field} is {value!r:.80}; give an aware datetime")
-    if value.utcoffset() is None:
-        raise ValidationError(
-            f"{field} is {value.isoformat()} without a time zone; "
-            "give an aware datetime, such as datetime.now(UTC)"
-        )
-    try:
-        instant = value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValidationError(
-            f"{field} is {value.isoformat()}; out of range, give an instant from 1970 to 9000"
-        ) from error
-    if instant >= _LATEST:
-        raise ValidationError(f"{field} is {value.isoformat()}; give an instant before 9000")
-    return max(instant, _EARLIEST)
-
-
-def _checked_integer(value: object, field: str, lowest: int) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and lowest <= value < _INT32:
+def _checked_integer(value: object, field: str, lowest: int, limit: int = _INT32) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and lowest <= value < limit:
         return value
     raise ValidationError(
-        f"{field} is {value!r:.80}; give a whole number from {lowest} to {_INT32 - 1}",
+        f"{field} is {value!r:.80}; give a whole number from {lowest} to {limit - 1}",
         {"field": field},
     )

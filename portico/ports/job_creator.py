@@ -34,7 +34,8 @@ class JobCreator(ABC):
             payload: a JSON object of at most 1 MiB; see `document` for what becomes one.
             queue_name: the queue to put it in.
             priority: higher runs first, within a queue.
-            **options: `scheduled_at` (a datetime; a naive one is taken as local time),
+            **options: `scheduled_at` (a datetime; a naive one is taken as local time), or `delay`
+                (seconds or a timedelta, by the store's clock),
                 `max_retries` (default 3), `created_by` (UUID), `metadata` (a JSON object of at
                 most 64 KiB), `job_id` (UUID; a new one when left out), `job_timeout` and
                 `kill_grace` (seconds: the deadlines of this one job, kept in its metadata).

@@ -7,7 +7,7 @@ checker knows each by name and type; so do the items of `create_jobs`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from inspect import Parameter, signature
 from typing import Any, TypedDict, TypeVar
 from uuid import UUID
@@ -20,6 +20,8 @@ class JobOptions(TypedDict, total=False):
 
     scheduled_at: datetime | None
     """Not to be started before this instant; a naive one is taken as local time. Default: now."""
+    delay: float | timedelta | None
+    """In its place: seconds, or a timedelta, from when the store has it, by the store's clock."""
     max_retries: int
     """How often it may run again after an attempt that did not succeed. Default: 3."""
     created_by: UUID | str | None

@@ -26,7 +26,7 @@ from uuid import UUID
 from portico.exceptions import NotSupportedError
 from portico.ports import bulk, nine_methods
 from portico.ports.bulk import Created
-from portico.ports.draft import Draft
+from portico.ports.draft import Draft, drafted
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.leasing import (
     Answer,
@@ -174,8 +174,8 @@ class JobQueueAdapter(ABC):
         """
         del draft
 
-    async def enqueue_many(self, jobs: Sequence[Job]) -> list[Created]:
-        """Store many jobs, in few transactions and round trips.
+    async def enqueue_many(self, jobs: Sequence[Job | Draft]) -> list[Created]:
+        """Store many jobs, or drafts of them, in few transactions and round trips.
 
         Unlike `enqueue` it redrives nothing: an id that is taken is a conflict. Up to
         `bulk.PORTION` jobs, or `bulk.PORTION_BYTES` of their documents, are one transaction, all or
@@ -196,8 +196,8 @@ class JobQueueAdapter(ABC):
             return await nine_methods.enqueue_many(self, jobs)
         return await bulk.in_portions(self._drafted, jobs, self.insert)
 
-    def _drafted(self, job: Job) -> Draft:
-        draft = Draft.of(job)
+    def _drafted(self, job: Job | Draft) -> Draft:
+        draft = drafted(job)
         self.check_draft(draft)
         return draft
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from portico.exceptions import ConflictError, NotSupportedError, ValidationError
 from portico.ports import document
 from portico.ports.bulk import Created
-from portico.ports.draft import Draft
+from portico.ports.draft import Draft, drafted
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Answer, Exchange, Inserted, Lease, Receipt, Settlement, Transition
 
@@ -67,12 +67,15 @@ async def insert(queue: JobQueueAdapter, drafts: Sequence[Draft]) -> list[Insert
     return stored
 
 
-async def enqueue_many(queue: JobQueueAdapter, jobs: Sequence[Job]) -> list[Created]:
-    """Enqueue one by one; each has its own outcome."""
+async def enqueue_many(queue: JobQueueAdapter, jobs: Sequence[Job | Draft]) -> list[Created]:
+    """Enqueue one by one; each has its own outcome. A delay goes by this machine's clock."""
     outcomes: list[Created] = []
-    for job in jobs:
+    for one in jobs:
         try:
-            Draft.of(job)  # an adapter of another make may not check
+            draft = drafted(one)  # an adapter of another make may not check
+            job = (
+                one if isinstance(one, Job) else draft.stored(JobStatus.PENDING, datetime.now(UTC))
+            )
             outcomes.append(Created(await queue.enqueue(_new(job))))
         except (ValidationError, ConflictError) as error:
             outcomes.append(Created(None, error))

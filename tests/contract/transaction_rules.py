@@ -94,6 +94,16 @@ class TransactionRules:
         assert list(orders()) == [1, 2]
         assert await queue.get_job(job.id) == job
 
+    async def test_a_delay_counts_from_when_the_database_took_the_job(
+        self, producer: Producer, queue: JobQueueAdapter
+    ) -> None:
+        delay = timedelta(hours=1, microseconds=1)
+        job = await producer.create(delay=delay)
+        await producer.commit()
+        assert job.scheduled_at == job.created_at + delay
+        assert job.status is JobStatus.SCHEDULED
+        assert await queue.get_job(job.id) == job
+
     async def test_a_bad_value_is_refused_and_leaves_the_transaction_usable(
         self, producer: Producer, orders: Callable[[], dict[int, str]], queue: JobQueueAdapter
     ) -> None:

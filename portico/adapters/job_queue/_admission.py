@@ -62,13 +62,20 @@ class Admission(NamedTuple):
         if self.max_horizon is None:
             return
         for draft in drafts:
-            due = draft.scheduled_at
-            if due is not None and due.timestamp() > now + self.max_horizon:
+            if draft.delay is not None:
+                too_far, field = draft.delay > self.max_horizon * 1_000_000, "delay"
+                said = str(timedelta(microseconds=draft.delay))
+            elif draft.scheduled_at is not None:
+                due, field = draft.scheduled_at, "scheduled_at"
+                too_far, said = due.timestamp() > now + self.max_horizon, due.isoformat()
+            else:
+                continue
+            if too_far:
                 raise ValidationError(
-                    f"scheduled_at is {due.isoformat()}, and this queue takes jobs at most "
+                    f"{field} is {said}, and this queue takes jobs at most "
                     f"{timedelta(seconds=self.max_horizon)} ahead; create the job later, or raise "
                     "max_horizon in the queue's URL",
-                    {"field": "scheduled_at", "job_id": str(draft.id)},
+                    {"field": field, "job_id": str(draft.id)},
                 )
 
 

@@ -110,7 +110,10 @@ def uuid_of(value: object) -> UUID | None:
 
 def new_row(draft: Draft, now: int) -> tuple[Any, ...]:
     """A draft as `StoredJob` keeps it, from `id` to `run_at`. Only the future is SCHEDULED."""
-    scheduled_at = None if draft.scheduled_at is None else micros(draft.scheduled_at)
+    if draft.delay is not None:
+        scheduled_at: int | None = now + draft.delay
+    else:
+        scheduled_at = None if draft.scheduled_at is None else micros(draft.scheduled_at)
     later = scheduled_at is not None and scheduled_at > now
     return (
         draft.id.bytes,

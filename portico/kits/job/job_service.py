@@ -15,7 +15,7 @@ from portico.kits.job.within import JobsWithin, JobsWithinSync
 from portico.ports import bulk
 from portico.ports.audit import AuditAdapter
 from portico.ports.bulk import Created
-from portico.ports.draft import Draft, checked_id
+from portico.ports.draft import Draft, checked_id, drafted
 from portico.ports.job import Job, QueueStats
 from portico.ports.job_creator import JobCreator
 from portico.ports.job_options import JobOptions, spelled_out
@@ -78,9 +78,14 @@ class JobService(JobCreator):
         """Create a job and return when the store has it; see `JobCreator`."""
         arguments = arguments_of(job_type, payload, queue_name, priority, options)
         job = bulk.accepted(self._checked_job, arguments)
-        stored = await self._queue.enqueue(job)
+        stored = await self._stored(job)
         await self._audit.created(stored)
         return stored
+
+    async def _stored(self, job: Job | Draft) -> Job:
+        if isinstance(job, Job):
+            return await self._queue.enqueue(job)
+        return bulk.only(await self._queue.enqueue_many([job]))
 
     async def create_jobs(
         self, jobs: Iterable[Mapping[str, Any]], *, return_exceptions: bool = False
@@ -227,18 +232,18 @@ class JobService(JobCreator):
         """Delete terminal jobs that match, at most `limit`; returns how many went."""
         return await self._queue.purge(jobs, limit)
 
-    def _job(self, arguments: Mapping[str, Any]) -> Job:
+    def _job(self, arguments: Mapping[str, Any]) -> Job | Draft:
         job = new_job(arguments)
         self._check_type(job.job_type)
         return job
 
-    def _checked_job(self, arguments: Mapping[str, Any]) -> Job:
+    def _checked_job(self, arguments: Mapping[str, Any]) -> Job | Draft:
         job = self._job(arguments)
-        Draft.of(job)  # an adapter of another make may not check
+        drafted(job)  # an adapter of another make may not check
         return job
 
     def _draft(self, arguments: Mapping[str, Any]) -> Draft:
-        draft = Draft.of(self._job(arguments))
+        draft = drafted(self._job(arguments))
         self._queue.check_draft(draft)
         return draft
 

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from portico.exceptions import ValidationError
 from portico.ports import time_limits
-from portico.ports.draft import checked_id
+from portico.ports.draft import Draft, checked_id
+from portico.ports.instants import as_local, checked_delay
 from portico.ports.job import Job
 from portico.ports.job_options import OPTIONS, JobOptions
 from portico.ports.json_values import in_json
@@ -30,8 +31,10 @@ def arguments_of(
     return {**named, **options}
 
 
-def new_job(arguments: Mapping[str, Any]) -> Job:
+def new_job(arguments: Mapping[str, Any]) -> Job | Draft:
     """Build a job with a new id, unless `job_id` is given; a naive `scheduled_at` is local time.
+
+    One with a `delay` is a draft, for the store alone knows when it will be due.
 
     `job_timeout` and `kill_grace` (seconds) limit this one job, and travel in its metadata.
 
@@ -44,14 +47,14 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
     """
     _check_names(arguments)
     values = dict(arguments)
-    job_id = values.pop("job_id", None)
+    job_id, delay = values.pop("job_id", None), values.pop("delay", None)
     payload = values.pop("payload")
     limits = {name: values.pop(name) for name in time_limits.NAMES if name in values}
     metadata = values.pop("metadata", None)
     scheduled_at = values.pop("scheduled_at", None)
-    if isinstance(scheduled_at, datetime) and scheduled_at.utcoffset() is None:
-        scheduled_at = _as_local(scheduled_at)
-    return Job(
+    if isinstance(scheduled_at, datetime):
+        scheduled_at = as_local(scheduled_at, "scheduled_at")
+    job = Job(
         id=new_id() if job_id is None else checked_id(job_id, "job_id"),
         payload=in_json(payload, "payload"),
         scheduled_at=scheduled_at,
@@ -59,6 +62,13 @@ def new_job(arguments: Mapping[str, Any]) -> Job:
         metadata=in_json(_with_limits({} if metadata is None else metadata, limits), "metadata"),
         **values,
     )
+    return job if delay is None else _delayed(job, delay)
+
+
+def _delayed(job: Job, delay: object) -> Draft:
+    if job.scheduled_at is not None:
+        raise ValidationError("delay and scheduled_at exclude each other; give one of them")
+    return Draft.of(job)._replace(delay=checked_delay(delay, "delay"))
 
 
 def new_id() -> UUID:
@@ -81,15 +91,6 @@ _VERSION_7 = 0x7000_8000_0000_0000_0000
 def _with_limits(metadata: Any, limits: Mapping[str, Any]) -> Any:
     """The metadata, and in it the job's own limits; what is no object is refused later."""
     return {**metadata, **limits} if limits and isinstance(metadata, Mapping) else metadata
-
-
-def _as_local(naive: datetime) -> datetime:
-    try:
-        return naive.astimezone()
-    except (OverflowError, ValueError) as error:
-        raise ValidationError(
-            f"scheduled_at is {naive.isoformat()}; out of range, give an instant from 1970 to 9000"
-        ) from error
 
 
 def _check_names(arguments: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Unpack
 
 from portico.kits.job.new_job import arguments_of
@@ -12,7 +12,6 @@ from portico.ports.draft import Draft
 from portico.ports.job import Job
 from portico.ports.job_creator import JobCreator
 from portico.ports.job_options import JobOptions, spelled_out
-from portico.ports.leasing import Inserted
 from portico.ports.transaction import SyncTransaction, Transaction
 
 Drafting = Callable[[Mapping[str, Any]], Draft]
@@ -43,7 +42,7 @@ class JobsWithin(JobCreator):
         """Create a job and return when the transaction has it; see `JobCreator`."""
         arguments = arguments_of(job_type, payload, queue_name, priority, options)
         draft = bulk.accepted(self._draft, arguments)
-        return _only(draft, await self._transaction.insert([draft]))
+        return bulk.only(bulk.created([draft], await self._transaction.insert([draft])))
 
     async def create_jobs(
         self, jobs: Iterable[Mapping[str, Any]], *, return_exceptions: bool = False
@@ -75,7 +74,7 @@ class JobsWithinSync:
         """Create a job and return when the transaction has it; see `JobCreator`."""
         arguments = arguments_of(job_type, payload, queue_name, priority, options)
         draft = bulk.accepted(self._draft, arguments)
-        return _only(draft, self._transaction.insert([draft]))
+        return bulk.only(bulk.created([draft], self._transaction.insert([draft])))
 
     def create_jobs(
         self, jobs: Iterable[Mapping[str, Any]], *, return_exceptions: bool = False
@@ -86,10 +85,3 @@ class JobsWithinSync:
         stored = self._transaction.insert(drafts) if drafts else []
         created = bulk.outcomes(items, bulk.created(drafts, stored))
         return bulk.told(created, return_exceptions=return_exceptions)
-
-
-def _only(draft: Draft, stored: Sequence[Inserted | None]) -> Job:
-    [created] = bulk.created([draft], stored)
-    if created.job is None:
-        raise created.error or bulk.taken(draft.id)
-    return created.job

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from portico.exceptions import ConflictError, ValidationError
+from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
+from portico.testing.contract.queue_support import Clocks
 from portico.testing.jobs import make_job
 
 
@@ -74,6 +76,26 @@ class BulkRules:
         stored = [one for one in outcomes if isinstance(one, Job)]
         found = [await queue.dequeue("default", timeout=0) for _ in stored]
         assert [job and job.id for job in found] == [job.id for job in stored]
+
+    async def test_a_delay_counts_from_when_the_store_took_the_job(
+        self, queue: JobQueueAdapter, clocks: Clocks
+    ) -> None:
+        delays = [3600_000_000, 90_000_001, 0]
+        drafts = [Draft.of(make_job())._replace(delay=delay) for delay in delays]
+        created = [outcome.job for outcome in await queue.enqueue_many([*drafts, make_job()])]
+        assert [await queue.get_job(job.id) for job in created if job] == created
+        for job, delay in zip(created, delays, strict=False):
+            assert job is not None
+            assert job.created_at is not None
+            assert job.scheduled_at is not None
+            waited = job.scheduled_at - job.created_at
+            assert abs(waited - timedelta(microseconds=delay)) < timedelta(seconds=1)
+            assert (job.status is JobStatus.SCHEDULED) == (delay > 0)
+        found = [await queue.dequeue("default", timeout=0) for _ in range(3)]
+        assert {job and job.id for job in found} == {*(job and job.id for job in created[2:]), None}
+        clocks.advance(100)
+        assert [await queue.dequeue("default", timeout=0) for _ in range(2)][1] is None
+        assert (await queue.get_queue_stats("default")).scheduled_count == 1
 
     async def test_nothing_is_redriven_in_bulk(self, queue: JobQueueAdapter) -> None:
         await queue.enqueue(make_job())

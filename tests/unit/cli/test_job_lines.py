@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from portico.cli import job_lines
 from portico.cli.job_lines import Numbered, numbered, read_line
 from portico.exceptions import ValidationError
 from portico.kits.job.new_job import new_job
-from portico.ports.draft import Draft
+from portico.ports.draft import drafted
 
 
 def read(text: str | bytes, **defaults: Any) -> dict[str, Any]:
@@ -46,15 +46,22 @@ def test_the_type_may_come_from_the_options() -> None:
 
 
 @pytest.mark.parametrize("delay", [90, 90.0, "90", "90s", "1.5m", "1m30s", "1m 30s"])
-def test_a_delay_counts_from_now(delay: object) -> None:
-    due = read(json.dumps({"type": "a", "payload": {}, "in": delay}))["scheduled_at"]
-    assert timedelta(seconds=80) < due - datetime.now(UTC) <= timedelta(seconds=90)
+def test_a_delay_is_given_to_the_store(delay: object) -> None:
+    for default in ({}, {"delay": 7.0}, {"scheduled_at": datetime.now(UTC)}):
+        arguments = read(json.dumps({"type": "a", "payload": {}, "in": delay}), **default)
+        assert (arguments["delay"], arguments.get("scheduled_at")) == (90, None)
+
+
+def test_an_instant_of_a_lines_own_goes_before_the_delay_of_all() -> None:
+    arguments = read('{"type":"a","payload":{},"at":"2030-01-01T00:00Z"}', delay=7.0)
+    assert arguments["scheduled_at"] == datetime(2030, 1, 1, tzinfo=UTC)
+    assert "delay" not in arguments
 
 
 def test_no_delay_and_no_instant_mean_at_once() -> None:
     for nothing in ({"in": None}, {"at": None}, {"in": None, "at": None}):
         arguments = read(json.dumps({"type": "a", "payload": {}, **nothing}))
-        assert arguments.get("scheduled_at") is None
+        assert (arguments.get("scheduled_at"), arguments.get("delay")) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,7 @@ _VALUES = (
 def test_any_line_is_a_job_or_refused_with_words(entries: dict[str, Any]) -> None:
     line = json.dumps({"type": "a.b", "payload": {}, **entries})
     with suppress(ValidationError):
-        Draft.of(new_job(read(line)))
+        drafted(new_job(read(line)))
 
 
 @given(st.binary())

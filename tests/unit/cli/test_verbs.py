@@ -210,7 +210,7 @@ def test_strict_stores_nothing_when_a_line_is_due_later_than_the_queue_takes(
     assert run(["-u", url, "enqueue", "--strict", "jobs.jsonl"]) == 4
     out, err = said()
     assert out == "0 jobs stored, 1 line refused\n"
-    assert err.startswith("portico: jobs.jsonl:2: scheduled_at is ")
+    assert err.startswith("portico: jobs.jsonl:2: delay is 31 days")
     assert "raise max_horizon" in err
     assert not (tmp_path / "strict.db").exists()
 

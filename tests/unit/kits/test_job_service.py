@@ -82,6 +82,21 @@ async def test_a_naive_instant_is_local_time_and_stored_aware(jobs: JobService) 
     assert job.status is JobStatus.SCHEDULED
 
 
+@pytest.mark.parametrize("delay", [3600, 3600.0, timedelta(hours=1)])
+async def test_a_delay_is_seconds_or_a_timedelta_and_tells_the_instant(
+    jobs: JobService, delay: float | timedelta
+) -> None:
+    one = await jobs.create_job("a.b", {}, delay=delay)
+    [two] = await jobs.create_jobs([{"job_type": "a.b", "payload": {}, "delay": delay}])
+    for job in (one, two.job):
+        assert job is not None
+        assert job.created_at is not None
+        assert job.scheduled_at == job.created_at + timedelta(hours=1)
+        assert (job.status, await jobs.get_job(job.id)) == (JobStatus.SCHEDULED, job)
+    now = await jobs.create_job("a.b", {}, delay=0)
+    assert (now.status, now.scheduled_at) == (JobStatus.PENDING, now.created_at)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -95,7 +110,16 @@ async def test_a_naive_instant_is_local_time_and_stored_aware(jobs: JobService) 
         ({"scheduled_at": "tomorrow"}, ("scheduled_at", "tomorrow")),
         ({"job_id": "7"}, ("job_id", "'7'", "UUID")),
         ({"created_by": "me"}, ("created_by", "'me'", "UUID")),
-        ({"delay": 5}, ("unknown option 'delay'", "scheduled_at", "max_retries", "metadata")),
+        ({"after": 5}, ("unknown option 'after'", "scheduled_at", "max_retries", "metadata")),
+        ({"delay": 5, "scheduled_at": datetime.now(UTC)}, ("delay and scheduled_at", "one of")),
+        ({"delay": -1}, ("delay is -1", "seconds from 0", "timedelta")),
+        ({"delay": timedelta(seconds=-1)}, ("delay is datetime.timedelta(days=-1", "from 0")),
+        ({"delay": float("nan")}, ("delay is nan",)),
+        ({"delay": 1e300}, ("delay is 1e+300",)),
+        ({"delay": 10**400}, ("delay is 1000",)),
+        ({"delay": timedelta(days=366_000)}, ("delay is datetime.timedelta(days=366000)",)),
+        ({"delay": "5m"}, ("delay is '5m'",)),
+        ({"delay": True}, ("delay is True",)),
     ],
 )
 async def test_what_is_not_acceptable_is_refused_by_name_and_not_stored(

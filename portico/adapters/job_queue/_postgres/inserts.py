@@ -23,8 +23,19 @@ from portico.adapters.job_queue._rows import PENDING, SCHEDULED, inserted, micro
 from portico.ports.draft import Draft
 from portico.ports.leasing import Inserted
 
-_TYPES = ("uuid", "text", "text", "bytea", "integer", "integer", "bigint", "uuid", "bytea")
-_PLAIN = ("text", "text", "text", "bytea", "text", "text", "text", "text", "bytea")
+_TYPES = (
+    "uuid",
+    "text",
+    "text",
+    "bytea",
+    "integer",
+    "integer",
+    "bigint",
+    "bigint",
+    "uuid",
+    "bytea",
+)
+_PLAIN = ("text", "text", "text", "bytea", "text", "text", "text", "text", "text", "bytea")
 _ANSWER = "id, status = 'scheduled', created_at, (SELECT count(*) FROM woken)"
 _PLAIN_ANSWER = """pg_catalog.encode(pg_catalog.uuid_send(id), 'hex'),
     CAST(CAST(status = 'scheduled' AS integer) AS text), CAST(created_at AS text),
@@ -47,8 +58,10 @@ WITH clock AS MATERIALIZED (
         CAST(max_retries AS integer), due, CAST(created_by AS uuid), metadata,
         CASE WHEN due > now THEN 'scheduled' ELSE 'pending' END, coalesce(due, now), now
     FROM clock CROSS JOIN unnest({arrays}) WITH ORDINALITY AS draft (id, queue_name, job_type,
-        payload, priority, max_retries, scheduled_at, created_by, metadata, place)
-    CROSS JOIN LATERAL (SELECT CAST(scheduled_at AS bigint) AS due) AS instant
+        payload, priority, max_retries, scheduled_at, delay, created_by, metadata, place)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(CAST(scheduled_at AS bigint), now + CAST(delay AS bigint)) AS due
+    ) AS instant
     ORDER BY place
     ON CONFLICT (id) DO NOTHING
     RETURNING id, queue_name, status, created_at
@@ -56,8 +69,8 @@ WITH clock AS MATERIALIZED (
     INSERT INTO {schema}.portico_totals (queue_name, jobs)
     SELECT queue_name, count(*) FROM stored GROUP BY queue_name
 ), woken AS MATERIALIZED (
-    SELECT pg_notify(CAST($10 AS text), queue)
-    FROM unnest(CAST($11 AS text[])) AS one (queue)
+    SELECT pg_notify(CAST($11 AS text), queue)
+    FROM unnest(CAST($12 AS text[])) AS one (queue)
 )
 SELECT {_PLAIN_ANSWER if plain else _ANSWER} FROM stored"""
 
@@ -80,6 +93,7 @@ def insert_arguments(
         [draft.priority for draft in drafts],
         [draft.max_retries for draft in drafts],
         [None if draft.scheduled_at is None else micros(draft.scheduled_at) for draft in drafts],
+        [draft.delay for draft in drafts],
         [draft.created_by for draft in drafts],
         [draft.metadata for draft in drafts],
         place.channel,

@@ -75,14 +75,24 @@ def draft_arguments(draft: Draft) -> tuple[Any, ...]:
         draft.job_type,
         draft.priority,
         draft.max_retries,
-        "" if draft.scheduled_at is None else micros(draft.scheduled_at),
+        _due(draft),
         _body(draft),
     )
 
 
+def _due(draft: Draft) -> str | int:
+    """When it is due; a number with a sign is counted from when the script stores it."""
+    if draft.delay is not None:
+        return f"+{draft.delay}"
+    return "" if draft.scheduled_at is None else micros(draft.scheduled_at)
+
+
 def _body(draft: Draft) -> bytes:
-    """All of a body but its first word, which is the time at which the script stores it."""
-    scheduled = "" if draft.scheduled_at is None else micros(draft.scheduled_at)
+    """All of a body but its first word, which is the time at which the script stores it.
+
+    With a delay the script puts the instant, too, where `+` stands now.
+    """
+    scheduled = "+" if draft.delay is not None else _due(draft)
     by = "" if draft.created_by is None else draft.created_by.hex
     metadata = b"" if draft.metadata == b"{}" else draft.metadata
     head = f"{draft.priority} {draft.max_retries} {scheduled} {by} {len(metadata)} {draft.job_type}"

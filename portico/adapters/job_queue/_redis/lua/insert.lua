@@ -1,5 +1,6 @@
 -- ARGV: the most jobs that may wait in a queue, or 0; then seven per job: id, queue, type,
--- priority, the most retries, when it is due or '', and its body but for when it was created.
+-- priority, the most retries, when it is due, '' or +DELAY, and its body but for when it was created
+-- and with + for what comes of a delay.
 local WIDTH = 7
 local most = checked(ARGV[1])
 checked_width(#ARGV - 1, WIDTH)
@@ -32,6 +33,13 @@ if most > 0 then
     end
 end
 
+-- When a job is due, in its own words, and its body.
+local function told_of(due, body)
+    if string.sub(due, 1, 1) ~= '+' then return due, body end
+    local instant = text(now + tonumber(due))
+    return instant, (string.gsub(body, '^(%S+ %S+ )%+', '%1' .. instant, 1))
+end
+
 local function any_exist()
     for first = 1, total, AT_ONCE do
         local last = math.min(first + AT_ONCE - 1, total)
@@ -50,7 +58,8 @@ for number = 1, total do
         answers[number] = ''
     else
         seen[id] = true
-        local queue, priority, due = ARGV[at + 1], ARGV[at + 3], ARGV[at + 5]
+        local queue, priority = ARGV[at + 1], ARGV[at + 3]
+        local due, body = told_of(ARGV[at + 5], ARGV[at + 6])
         local seq = last + number
         local age = text(seq)
         local later = due ~= '' and tonumber(due) > now
@@ -60,7 +69,7 @@ for number = 1, total do
             'max', ARGV[at + 4], 'created', created, 'due', due == '' and created or due,
             'seq', age
         )
-        redis.call('SET', body_key(id), created .. ' ' .. ARGV[at + 6])
+        redis.call('SET', body_key(id), created .. ' ' .. body)
         all[#all + 1] = age
         all[#all + 1] = id
         wait_in(queue, id, seq, priority, due == '' and now or due, now, not later)
