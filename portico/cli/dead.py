@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import click
 
 from portico.cli import exits
 from portico.cli.groups import Group
-from portico.cli.jobs import missing, show_page, show_record
+from portico.cli.ids import as_job_ref, as_job_refs, each_found, missing
+from portico.cli.jobs import show_page, show_record
 from portico.cli.messages import complain, counted
 from portico.cli.options import (
-    as_job_id,
-    as_job_ids,
     as_seconds,
     cursor_option,
     job_filter,
@@ -70,16 +68,16 @@ def list_(
 
 
 @dead.command("show")
-@click.argument("job_id", callback=as_job_id)
+@click.argument("job_id", callback=as_job_ref)
 @json_option
 @store_option
-def show(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
+def show(job_id: str, *, as_json: bool, queue_url: str | None) -> None:
     """Show one job with its error and traceback; the same as portico jobs show."""
     show_record(queue_url, job_id, as_json=as_json)
 
 
 @dead.command("requeue")
-@click.argument("job_ids", nargs=-1, callback=as_job_ids, metavar="[JOB_ID...]")
+@click.argument("job_ids", nargs=-1, callback=as_job_refs, metavar="[JOB_ID...]")
 @click.option("--all", "all_", is_flag=True, help="All that match --queue, --type, --older-than.")
 @queue_option
 @type_option
@@ -88,7 +86,7 @@ def show(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
 @yes_option
 @store_option
 def requeue(
-    job_ids: tuple[UUID, ...],
+    job_ids: tuple[str, ...],
     *,
     all_: bool,
     queue: str | None,
@@ -155,10 +153,10 @@ def _sweep(
     return exits.OK
 
 
-async def _requeue_named(service: JobService, job_ids: tuple[UUID, ...]) -> int:
-    changed = set(await service.redrive(job_ids))
-    code = exits.OK
-    for job_id in job_ids:
+async def _requeue_named(service: JobService, refs: tuple[str, ...]) -> int:
+    ids, code = await each_found(service, refs)
+    changed = set(await service.redrive(ids))
+    for job_id in ids:
         if job_id in changed:
             click.echo(f"{job_id} requeued")
             continue

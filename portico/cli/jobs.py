@@ -9,11 +9,10 @@ import click
 
 from portico.cli import exits
 from portico.cli.groups import Group
+from portico.cli.ids import as_job_ref, as_job_refs, each_found, found, missing
 from portico.cli.messages import complain
 from portico.cli.options import (
     STATUSES,
-    as_job_id,
-    as_job_ids,
     cursor_option,
     job_filter,
     json_option,
@@ -22,7 +21,7 @@ from portico.cli.options import (
     type_option,
 )
 from portico.cli.store import store_option, with_jobs
-from portico.exceptions import ConflictError, ResourceNotFoundError
+from portico.exceptions import ConflictError
 
 if TYPE_CHECKING:
     from portico.kits.job.job_service import JobService
@@ -66,11 +65,11 @@ def list_(
 
 
 @jobs.command("show")
-@click.argument("job_id", callback=as_job_id)
+@click.argument("job_id", callback=as_job_ref)
 @json_option
 @store_option
-def show(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
-    """Show one job with its attempts, error and traceback.
+def show(job_id: str, *, as_json: bool, queue_url: str | None) -> None:
+    """Show one job with its attempts, error and traceback; four digits of its id may be enough.
 
     With --json: the job's fields and the counters of its attempts in one object.
     """
@@ -78,12 +77,12 @@ def show(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
 
 
 @jobs.command("cancel")
-@click.argument("job_ids", nargs=-1, required=True, callback=as_job_ids, metavar="JOB_ID...")
+@click.argument("job_ids", nargs=-1, required=True, callback=as_job_refs, metavar="JOB_ID...")
 @click.option(
     "--running/--waiting", default=True, help="Leave running jobs alone: --waiting. Else stop them."
 )
 @store_option
-def cancel(job_ids: tuple[UUID, ...], *, running: bool, queue_url: str | None) -> int:
+def cancel(job_ids: tuple[str, ...], *, running: bool, queue_url: str | None) -> int:
     """Cancel jobs, waiting or running.
 
     A running job is told to stop within a second; after two more its worker is killed. With
@@ -91,8 +90,8 @@ def cancel(job_ids: tuple[UUID, ...], *, running: bool, queue_url: str | None) -
     """
 
     async def cancel_each(service: JobService) -> int:
-        code = exits.OK
-        for job_id in job_ids:
+        ids, code = await each_found(service, job_ids)
+        for job_id in ids:
             if await service.cancel_job(job_id, running):
                 click.echo(f"{job_id} cancelled")
             else:
@@ -105,24 +104,28 @@ def cancel(job_ids: tuple[UUID, ...], *, running: bool, queue_url: str | None) -
 
 
 @jobs.command("result")
-@click.argument("job_id", callback=as_job_id)
+@click.argument("job_id", callback=as_job_ref)
 @json_option
 @store_option
-def result(job_id: UUID, *, as_json: bool, queue_url: str | None) -> None:
+def result(job_id: str, *, as_json: bool, queue_url: str | None) -> None:
     """Print the result of a completed job, which is JSON with and without --json."""
     from portico.cli import shapes
 
     del as_json
 
-    async def fetch(service: JobService) -> tuple[Job | None, dict[str, Any] | None]:
-        return await service.get_job(job_id), await service.get_result(job_id)
+    async def fetch(service: JobService) -> dict[str, Any]:
+        meant = await found(service, job_id)
+        job = await service.get_job(meant)
+        if job is None:
+            raise missing(meant)
+        value = await service.get_result(meant)
+        if value is None:
+            raise ConflictError(
+                f"job {meant} is {job.status.value}; only completed jobs have results"
+            )
+        return value
 
-    job, value = with_jobs(queue_url, fetch)
-    if job is None:
-        raise missing(job_id)
-    if value is None:
-        raise ConflictError(f"job {job_id} is {job.status.value}; only completed jobs have results")
-    shapes.write(value)
+    shapes.write(with_jobs(queue_url, fetch))
 
 
 def show_page(
@@ -147,26 +150,23 @@ def show_page(
         click.echo(f"More: add --cursor {page.cursor}", err=True)
 
 
-def show_record(queue_url: str | None, job_id: UUID, *, as_json: bool) -> None:
+def show_record(queue_url: str | None, job_id: str, *, as_json: bool) -> None:
     """Write one job with everything the store knows of it."""
     from portico.cli import shapes
     from portico.cli.record import write_record
 
-    async def fetch(service: JobService) -> JobRecord | None:
-        return await service.inspect(job_id)
+    async def fetch(service: JobService) -> JobRecord:
+        meant = await found(service, job_id)
+        record = await service.inspect(meant)
+        if record is None:
+            raise missing(meant)
+        return record
 
     record = with_jobs(queue_url, fetch)
-    if record is None:
-        raise missing(job_id)
     if as_json:
         shapes.write(shapes.record_shape(record))
     else:
         write_record(record)
-
-
-def missing(job_id: UUID) -> ResourceNotFoundError:
-    """The error for an id that no job has."""
-    return ResourceNotFoundError(f"there is no job {job_id}; see portico jobs list")
 
 
 def _why_not(job_id: UUID, job: Job | None) -> str:

@@ -73,14 +73,6 @@ def as_job_id(context: click.Context, option: click.Parameter, value: str | None
         ) from None
 
 
-def as_job_ids(
-    context: click.Context, option: click.Parameter, values: tuple[str, ...]
-) -> tuple[UUID, ...]:
-    """Callback of an argument: the ids of several jobs, each once."""
-    found = (as_job_id(context, option, value) for value in values)
-    return tuple(dict.fromkeys(identity for identity in found if identity is not None))
-
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 queue_option = click.option(
     "-Q", "--queue", callback=as_name, metavar="NAME", help="Only of this queue."

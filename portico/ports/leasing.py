@@ -8,6 +8,7 @@ carried and not read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -143,6 +144,7 @@ class Transition(str, Enum):
     QUARANTINE = "quarantine"
 
 
+_ID_DIGITS = re.compile("[0-9a-f]{0,32}")
 _LONGEST_AGE = 1000 * 365 * 86_400.0
 
 MAX_CRASHES = 3
@@ -278,16 +280,18 @@ class JobFilter:
     """Which jobs to list or act on; a condition left out matches all.
 
     `older_than` is an age in seconds, counted from the instant the job ended, or was created when
-    it has not ended.
+    it has not ended. `id_prefix` is what the id begins with: hexadecimal digits, dashes or none.
 
     Raises:
-        ValidationError: the age is negative, no number, or over a thousand years.
+        ValidationError: the age is negative, no number, or over a thousand years; or no id can
+            begin that way.
     """
 
     queue_name: str | None = None
     job_type: str | None = None
     statuses: Sequence[JobStatus] = ()
     older_than: float | None = None
+    id_prefix: str = ""
 
     def __post_init__(self) -> None:
         if self.older_than is not None and not 0 <= self.older_than <= _LONGEST_AGE:
@@ -295,6 +299,21 @@ class JobFilter:
                 f"older_than is {self.older_than!r}; give an age in seconds, from 0 to "
                 f"{_LONGEST_AGE:.0f}"
             )
+        if not _ID_DIGITS.fullmatch(self.id_digits):
+            raise ValidationError(
+                f"id_prefix is {self.id_prefix!r}; give up to 32 hexadecimal digits, as ids have"
+            )
+
+    @property
+    def id_digits(self) -> str:
+        """What ids begin with that match, small and without dashes."""
+        return self.id_prefix.replace("-", "").lower()
+
+    @property
+    def ids(self) -> tuple[UUID, UUID] | None:
+        """The first and the last id that match; `None`: all do."""
+        digits = self.id_digits
+        return (UUID(f"{digits:0<32}"), UUID(f"{digits:f<32}")) if digits else None
 
 
 class Glance(NamedTuple):

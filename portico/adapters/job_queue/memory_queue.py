@@ -313,6 +313,8 @@ def _matches(row: StoredJob, jobs: JobFilter, now: int) -> bool:
         return False
     if jobs.statuses and row.status not in jobs.statuses:
         return False
+    if jobs.ids is not None and not jobs.ids[0].bytes <= row.id <= jobs.ids[1].bytes:
+        return False
     if jobs.older_than is None:
         return True
     since = row.created_at if row.ended_at is None else row.ended_at

@@ -53,6 +53,24 @@ class RecordRules:
         job = await enqueued(queue, payload={"n": 1}, metadata={"m": 2})
         assert (await queue.list_jobs(JobFilter())).jobs == [job]
 
+    async def test_a_filter_takes_what_ids_begin_with(self, queue: JobQueueAdapter) -> None:
+        ids = [UUID(f"0192ab{digit}0-0000-7000-8000-00000000000{digit}") for digit in "01f"]
+        for job_id in (*ids, UUID("0192ac00-0000-7000-8000-000000000001")):
+            await queue.enqueue(make_job(id=job_id))
+        for prefix, found in (
+            ("0192ab", ids), ("0192AB0", ids[:1]), ("0192abf0-0000-7", ids[2:]), ("0192aa", []),
+            (str(ids[1]), [ids[1]]), ("ffff", []),
+        ):  # fmt: skip
+            assert sorted(await listed(queue, id_prefix=prefix)) == found
+            assert sorted(await listed(queue, id_prefix=prefix, queue_name="default")) == found
+        for job_id in ids:
+            await queue.cancel_job(job_id)
+        assert await queue.purge(JobFilter(id_prefix="0192abf")) == 1
+        assert await listed(queue, id_prefix="0192ab", statuses=[JobStatus.FAILED]) == ids[1::-1]
+        for wrong in ("0192abx", "0" * 33):
+            with pytest.raises(ValidationError, match="id_prefix"):
+                JobFilter(id_prefix=wrong)
+
     async def test_beside_a_listed_job_stand_its_kind_of_error_and_when_it_is_due(
         self, queue: JobQueueAdapter
     ) -> None:

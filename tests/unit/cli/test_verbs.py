@@ -500,6 +500,31 @@ def test_a_result_is_printed_once_the_job_is_completed(store: Store, said: Outpu
     assert json.loads(said()[0]) == {"n": 1}
 
 
+def test_a_job_may_be_named_by_what_its_id_begins_with(store: Store, said: Output) -> None:
+    ids = [f"0192ab{digit}0-0000-7000-8000-000000000001" for digit in "01"]
+    for job_id in ids:
+        store.create(job_id=job_id, max_retries=0)
+    assert run(["jobs", "show", "0192ab0"]) == 0
+    assert said()[0].startswith(f"id        {ids[0]}\n")
+    assert run(["jobs", "show", "0192AB10-0000-7", "--json"]) == 0
+    assert json.loads(said()[0])["id"] == ids[1]
+    assert run(["jobs", "cancel", "0192ab", "0192ac", "0192ab1"]) == 4
+    out, err = said()
+    assert out == f"{ids[1]} cancelled\n"
+    ambiguous, unknown = err.splitlines()
+    assert "the ids of several jobs begin with 0192ab: " in ambiguous
+    assert all(job_id in ambiguous for job_id in ids)
+    assert unknown.startswith("portico: there is no job whose id begins with 0192ac;")
+    assert run(["dead", "requeue", "0192ab1"]) == 0
+    assert said()[0] == f"{ids[1]} requeued\n"
+    assert run(["jobs", "result", "0192ab0"]) == 4
+    assert f"job {ids[0]} is pending" in said()[1]
+    assert run(["jobs", "show", "0192ac"]) == 3
+    for too_little in ("019", "0192xy"):
+        assert run(["jobs", "show", too_little]) == 2
+        assert "4 or more digits that it begins with" in " ".join(said()[1].split())
+
+
 @pytest.mark.parametrize("verb", [["jobs", "show"], ["jobs", "result"], ["dead", "show"]])
 def test_a_job_that_is_not_there_is_exit_code_three(
     store: Store, said: Output, verb: list[str]

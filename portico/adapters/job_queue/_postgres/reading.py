@@ -95,7 +95,7 @@ SELECT ARRAY(
         if before is not None:
             values.append(before)
             conditions.append(f"seq < ${len(values)}")
-        order = "seq"
+        order = "seq" if jobs.ids is None else "seq + 0"  # by the index of the ids
         if few := _few(jobs.statuses):
             conditions.append(few)
             order = "seq + 0"  # by that index, not through all rows in their order
@@ -190,6 +190,9 @@ SELECT count(*) FROM gone""",
             if wanted is not None:
                 values.append(wanted)
                 conditions.append(f"{column} = ${len(values)}")
+        if jobs.ids is not None:
+            values += jobs.ids
+            conditions.append(f"id BETWEEN ${len(values) - 1} AND ${len(values)}")
         if wanted_statuses := jobs.statuses if statuses is None else statuses:
             conditions.append(f"status IN ({_quoted(wanted_statuses)})")
         return conditions, values

@@ -279,7 +279,7 @@ class RedisStore(Store):
         self, index: str, jobs: JobFilter, limit: int, before: int | None
     ) -> AsyncIterator[StoredJob]:
         age = "" if jobs.older_than is None else int(jobs.older_than * 1_000_000)
-        conditions = (jobs.queue_name or "", jobs.job_type or "", age)
+        conditions = (jobs.queue_name or "", jobs.job_type or "", age, jobs.id_digits)
         statuses = tuple(status.value for status in jobs.statuses)
         last: str | int = "" if before is None else before
         while limit > 0:
@@ -319,7 +319,7 @@ class RedisStore(Store):
         while gone < limit:
             most = limit - gone
             what = (queue, status, before, jobs.job_type or "", most, _LOOKED_AT, passed)
-            went, stayed, looked = await self._client.one("purge", *what)
+            went, stayed, looked = await self._client.one("purge", *what, jobs.id_digits)
             gone, passed = gone + went, passed + stayed
             if looked < _LOOKED_AT:
                 break

@@ -91,7 +91,7 @@ def page(
     if before is not None:
         conditions.append("seq < ?")
         values.append(before)
-    order = "seq"
+    order = "seq" if jobs.ids is None else "+seq"  # by the index of the ids
     if few := _few(jobs.statuses):
         conditions.append(few)
         order = "+seq"  # by that index, not through all rows in their order
@@ -200,6 +200,9 @@ def _conditions(jobs: JobFilter, now: int) -> tuple[list[str], list[object]]:
     if jobs.older_than is not None:
         conditions.append("coalesce(ended_at, created_at) <= ?")
         values.append(now - _age(jobs.older_than))
+    if jobs.ids is not None:
+        conditions.append("id BETWEEN ? AND ?")
+        values += [end.bytes for end in jobs.ids]
     return conditions, values
 
 

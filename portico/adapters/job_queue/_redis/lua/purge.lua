@@ -1,5 +1,6 @@
 -- ARGV: queue, status, ended before (microseconds, or ''), job type or '', how many to delete at
--- most, how many to look at, how many to pass over. Answers with how many went and how many stayed.
+-- most, how many to look at, how many to pass over, what ids begin with. Answers with how many went
+-- and how many stayed.
 local queue, status, job_type = ARGV[1], ARGV[2], ARGV[4]
 local before = ARGV[3] == '' and '+inf' or checked(ARGV[3])
 local most, looked_at, passed = checked(ARGV[5]), checked(ARGV[6]), checked(ARGV[7])
@@ -10,7 +11,8 @@ local ids = redis.call(
 local going, stayed = {}, 0
 for _, id in ipairs(ids) do
     if #going == most then break end
-    if job_type == '' or redis.call('HGET', job_key(id), 'type') == job_type then
+    if string.sub(id, 1, #ARGV[8]) == ARGV[8]
+        and (job_type == '' or redis.call('HGET', job_key(id), 'type') == job_type) then
         going[#going + 1] = id
     else
         stayed = stayed + 1
