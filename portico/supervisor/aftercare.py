@@ -58,14 +58,10 @@ class Aftercare:
         self.threads.enter()
 
     @property
-    def untouched(self) -> bool:
-        """Whether the jobs so far have started neither tasks nor threads."""
-        return not self.scope.tasks and self.threads.work is None
-
-    @property
     def needed(self) -> bool:
         """Whether the attempt may have left anything that has to be ended before what follows."""
-        return not self.untouched or bool(self._generators.of(self.scope)) or offspring.any_child()
+        started = self.scope.tasks or self.threads.work or self._generators.of(self.scope)
+        return bool(started) or offspring.any_child()
 
     async def end(self, lease: Lease, seconds: float) -> list[str]:
         """End all that an attempt has left, and say what goes on all the same.

@@ -179,6 +179,7 @@ class Worker:
         """
         inbox, outbox, task = self._inbox, self._outbox, this_task(self._loop)
         references, weakly = getrefcount(task), getweakrefcount(task)
+        threads, tasks, settings = care.threads, care.scope.tasks, self._settings
         turn_ends = perf_counter() + _TURN
         while not inbox.closing:
             errand = inbox.take()
@@ -190,14 +191,15 @@ class Worker:
             if inbox.empty:
                 outbox.flush()  # this one may take long, and nobody waits behind it to be recalled
             self._page.begin(slot, errand.serial)
-            care.threads.work = None
+            threads.work = None
             if (
                 await self._run(slot, errand, task)
                 or getrefcount(task) > references
                 or getweakrefcount(task) > weakly
                 or task._callbacks
-                or not care.untouched
-                or self._settings.changed
+                or tasks
+                or threads.work is not None  # type: ignore[redundant-expr] # the job sets it
+                or settings.changed
                 or self._worn_out
             ):
                 outbox.flush()
