@@ -6,7 +6,7 @@ import signal
 from itertools import count
 from uuid import uuid4
 
-from portico.ports.job_executor import Failed
+from portico.ports.job_executor import Failed, Interrupted
 from portico.ports.leasing import CANCELLED, Failure, Lease
 from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
@@ -17,6 +17,7 @@ from portico.supervisor.scheduling.events import (
     Command,
     Discredit,
     Kill,
+    Note,
     Recycle,
     Send,
     ShowStack,
@@ -68,6 +69,13 @@ class Bench:
     def fail(self, serial: int, kind: str = "Failed") -> list[Command]:
         """The attempt has failed, and its `on_failure` runs."""
         return self.say(wire.Ended(serial, kind, WRONG, True, 0.1, True))
+
+    def goes_on(self, serial: int, kind: str = "Failed") -> list[Command]:
+        """The attempt has failed, and something of it could not be ended."""
+        return self.say(wire.Ended(serial, kind, WRONG, True, 0.1, True, ["thread rows"]))
+
+    def waiting(self) -> list[Lease]:
+        return list(self.scheduler.held()) if self.scheduler.waiting else []
 
     def look_until(self, end: float) -> list[Command]:
         commands = []
@@ -246,3 +254,62 @@ def test_a_drain_mourns_also_while_the_machine_is_short_of_memory() -> None:
     [serial, *_] = bench.seat.inflight
     commands = bench.say(wire.Done(serial, b"{}", 0.1))
     assert [type(c.message) for c in commands if isinstance(c, Send)] == [wire.Mourn]
+
+
+WENT_ON = "what a failed job had started went on"
+
+
+def test_a_worker_in_which_something_of_a_failed_attempt_goes_on_is_killed_at_once() -> None:
+    bench = Bench()
+    serial, lease = bench.run()
+    bench.tell(events.Leased([waiting := lease._replace(id=uuid4().bytes, token=uuid4().bytes)]))
+    commands = bench.goes_on(serial)
+    assert kills(commands) == [WENT_ON]
+    [told] = [c for c in commands if isinstance(c, Note)]
+    assert (told.event, told.facts["goes_on"]) == ("attempt_goes_on", ["thread rows"])
+    assert not bench.scheduler.take(), "it is reported when its worker is gone"
+    bench.die(WENT_ON)
+    assert not bench.scheduler.take(), "and when on_failure has run, elsewhere"
+    other = Seat(next(keys), 1)
+    commands = bench.tell(events.Joined(other, frozenset({TYPE})))
+    [mourn] = [c.message for c in commands if isinstance(c, Send)]
+    assert isinstance(mourn, wire.Mourn)
+    assert (mourn.lease, mourn.failure.type) == (lease, "ValueError")
+    bench.tell(events.Said(other, [wire.Mourned(mourn.serial)], {}, 0))
+    [outcome] = bench.scheduler.take()
+    assert outcome.verdict == Failed(outcome.verdict.failure, retryable=True)  # type: ignore[union-attr]
+    assert {a.lease for a in other.inflight.values()} | set(bench.waiting()) == {waiting}
+
+
+def test_those_that_run_beside_it_have_their_time_first() -> None:
+    bench = Bench(slots=2)
+    serial, _ = bench.run()
+    beside, _ = bench.run()
+    assert not kills(bench.goes_on(serial))
+    assert not kills(bench.look_until(50.0)), "no on_failure of it is overdue: none has begun"
+    bench.say(wire.Batch(1, [(beside, b"{}", 50.0)]))
+    assert kills(bench.look_until(51.0)) == [WENT_ON]
+
+
+def test_an_interrupted_attempt_of_which_something_goes_on_is_given_back_when_that_is_gone() -> (
+    None
+):
+    bench = Bench()
+    serial, lease = bench.run()
+    bench.tell(events.Draining(0.0))
+    assert kills(bench.goes_on(serial, "Interrupted")) == [WENT_ON]
+    assert not bench.scheduler.take()
+    bench.die(WENT_ON)
+    [outcome] = bench.scheduler.take()
+    assert isinstance(outcome.verdict, Interrupted)
+    assert outcome.lease == lease
+
+
+def test_an_attempt_whose_lease_was_lost_is_not_reported_either_way() -> None:
+    bench = Bench()
+    serial, lease = bench.run()
+    bench.tell(events.Stopped([lease], Fate.FORFEITED))
+    bench.goes_on(serial, "Interrupted")
+    bench.die(WENT_ON)
+    assert not bench.scheduler.take()
+    assert bench.scheduler.empty
