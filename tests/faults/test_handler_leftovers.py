@@ -84,7 +84,7 @@ async def test_threads_of_a_failed_attempt_are_gone_before_on_failure_and_the_ne
     """They cannot be ended: their worker is, and only then goes it on, in another."""
     names = [act.__name__ for act in acts]
     supervisor = here.supervisor(
-        "--workers", "1", "--job-timeout", "300ms", app=LEFTOVERS, TUNING=AT_ONCE
+        "--workers", "1", "--job-timeout", "2s", app=LEFTOVERS, TUNING=AT_ONCE
     )
     for name in names:
         job = await enqueue(queue, name, end=end)
@@ -116,7 +116,7 @@ async def test_processes_of_a_failed_attempt_are_ended_before_on_failure_and_the
     if end == "raises":
         names.append(("of_multiprocessing", {"method": "spawn"}))
     supervisor = here.supervisor(
-        "--workers", "1", "--job-timeout", "1s", app=LEFTOVERS, TUNING=AT_ONCE
+        "--workers", "1", "--job-timeout", "2s", app=LEFTOVERS, TUNING=AT_ONCE
     )
     for name, more in names:
         job = await enqueue(queue, name, end=end, **more)
@@ -132,7 +132,7 @@ async def test_a_process_in_a_session_of_its_own_is_killed_with_the_worker_that_
 ) -> None:
     job = await enqueue(queue, "own_session", end="blocks")
     supervisor = here.supervisor(
-        "--workers", "1", "--job-timeout", "500ms", "--kill-grace", "100ms",
+        "--workers", "1", "--job-timeout", "2s", "--kill-grace", "100ms",
         app=LEFTOVERS, TUNING=AT_ONCE,
     )  # fmt: skip
     await account(
