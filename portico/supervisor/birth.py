@@ -15,6 +15,7 @@ import random
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Collection
 from contextlib import suppress
 from types import FrameType
@@ -147,17 +148,25 @@ def occupy_low_descriptors() -> Fillers:
 
 def close_all_but(kept: set[int]) -> None:
     """Close every descriptor that is not in `kept`, of a process that has opened none itself."""
-    for fd in _open_descriptors():
+    for fd in open_descriptors():
         if fd not in kept:
             with suppress(OSError):
                 os.close(fd)
 
 
-def _open_descriptors() -> list[int]:
+def open_descriptors() -> list[int]:
+    """Every descriptor that may be open in this process."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError):
             return [int(name) for name in os.listdir(folder)]
     return list(range(os.sysconf("SC_OPEN_MAX")))
+
+
+def fork() -> int:
+    """`os.fork`, whatever threads there are: whether they are prepared is told by `sharing`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def own_group() -> None:

@@ -10,9 +10,10 @@ from portico import compose
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.kits.job.failures import failure_of
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import privileges, registry
+from portico.supervisor import birth, privileges, registry
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.exit import EXIT_APP
+from portico.supervisor.sharing import hazards
 from portico.utils.logging import get_logger
 
 
@@ -31,24 +32,38 @@ async def findings(config: SupervisorConfig) -> AsyncIterator[Finding]:
     )
     if privileges.is_root() and not config.allow_root:
         yield Finding(f"running as root: {privileges.RUNNING_AS_ROOT}")
-    yield await _app(config)
+    for finding in await _app(config):
+        yield finding
     yield await _store(config)
     if config.audit_url:
         yield _audit(config.audit_url)
 
 
-async def _app(config: SupervisorConfig) -> Finding:
+async def _app(config: SupervisorConfig) -> list[Finding]:
+    found: list[Finding] = []
     try:
         async with AsyncExitStack() as stack:
-            handlers = await registry.open_app(registry.load(config.app), _context(), stack)
-            return Finding(f"app ok: {config.app} serves {', '.join(sorted(handlers))}")
+            app = _load(config, found)
+            handlers = await registry.open_app(app, _context(), stack)
+            return [*found, Finding(f"app ok: {config.app} serves {', '.join(sorted(handlers))}")]
     except ConfigurationError as error:
         told = failure_of(error.cause).traceback if error.cause else ""
-        return Finding(f"{told}app: {error}", EXIT_APP)
+        return [*found, Finding(f"{told}app: {error}", EXIT_APP)]
     except BaseException as error:  # noqa: BLE001 - the application may raise anything
         reason = failure_of(error)
         told = f"closing {config.app} failed: {reason.type}: {reason.message}"
-        return Finding(f"{reason.traceback}app: {told}", EXIT_APP)
+        return [*found, Finding(f"{reason.traceback}app: {told}", EXIT_APP)]
+
+
+def _load(config: SupervisorConfig, found: list[Finding]) -> Any:
+    """Import the application, and look at what is left as the zygote would."""
+    before = birth.open_descriptors()
+    app = registry.load(config.app)
+    if config.start_method == "zygote":
+        registry.preload(config.app)
+        opened = frozenset(birth.open_descriptors()).difference(before)
+        found += [Finding(f"app: {hazard.text}") for hazard in hazards(config.app, opened)]
+    return app
 
 
 async def _store(config: SupervisorConfig) -> Finding:

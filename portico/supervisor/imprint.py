@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from portico.exceptions import ConfigurationError
-from portico.supervisor import birth
+from portico.supervisor import birth, sharing
 
 _STANDARD = (0, 1, 2)
 _OURS = frozenset({signal.SIGTERM, signal.SIGINT, birth.SIGNAL_FOR_STACKS})
@@ -37,11 +37,15 @@ class Imprint(NamedTuple):
     """Seconds until they ring, and from then on."""
     streams: frozenset[int] = frozenset()
     """Which of 0 to 2 it has connected to something of its own."""
+    opened: frozenset[int] = frozenset()
+    """The descriptors that were not there before."""
+    files: tuple[int, ...] = ()
+    """Those of them that a copy of the process had better read by itself."""
 
     def put_on(self) -> None:
         """Make this process what the application has made of the one that imported it.
 
-        The streams are not touched: see `birth.settle_descriptors`.
+        Descriptors are not touched: see `birth.settle_descriptors` and `sharing.separate`.
         """
         for number, handler in self.handlers.items():
             if number not in _OURS:
@@ -67,6 +71,7 @@ class Bare:
         self._streams = [_identity(fd) for fd in _STANDARD]
         self._copies = [birth.out_of_the_way(fd) for fd in _STANDARD]
         self._ours = {fd: _identity(fd) for fd in (*ours, *self._copies)}
+        self._before = birth.open_descriptors()
 
     def take_off(self, target: str) -> Imprint:
         """What importing `target` has changed; this process is as it was before.
@@ -79,6 +84,7 @@ class Bare:
                 f"--app is {target!r}: importing it closed descriptors that are Portico's "
                 "(os.closerange?); close by number only what was opened there"
             )
+        opened = frozenset(birth.open_descriptors()).difference(self._before)
         imprint = Imprint(
             timers=_stopped_timers(),
             handlers={
@@ -88,6 +94,8 @@ class Bare:
             },
             blocked=frozenset(signal.pthread_sigmask(signal.SIG_SETMASK, [])),
             streams=frozenset(fd for fd in _STANDARD if self._is_replaced(fd)),
+            opened=opened,
+            files=sharing.files_of_one_reader(opened),
         )
         signal.set_wakeup_fd(-1)
         for number in imprint.handlers:

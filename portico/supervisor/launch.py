@@ -126,8 +126,8 @@ class ZygoteLauncher(Launcher):
         if loaded.error:
             self.close()
             raise AppError(loaded.error, {"traceback": loaded.traceback})
-        if loaded.warning:
-            logger.warning("zygote_has_threads", warning=loaded.warning)
+        for hazard in loaded.hazards:
+            logger.warning(hazard.event, warning=hazard.text)
 
     async def _loaded(self) -> Loaded:
         """What the zygote says when it has loaded the application, if it comes to that."""

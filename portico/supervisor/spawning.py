@@ -18,6 +18,7 @@ import msgspec
 
 from portico.exceptions import PorticoError
 from portico.supervisor.privileges import Limits
+from portico.supervisor.sharing import Hazard
 
 FIRST_FD = 3
 """Descriptors are passed from this number on."""
@@ -41,7 +42,8 @@ class Loaded(msgspec.Struct, frozen=True):
 
     error: str | None = None
     traceback: str = ""
-    warning: str | None = None
+    hazards: list[Hazard] = []
+    """What workers forked from it will share, and should not."""
 
 
 class Born(msgspec.Struct, frozen=True):

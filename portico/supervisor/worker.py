@@ -21,7 +21,16 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
-from portico.supervisor import allocation, birth, heirs, persistence, privileges, registry, wire
+from portico.supervisor import (
+    allocation,
+    birth,
+    heirs,
+    persistence,
+    privileges,
+    registry,
+    sharing,
+    wire,
+)
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.imprint import UNTOUCHED, Bare, Imprint
 from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
@@ -53,6 +62,7 @@ def become_worker(app: Any, inherited: birth.Descriptors, imprint: Imprint = UNT
         birth.detach_signals()
         birth.own_group()
         fds = birth.settle_descriptors(inherited, imprint.streams)
+        sharing.separate(imprint.files)
         faulthandler.enable(file=fds.output)
         _show_stacks(fds.output)
         code = _serve(app, fds, imprint)

@@ -22,8 +22,6 @@ import os
 import signal
 import socket
 import sys
-import threading
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -33,7 +31,7 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
-from portico.supervisor import allocation, birth, privileges, registry
+from portico.supervisor import allocation, birth, privileges, registry, sharing
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.imprint import Bare
 from portico.supervisor.spawning import Born, Load, Loaded
@@ -62,6 +60,8 @@ def main() -> NoReturn:
         sys.stderr.write(f"portico: {error}\n")
         os._exit(EXIT_APP)
     birth.leave_orphans()
+    if not report.error:
+        report = Loaded(hazards=sharing.hazards(load.target, imprint.opened))
     _tell(control, report)
     if report.error:
         sys.exit(EXIT_APP)
@@ -93,18 +93,7 @@ def _import(target: str) -> tuple[object, Loaded]:
     except ConfigurationError as error:
         stack = failure_of(error.cause).traceback if error.cause else ""
         return None, Loaded(error.message, stack)
-    return app, Loaded(warning=_threads_warning(target))
-
-
-def _threads_warning(target: str) -> str | None:
-    """Python threads do not survive a fork, and their locks stay as they were."""
-    others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-    if not others:
-        return None
-    return (
-        f"importing {target} started threads ({', '.join(sorted(others))}), which forked workers "
-        "do not have; start them in the app factory, or use --start-method spawn"
-    )
+    return app, Loaded()
 
 
 def serve(control: socket.socket, become: Callable[[birth.Descriptors], NoReturn]) -> NoReturn:
@@ -129,7 +118,7 @@ def _fork(control: socket.socket, become: Callable[[], NoReturn]) -> int:
     """Fork twice; the intermediate exits before this returns, so the supervisor has the worker."""
     reading, writing = os.pipe()
     try:
-        intermediate = _quiet_fork()
+        intermediate = birth.fork()
         if intermediate == 0:
             os.close(reading)
             _between(control, writing, become)
@@ -148,7 +137,7 @@ def _fork(control: socket.socket, become: Callable[[], NoReturn]) -> int:
 
 def _between(control: socket.socket, writing: int, become: Callable[[], NoReturn]) -> NoReturn:
     try:
-        worker = _quiet_fork()
+        worker = birth.fork()
     except OSError:
         os._exit(1)
     if worker:
@@ -159,12 +148,6 @@ def _between(control: socket.socket, writing: int, become: Callable[[], NoReturn
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     gc.enable()
     become()
-
-
-def _quiet_fork() -> int:
-    with warnings.catch_warnings():  # native threads of libraries bring their own fork handlers
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 if __name__ == "__main__":

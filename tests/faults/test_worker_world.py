@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.security.conftest import answer
+from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 
 OPENED = "tests.support.opened_app:app"
@@ -147,3 +151,90 @@ async def test_an_application_that_closes_descriptors_of_others_at_import_ends_t
 def shop(here: Place, at_import: str) -> None:
     """An application, `shop:app`, that does this when it is imported."""
     (here.folder / "shop.py").write_text(SHOP.format(at_import=at_import))
+
+
+HAZARDOUS = "tests.support.hazardous_app:app"
+
+
+@pytest.fixture
+def listener(here: Place) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(here.folder / "socket"))
+        listening.listen()
+        yield listening
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_start_names_what_was_opened_at_import_that_forked_workers_should_not_share(
+    here: Place, listener: socket.socket
+) -> None:
+    supervisor = here.supervisor(
+        "--drain", "--workers", "1", app=HAZARDOUS, HAZARDS="connections databases threads"
+    )
+    assert await supervisor.ended() == 0
+    (connections,) = supervisor.events("import_opened_connections", level="warning")
+    assert ", 127.0.0.1:" in connections["warning"]
+    assert f" connected to {here.folder}/socket, " in connections["warning"]
+    (databases,) = supervisor.events("import_opened_databases", level="warning")
+    assert f"{here.folder}/new.sqlite3, {here.folder}/shop.db; SQLite" in databases["warning"]
+    (threads,) = supervisor.events("import_started_threads", level="warning")
+    assert "(watcher, engine-0)" in threads["warning"]
+    for hazard in (connections, databases, threads):
+        assert hazard["warning"].startswith(f"importing {HAZARDOUS} ")
+        assert "in the app's factory" in hazard["warning"]
+        assert "--start-method spawn" in hazard["warning"]
+
+
+@pytest.mark.parametrize("method", ["zygote", "spawn"])
+async def test_a_check_says_the_same(method: str, here: Place, listener: socket.socket) -> None:
+    said = "connections databases threads"
+    check = here.supervisor("--check", "--start-method", method, app=HAZARDOUS, HAZARDS=said)
+    assert await check.ended() == 0
+    told = [line for line in check.text().splitlines() if line.startswith("app: importing")]
+    assert len(told) == (3 if method == "zygote" else 0)
+    assert "app ok: " in check.text()
+
+
+@pytest.mark.parametrize("hazards", ["", "connections databases threads"])
+async def test_nothing_is_said_of_what_a_fork_shares_rightly_or_where_nothing_is_forked(
+    hazards: str, here: Place, listener: socket.socket
+) -> None:
+    method = "spawn" if hazards else "zygote"
+    supervisor = here.supervisor(
+        "--drain", "--workers", "1", "--start-method", method, app=HAZARDOUS, HAZARDS=hazards
+    )
+    assert await supervisor.ended() == 0
+    assert "import_" not in supervisor.text()
+
+
+RACE = """
+import os
+from tests.support import opened_app as shop
+if job.payload["wait"]:
+    shop.rates.seek(0)
+    assert shop.rates.read(1) == b"0"
+    open(shop.HERE / "begun", "w").close()
+    while not os.path.exists(shop.HERE / "moved"):
+        pass
+    result = os.lseek(shop.rates.fileno(), 0, os.SEEK_CUR)
+else:
+    while not os.path.exists(shop.HERE / "begun"):
+        pass
+    result = os.lseek(shop.rates.fileno(), 8, os.SEEK_SET)
+    open(shop.HERE / "moved", "w").close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_workers_do_not_move_each_others_place_in_a_file_that_is_only_read(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    here.supervisor("--workers", "2", app=OPENED)
+    waiting = make_job(job_type="test.python", payload={"code": RACE, "wait": True})
+    moving = make_job(job_type="test.python", payload={"code": RACE, "wait": False})
+    await queue.enqueue(waiting)
+    await queue.enqueue(moving)
+    assert (await ended(queue, moving.id)).status is JobStatus.COMPLETED
+    assert (await ended(queue, waiting.id)).status is JobStatus.COMPLETED
+    assert await queue.get_result(moving.id) == {"value": 8}
+    assert await queue.get_result(waiting.id) == {"value": 400}  # read ahead, to its end
