@@ -336,24 +336,47 @@ async def test_what_was_not_started_is_released_by_a_drain(bench):
     assert isinstance(verdict, Interrupted) == ("started" in bench.traces(lease))
 
 
-async def test_no_more_of_a_type_run_than_may_and_others_are_not_kept_waiting(
+async def test_no_more_of_a_type_run_than_may_and_the_next_begins_when_one_ends(
     bench: Bench,
 ) -> None:
-    first, second = (bench.lease("test.limited", wait=True) for _ in range(2))
+    first, second, third = (bench.lease("test.limited", wait=True) for _ in range(3))
     other = bench.lease()
     await bench.submit(first)
     await bench.left(first, "started")
-    await bench.submit(second)
-    await bench.submit(other)
+    for lease in (second, third, other):
+        await bench.submit(lease)
     await bench.ended(2)
     verdicts = {outcome.lease.id: outcome.verdict for outcome in bench.outcomes}
-    put_off = verdicts[second.id]
-    assert isinstance(put_off, Deferred)
+    put_off = verdicts[third.id]
+    assert isinstance(put_off, Deferred), "a flood is not kept from everybody else"
     assert put_off.delay > 0
     assert isinstance(verdicts[other.id], Completed)
     assert bench.traces(second) == set()
+    assert second in bench.executor.held()
     bench.go()
+    await bench.ended(4)
+    verdicts = {outcome.lease.id: outcome.verdict for outcome in bench.outcomes}
+    assert isinstance(verdicts[first.id], Completed)
+    assert isinstance(verdicts[second.id], Completed)
+
+
+async def test_what_waits_for_its_turn_is_cancelled_forfeited_and_released_unstarted(
+    bench: Bench,
+) -> None:
+    first = bench.lease("test.limited", wait=True)
+    await bench.submit(first)
+    await bench.left(first, "started")
+    cancelled, forfeited, released = (bench.lease("test.limited") for _ in range(3))
+    await bench.submit(cancelled)
+    bench.executor.cancel([cancelled])
+    [(_, verdict, _)] = await bench.ended()
+    assert isinstance(verdict, Failed | Released)
+    await bench.submit(forfeited)
+    bench.executor.forfeit([forfeited])
+    assert forfeited not in bench.executor.held()
+    await bench.submit(released)
+    await bench.executor.drain(0)
     await bench.ended(3)
-    again = bench.lease("test.limited")
-    await bench.submit(again)
-    assert isinstance((await bench.ended(4))[-1].verdict, Completed)
+    verdicts = {outcome.lease.id: outcome.verdict for outcome in bench.outcomes}
+    assert isinstance(verdicts[released.id], Released)
+    assert forfeited.id not in verdicts

@@ -7,14 +7,16 @@ that takes a process of its own. Such a job is given up when the executor drains
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from portico.kits.job.execution import Execution
 from portico.kits.job.handlers import most_running
 from portico.kits.job.judgement import Stop, judge_stopped
 from portico.kits.job.turns import Turns
-from portico.ports.job_executor import Deferred, JobExecutor, Outcome, Verdict
+from portico.ports.job_executor import Deferred, JobExecutor, Outcome, Released, Verdict
 from portico.ports.job_handler import JobHandler
 from portico.ports.leasing import Failure, Lease
 from portico.utils.logging import get_logger
@@ -54,6 +56,8 @@ class TaskExecutor(JobExecutor):
         self._running: dict[asyncio.Task[Verdict], Lease] = {}
         self._types: dict[asyncio.Task[Verdict], str] = {}
         self._turns = Turns(most_running(handlers))
+        self._aside: dict[str, deque[Lease]] = defaultdict(deque)
+        """What waits until one of its type has ended."""
         self._mourning: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
         self._changed: Callable[[], None] = _nobody_listens
@@ -66,33 +70,47 @@ class TaskExecutor(JobExecutor):
         return 0 if self._draining else self._concurrency - len(self._running)
 
     def submit(self, leases: Sequence[Lease]) -> None:
-        start, timeout = self._execution.run, self._job_timeout
         for lease in leases:
-            if self._turns.full(lease.job_type):
+            if not self._turns.full(lease.job_type):
+                self._begin(lease)
+            elif not self._set_aside(lease):
                 delay = self._turns.delay(lease.job_type, None, self._loop.time())
                 self._outcomes.append(Outcome(lease, Deferred(delay)))
                 self._loop.call_soon(self._changed)
-                continue
-            self._turns.begin(lease.job_type)
-            task = self._loop.create_task(start(lease, timeout))
-            self._running[task] = lease
-            self._types[task] = lease.job_type
-            task.add_done_callback(self._ended)
+
+    def _begin(self, lease: Lease) -> None:
+        self._turns.begin(lease.job_type)
+        task = self._loop.create_task(self._execution.run(lease, self._job_timeout))
+        self._running[task] = lease
+        self._types[task] = lease.job_type
+        task.add_done_callback(self._ended)
+
+    def _set_aside(self, lease: Lease) -> bool:
+        """Keep it until one of its type has ended; whether it may, beside the others."""
+        line = self._aside[lease.job_type]
+        if len(line) >= self._turns.soon(lease.job_type, None):
+            return False
+        line.append(lease)
+        return True
 
     def finished(self) -> list[Outcome]:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def held(self) -> list[Lease]:
-        return list(self._running.values())
+        return [*self._running.values(), *chain(*self._aside.values())]
 
     def forfeit(self, leases: Sequence[Lease]) -> None:
+        self._taken_aside(leases)
         for task in self._tasks_of(leases):
             del self._running[task]
             self._execution.interrupt(task)
         self._changed()
 
     def cancel(self, leases: Sequence[Lease]) -> None:
+        for lease in self._taken_aside(leases):
+            self._outcomes.append(Outcome(lease, judge_stopped(Stop.CANCEL)[0]))
+            self._loop.call_soon(self._changed)
         for task in self._tasks_of(leases):
             self._execution.cancel(task)
 
@@ -103,6 +121,8 @@ class TaskExecutor(JobExecutor):
 
     async def drain(self, grace: float) -> None:
         self._draining = True
+        waiting = self._taken_aside(list(chain(*self._aside.values())))
+        self._outcomes += [Outcome(lease, Released()) for lease in waiting]
         await self._ended_within(grace)
         for task in list(self._running):
             self._execution.interrupt(task)
@@ -127,10 +147,21 @@ class TaskExecutor(JobExecutor):
     def _ended(self, task: asyncio.Task[Verdict]) -> None:
         verdict = self._execution.verdict(task)
         lease = self._running.pop(task, None)
-        self._turns.end(self._types.pop(task))
+        job_type = self._types.pop(task)
+        self._turns.end(job_type)
+        if line := self._aside.get(job_type):
+            self._begin(line.popleft())
         if lease is not None:  # neither forfeited nor given up
             self._outcomes.append(Outcome(lease, verdict))
             self._changed()
+
+    def _taken_aside(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Take these out of what waits for its turn."""
+        keys = {lease.key for lease in leases}
+        taken = [lease for lease in chain(*self._aside.values()) if lease.key in keys]
+        for lease in taken:
+            self._aside[lease.job_type].remove(lease)
+        return taken
 
     def _tasks_of(self, leases: Iterable[Lease]) -> list[asyncio.Task[Verdict]]:
         keys = {lease.key for lease in leases}

@@ -1,8 +1,9 @@
 """How many jobs of a type may run at a time here, and when those that have to wait come again.
 
-Pure. A job over the limit is not kept, for it would take the place of jobs that may run: it goes
-back to the store until its turn. Turns are given out at the pace at which jobs of its type end, so
-that a flood of them costs the store no more than its jobs would.
+Pure. The next ones over the limit are kept aside, so that one begins as soon as one ends; the
+others of a flood would be kept from everybody else, and go back to the store until their turn.
+Turns are given out at the pace at which jobs of the type end, so that a flood costs the store no
+more than its jobs would.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Mapping
 SHORTEST, LONGEST = 1.0, 300.0
 """Seconds that a job waits for its turn. What would come later comes round in between, for the
 pace may change."""
+MOST_SOON = 2048
+"""Jobs of a type that have their turn soon, at most."""
 
 
 class Turns:
@@ -37,6 +40,13 @@ class Turns:
         """One of them runs no more."""
         if self._running[job_type] > 0:
             self._running[job_type] -= 1
+
+    def soon(self, job_type: str, takes: float | None) -> int:
+        """How many that wait for their turn have it soon: the next of each that runs, and as many
+        of short ones as end before another could come back from the store."""
+        limit = self.limits[job_type]
+        rounds = 1.0 if not takes else max(1.0, 2 * SHORTEST / takes)
+        return min(MOST_SOON, int(limit * rounds))
 
     def delay(self, job_type: str, takes: float | None, now: float) -> float:
         """Seconds until the turn of one more job that has to wait.

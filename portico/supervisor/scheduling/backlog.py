@@ -8,7 +8,7 @@ slot.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import inf
 
 from portico.kits.job.turns import Turns
@@ -38,7 +38,7 @@ class Backlog:
         self._waiting = Waiting(self.confinement)
         self.mourning: deque[Assignment] = deque()
         self.moved_at = 0.0
-        """When a job was given away last, or the first came in."""
+        """When a job was given away last, or the first came in that any worker may take."""
         self.paused = False
         """Nothing is given away but mourning: there is no room for what would come back."""
         self._serial = 0
@@ -77,7 +77,7 @@ class Backlog:
             sizes = [size for size in sizes if size <= wire.MAX_BODY]
         if sizes:
             self.times.weigh(sizes)
-        if not self.waiting:
+        if not self._waiting.ahead:
             self.moved_at = now
         self._waiting.add(leases)
         self._put_off_confined(now)
@@ -104,6 +104,11 @@ class Backlog:
     def take_all(self) -> list[Lease]:
         """Take out every job."""
         return self._waiting.take_all()
+
+    def take_stuck(self, now: float, patience: float) -> list[Lease]:
+        """Take out what no worker has taken for so long, though it waits for nothing else."""
+        stuck = self._waiting.ahead and now - self.moved_at > patience
+        return self._waiting.take_stuck() if stuck else []
 
     def take(self, keys: Collection[LeaseKey]) -> list[Lease]:
         """Take out the jobs of these leases."""
@@ -140,7 +145,7 @@ class Backlog:
     def over(self, assignment: Assignment) -> None:
         """A worker holds this no more."""
         if assignment.failure is None:
-            self.turns.end(assignment.lease.job_type)
+            self._make_room(assignment.lease.job_type)
 
     def ended(self, seat: Seat, ended: Sequence[Assignment], elapsed: Sequence[float]) -> None:
         """A worker has run these, each in so many seconds, and holds them no more."""
@@ -154,7 +159,18 @@ class Backlog:
                 self.confinement.worked(kind, sum(own))
         if self.turns.limits:
             for kind in kinds:
-                self.turns.end(kind)
+                self._make_room(kind)
+
+    def limit(self, most_running: Mapping[str, int]) -> None:
+        """How many jobs may run at a time, of the types that have a limit."""
+        if most_running != self.turns.limits:
+            self.turns.limits = most_running
+            self._waiting.call_all_up()
+
+    def _make_room(self, job_type: str) -> None:
+        """One of this type runs no more, or will not."""
+        self.turns.end(job_type)
+        self._waiting.call_up(job_type)
 
     def assign(self, seats: Iterable[Seat], now: float) -> list[Send]:
         """Give away what the workers take, and return the frames that say so."""
@@ -260,11 +276,23 @@ class Backlog:
         return len(batch)
 
     def _next_may_begin(self, now: float) -> bool:
-        """Put off what has to wait for its turn, until one comes that has not."""
-        while self._waiting.jobs and self.turns.full(job_type := self._waiting.jobs[0].job_type):
-            delay = self.turns.delay(job_type, self.times.estimate(job_type), now)
-            self._report(Outcome(self._waiting.jobs.popleft(), Deferred(delay)))
-        return bool(self._waiting.jobs)
+        """Set aside what has to wait for its turn, until one comes that has not.
+
+        It stays here, so that the next one begins as soon as one ends; but for a flood of it, which
+        would keep the jobs from other supervisors.
+        """
+        jobs = self._waiting.jobs
+        while jobs and self.turns.full(job_type := jobs[0].job_type):
+            takes = self.times.estimate(job_type)
+            most = min(self.turns.soon(job_type, takes), self._affordable())
+            if not self._waiting.set_aside(most):
+                self._report(
+                    Outcome(jobs.popleft(), Deferred(self.turns.delay(job_type, takes, now)))
+                )
+        return bool(jobs)
+
+    def _affordable(self) -> int:
+        return max(1, int(dispatch.MOST_BYTES_AHEAD / max(1.0, self.times.mean_bytes)))
 
     def _frames(self, seat: Seat, assignments: Sequence[Assignment]) -> list[Send]:
         """The jobs in frames of bounded size, with serials in a row."""

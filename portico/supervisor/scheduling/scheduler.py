@@ -124,7 +124,7 @@ class Scheduler:
         event.seat.load.open = True
         self._seats[event.seat.key] = event.seat
         self._mourners = event.mourners
-        self._backlog.turns.limits = event.most_running
+        self._backlog.limit(event.most_running)
         self._backlog.confinement.joined(event.seat)
 
     def _closing(self, event: events.Closing) -> None:
@@ -287,8 +287,7 @@ class Scheduler:
         now, watch = self._now, self._watch
         if watch.due is not None and now >= watch.due and not watch.overslept(now):
             self._commands += watch.inspect(self._seats.values(), event, now)
-            if self.waiting and now - self._backlog.moved_at > watch.limits.patience:
-                self._release_backlog()
+            self._reports.release(self._backlog.take_stuck(now, watch.limits.patience))
         self._commands += self._backlog.release(now)
         self._let_go()
 

@@ -58,10 +58,17 @@ class Waiting:
         for lease in leases:
             self._place(lease).append(lease)
 
-    def set_aside(self) -> None:
-        """The next of `jobs` waits until one of its type has ended."""
-        lease = self.jobs.popleft()
-        self.aside.setdefault(lease.job_type, deque()).append(lease)
+    def set_aside(self, most: int) -> bool:
+        """The next of `jobs` waits until one of its type has ended; whether it may, beside others.
+
+        Args:
+            most: how many of its type may wait so.
+        """
+        line = self.aside.setdefault(self.jobs[0].job_type, deque())
+        if len(line) >= most:
+            return False
+        line.append(self.jobs.popleft())
+        return True
 
     def call_up(self, job_type: str) -> None:
         """One of this type has ended: the next of those that wait for that comes before others."""
@@ -69,6 +76,19 @@ class Waiting:
             self.jobs.appendleft(line.popleft())
             if not line:
                 del self.aside[job_type]
+
+    def call_all_up(self) -> None:
+        """Other limits hold than before: let each find out anew whether it may run."""
+        for line in self.aside.values():
+            self.jobs.extendleft(reversed(line))
+        self.aside.clear()
+
+    def take_stuck(self) -> list[Lease]:
+        """Take out what waits for any worker, or for one of its own, and gets none."""
+        leases = [*self.suspects, *self.jobs]
+        self.suspects.clear()
+        self.jobs.clear()
+        return leases
 
     def take_all(self) -> list[Lease]:
         """Take out every job."""
