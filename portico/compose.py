@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,12 +32,14 @@ def _memory(url: str, lease: float) -> JobQueueAdapter:
     return MemoryJobQueueAdapter(lease, admission=Admission.of(parts.shown, options))
 
 
-def _database(url: str, lease: float, *, alone: bool = False) -> JobQueueAdapter:
+def _database(
+    url: str, lease: float, *, alone: bool = False, create: bool = True
+) -> JobQueueAdapter:
     from portico.adapters.job_queue.database_queue import (
         DatabaseJobQueueAdapter,
     )
 
-    return DatabaseJobQueueAdapter(url, lease, alone=alone)
+    return DatabaseJobQueueAdapter(url, lease, alone=alone, create=create)
 
 
 def _redis(url: str, lease: float) -> JobQueueAdapter:
@@ -59,7 +62,9 @@ _FORMS = (
 )
 
 
-def job_queue(url: str, *, lease: float = 60.0, alone: bool = False) -> JobQueueAdapter:
+def job_queue(
+    url: str, *, lease: float = 60.0, alone: bool = False, create: bool = True
+) -> JobQueueAdapter:
     """Build the queue adapter that a URL names; it connects in `initialize`.
 
     Args:
@@ -73,14 +78,15 @@ def job_queue(url: str, *, lease: float = 60.0, alone: bool = False) -> JobQueue
         lease: seconds after which an attempt counts as lost when nobody renews it.
         alone: nothing else in this process opens the file of a `sqlite://` URL; a supervisor
             knows that, an application does not. See `DatabaseJobQueueAdapter`.
+        create: whether `initialize` may make a file or tables; only databases have any to make.
 
     Raises:
         ConfigurationError: the URL has no known scheme, or one that its adapter refuses.
     """
-    if alone and sqlite_file(url):
-        return _database(url, lease, alone=True)
     scheme = url.partition("://")[0] if "://" in url else ""
     build = _QUEUES.get(scheme) or _installed(scheme)
+    if build is _database:
+        return _database(url, lease, alone=alone and scheme == "sqlite", create=create)
     if build is None:
         raise ConfigurationError(f"queue URL is {shown(url)!r}; give {_FORMS}", {"url": shown(url)})
     return build(url, lease)
@@ -187,6 +193,6 @@ def same_file(url: str, other: str | None) -> bool:
     one, another = sqlite_file(url), sqlite_file(other or "")
     if one is None or another is None:
         return False
-    if one.exists() and another.exists():
-        return one.samefile(another)  # also by a hard link
-    return one.resolve() == another.resolve()
+    if os.path.exists(one) and os.path.exists(another):
+        return os.path.samefile(one, another)
+    return os.path.realpath(one) == os.path.realpath(another)

@@ -42,10 +42,10 @@ def opened(queue_url: str | None, *, create: bool = False) -> Iterator[Session]:
 
     Args:
         queue_url: what the flag says; else environment, file and default decide.
-        create: whether a SQLite file that is not there may be made.
+        create: whether what is not there may be made, a file or tables.
 
     Raises:
-        ConfigurationError: the store cannot be used, or its file is missing.
+        ConfigurationError: the store cannot be used, or is not there.
     """
     import asyncio
 
@@ -53,15 +53,8 @@ def opened(queue_url: str | None, *, create: bool = False) -> Iterator[Session]:
     from portico.supervisor.config import resolve_queue_url
 
     url = usable(resolve_queue_url(queue_url))
-    path = compose.sqlite_file(url)
-    if path is not None and not create and not path.exists():
-        raise ConfigurationError(
-            f"the queue is {shown(url)}, and there is no file {str(path)!r}; name the right "
-            "one with --queue-url or PORTICO_QUEUE_URL, or create it: portico enqueue, portico "
-            "supervisor"
-        )
     with asyncio.Runner() as runner:
-        jobs = compose.job_service(url)
+        jobs = compose.job_service(compose.job_queue(url, create=create))
         runner.run(jobs.__aenter__())
         try:
             yield Session(jobs, runner.run)

@@ -39,6 +39,9 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
         alone: nothing else in this process opens the SQLite file, neither another adapter nor
             the application, as long as this adapter is open: a faster library may be used for it,
             beside which another one would lose its locks.
+        create: whether `initialize` may make or upgrade what the jobs are kept in. Without it,
+            what is not there is a `ConfigurationError`, and nobody needs a right to write as long
+            as he only reads.
 
     Raises:
         ConfigurationError: the URL is not understood, or its driver is not installed; the message
@@ -53,9 +56,10 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         alone: bool = False,
+        create: bool = True,
     ) -> None:
         super().__init__(lease_seconds, clock, monotonic)
-        self._alone = alone
+        self._alone, self._create = alone, create
         open_one = self._postgres if _is_postgres(url) else self._sqlite
         self._store, self._admission = open_one(url)
         self._callers = Callers(self._store)
@@ -66,7 +70,7 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
 
         place, admission = place_of(url)
         store = SqliteStore(
-            replace(place, alone=self._alone),
+            replace(place, alone=self._alone, create=self._create),
             self.lease_seconds,
             self._now,
             self._monotonic,
@@ -79,7 +83,7 @@ class DatabaseJobQueueAdapter(StoredQueueAdapter[SqlStore]):
     def _postgres(self, url: str) -> tuple[SqlStore, Admission]:
         from portico.adapters.job_queue._postgres.place import place_of
 
-        place, admission = place_of(url)
+        place, admission = place_of(url, reading=not self._create)
         try:
             from portico.adapters.job_queue._postgres.store import PostgresStore
         except ModuleNotFoundError as error:

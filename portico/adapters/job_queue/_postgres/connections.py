@@ -173,6 +173,13 @@ class Connections:
                 f"{OLDEST} or newer; upgrade the server",
                 {"version": version.major, "needed": OLDEST},
             )
+        encoding = await connection.fetchval("SELECT pg_catalog.getdatabaseencoding()")
+        if encoding != "UTF8":
+            raise ConfigurationError(
+                f"{self.place}: the database has the encoding {encoding}, and texts of jobs need "
+                "UTF8; make one: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+                {"encoding": encoding, "needed": "UTF8"},
+            )
         if self.place.pgbouncer is not None:
             self.pooled = self.place.pgbouncer
         else:

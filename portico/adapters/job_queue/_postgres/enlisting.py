@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote
 
 from portico.adapters.job_queue._admission import full
 from portico.adapters.job_queue._callers.steps import Statement, Steps, digits
@@ -66,9 +65,7 @@ class Identity(NamedTuple):
 
 def identity_of(place: PostgresPlace) -> Identity:
     """What a URL tells of it."""
-    address, _, query = place.url.partition("?")
-    named = unquote(address.partition("://")[2].partition("/")[2])
-    return Identity(parse_qs(query).get("dbname", [named])[-1] or None)
+    return Identity(place.database)
 
 
 def identify() -> Steps[Identity]:

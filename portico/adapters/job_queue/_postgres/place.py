@@ -52,6 +52,8 @@ class PostgresPlace:
     """Milliseconds after which the system gives up a connection that acknowledges nothing."""
     tls: str
     """How much encryption matters: `prefer` takes a server without it as it is."""
+    database: str | None
+    """Its name, where the URL tells it."""
     connect: Mapping[str, Any] = field(repr=False)
     """What the driver's `connect` takes, secrets included."""
 
@@ -69,8 +71,12 @@ class PostgresPlace:
         return f"{self.schema}.portico"
 
 
-def place_of(url: str) -> tuple[PostgresPlace, Admission]:
+def place_of(url: str, *, reading: bool = False) -> tuple[PostgresPlace, Admission]:
     """Read a `postgresql://` URL.
+
+    Args:
+        url: what to read.
+        reading: whether nothing is to be made: then one server that takes no writes will do.
 
     Raises:
         ConfigurationError: it is not understood; the message says what to write.
@@ -85,10 +91,13 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
     login = "" if parts.login is None else f"{parts.login}@"
     address = f"postgresql://{login}{parts.hosts}{parts.path}"
     tls = _tls(shown, address, options)
+    migrate = _one_of(shown, options, "migrate", {"yes": True, "no": False}, default="yes") is True
+    if reading and len(_hosts(address, options)) == 1:
+        options.setdefault("target_session_attrs", "any")
     place = PostgresPlace(
         shown,
         _schema(shown, options),
-        _one_of(shown, options, "migrate", {"yes": True, "no": False}, default="yes") is True,
+        not reading and migrate,
         _one_of(
             shown, options, "pgbouncer", {"yes": True, "no": False, "auto": None}, default="auto"
         ),
@@ -99,6 +108,7 @@ def place_of(url: str) -> tuple[PostgresPlace, Admission]:
             _number(shown, options, "tcp_user_timeout", 10_000, least=0, most=2**31 - 1, whole=True)
         ),
         tls,
+        options.get("dbname", unquote(parts.path[1:])) or None,
         _connect(shown, address, options, tls),
     )
     return place, Admission.of(shown, options)

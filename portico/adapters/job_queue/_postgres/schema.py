@@ -84,6 +84,13 @@ async def check(connection: AnyConnection, place: PostgresPlace) -> None:
     """
     version, newest = await version_of(connection, place), len(migrations())
     _check(version, newest, place)
+    if version == 0:
+        raise ConfigurationError(
+            f"{place}: there are no tables of Portico's in the schema {place.schema!r}; name the "
+            "right one with ?schema=, or have them made: run `portico migrate up`, or let the "
+            "first supervisor or producer do it",
+            {"version": version, "needed": newest},
+        )
     if version < newest:
         raise ConfigurationError(
             f"{place}: the schema {place.schema!r} has version {version}, and this release of "

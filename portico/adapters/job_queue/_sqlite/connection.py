@@ -8,14 +8,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import random
 
 from portico.adapters.job_queue._sqlite import wake_file
 from portico.adapters.job_queue._sqlite.driver import Connection, opened
-from portico.adapters.job_queue._sqlite.schema import upgrade
+from portico.adapters.job_queue._sqlite.obstacles import obstacle
+from portico.adapters.job_queue._sqlite.schema import check, upgrade
 from portico.exceptions import (
     ConfigurationError,
     DatabaseError,
@@ -46,7 +47,8 @@ _UNREACHABLE = {
 _KINDS = {sqlite3.SQLITE_BUSY: "locked", sqlite3.SQLITE_FULL: "full"}
 """For programs: an error's `details["reason"]`; any other trouble is "unreachable"."""
 _UNUSABLE = {
-    sqlite3.SQLITE_READONLY: "it is read-only; give this user the right to write it",
+    sqlite3.SQLITE_READONLY: "it is on a read-only file system, or another user's log stands "
+    "beside it; give this user the right to write the file, its directory and what is there",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; this user must be able to write the file and "
     "its directory",
     sqlite3.SQLITE_PERM: "this user may not open it",
@@ -65,6 +67,8 @@ class Place:
     """Whether a commit survives a power cut."""
     alone: bool = False
     """Whether nothing else in this process opens the file."""
+    create: bool = True
+    """Whether the file and its tables may be made or upgraded."""
 
     def __str__(self) -> str:
         return f"queue URL {self.url}: {self.path}"
@@ -74,22 +78,14 @@ def prepare(place: Place) -> None:
     """Create the file for this user alone, or say why it cannot be used.
 
     Raises:
-        ConfigurationError: the directory is missing, or the file is one or read-only.
+        ConfigurationError: it is not this user's to use; the message says what is in the way.
         OSError: the file cannot be created.
     """
-    directory = place.path.parent
-    if not directory.is_dir():
-        raise ConfigurationError(f"{place}: there is no directory {directory}; create it")
-    if place.path.is_dir():
-        raise ConfigurationError(f"{place} is a directory; name a file")
-    try:
+    if found := obstacle(place.path, writing=True):
+        raise ConfigurationError(f"{place}: {found}")
+    # One that is there is not opened: closing it would drop this process's other locks on it.
+    with suppress(FileExistsError):
         os.close(os.open(place.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        # Not opened here: closing it would drop the locks of this process's other connections.
-        if not os.access(place.path, os.W_OK, effective_ids=True):
-            raise ConfigurationError(
-                f"{place} is read-only; give this user the right to write it"
-            ) from None
 
 
 def open_writer(place: Place) -> Connection:
@@ -118,6 +114,33 @@ def open_writer(place: Place) -> Connection:
             "file and its directory",
             cause=error,
         ) from error
+    return connection
+
+
+def open_reader(place: Place) -> Connection:
+    """Connect to a file that is there, for whoever may not make or upgrade anything.
+
+    Raises:
+        ConfigurationError: there is no file, or it has no tables of this release.
+        QueueConnectionError: it cannot be reached right now.
+    """
+    found = obstacle(place.path, writing=False)
+    if found is None and not place.path.exists():
+        found = (
+            f"there is no file {place.path.name!r}; name the right one with --queue-url or "
+            "PORTICO_QUEUE_URL, or create it: portico enqueue, portico supervisor"
+        )
+    if found:
+        raise ConfigurationError(f"{place}: {found}")
+    try:
+        connection = connect(place)
+        try:
+            check(connection, str(place))
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise _refused(error, place) from error
     return connection
 
 

@@ -7,7 +7,9 @@ from contextlib import closing
 
 from portico.adapters.job_queue._sqlite import schema
 from portico.adapters.job_queue._sqlite.connection import connect, open_writer, translated
+from portico.adapters.job_queue._sqlite.obstacles import obstacle
 from portico.adapters.job_queue._sqlite.place import place_of
+from portico.exceptions import ConfigurationError
 
 
 class SqliteKeeper:
@@ -32,6 +34,8 @@ class SqliteKeeper:
         return "\n".join(schema.MIGRATIONS)
 
     def _version(self) -> int:
+        if found := obstacle(self._place.path, writing=False):
+            raise ConfigurationError(f"{self._place}: {found}")
         if not self._place.path.exists():
             return 0
         try:

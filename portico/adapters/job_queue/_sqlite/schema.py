@@ -127,11 +127,7 @@ def upgrade(connection: Connection, place: str) -> None:
     version = version_of(connection)
     if version > newest:
         connection.execute("ROLLBACK")
-        raise ConfigurationError(
-            f"{place} has schema version {version}, and this release of Portico knows versions "
-            f"up to {newest}; upgrade Portico, or name another file",
-            {"version": version, "known": newest},
-        )
+        raise _newer(version, place)
     for script in MIGRATIONS[version:]:
         for statement in script.split(";"):
             connection.execute(statement)
@@ -139,6 +135,38 @@ def upgrade(connection: Connection, place: str) -> None:
     connection.execute("DELETE FROM portico_schema")
     connection.execute("INSERT INTO portico_schema VALUES (?)", (newest,))
     connection.execute("COMMIT")
+
+
+def check(connection: Connection, place: str) -> None:
+    """Make sure that the tables are there, and of this release's version.
+
+    Raises:
+        ConfigurationError: they are not; the message says what to do.
+    """
+    version, newest = version_of(connection), len(MIGRATIONS)
+    if version > newest:
+        raise _newer(version, place)
+    if version == 0:
+        raise ConfigurationError(
+            f"{place}: there are no tables of Portico's in it; name the right file, or have them "
+            "made: portico migrate up, or the first supervisor or producer",
+            {"version": version, "needed": newest},
+        )
+    if version < newest:
+        raise ConfigurationError(
+            f"{place} has schema version {version}, and this release of Portico needs version "
+            f"{newest}; run `portico migrate up`",
+            {"version": version, "needed": newest},
+        )
+
+
+def _newer(version: int, place: str) -> ConfigurationError:
+    newest = len(MIGRATIONS)
+    return ConfigurationError(
+        f"{place} has schema version {version}, and this release of Portico knows versions "
+        f"up to {newest}; upgrade Portico, or name another file",
+        {"version": version, "known": newest},
+    )
 
 
 def version_of(connection: Connection) -> int:

@@ -74,35 +74,52 @@ class SqliteStore(SqlStore):
         self._touch = self._alert = False
         self._max_pending = max_pending
         self._gate = None if max_pending is None else Gate(max_pending, reading.waiting)
+        self._file = SameFile(place.path)
         self._writer: Writer | None = None
         self._reader: Reader | None = None
 
     async def connect(self) -> None:
-        if self._writer is not None:
+        if self._reader is not None:
             return
-        file = SameFile(self._place.path)
-        self._writer = Writer(
-            self._place, "portico-sqlite-writer", file, self._committed, self._owner.interrupted
-        )
+        self._file = SameFile(self._place.path)
+        if self._place.create:
+            await self._connect_writer()
+        self._reader = Reader(self._place, "portico-sqlite-reader", self._file)
+        if not self._place.create:
+            await self._connect_reader()
+
+    async def _connect_writer(self) -> None:
+        self._writer = self._made_writer()
         try:
             await self._write(lambda _: self._watcher.open())
         except BaseException:
             await self._writer.stop()
             self._writer = None
             raise
-        self._reader = Reader(self._place, "portico-sqlite-reader", file)
+
+    async def _connect_reader(self) -> None:
+        """Alone: where nothing may be made, whoever writes is the first to need a writer."""
+        assert self._reader is not None
+        try:
+            await self._read(lambda _: None)
+        except BaseException:
+            await self._reader.stop()
+            self._reader = None
+            raise
 
     async def close(self) -> None:
         writer, reader = self._writer, self._reader
-        if writer is None or reader is None:
+        if reader is None:
             return
         self._writer = self._reader = None
         try:
-            with suppress(QueueConnectionError, DatabaseError):  # a dead process is no owner anyway
-                await writer.submit(self._leave)
+            if writer is not None:
+                with suppress(QueueConnectionError, DatabaseError):  # a dead process owns nothing
+                    await writer.submit(self._leave)
         finally:
             await reader.stop()
-            await writer.stop()
+            if writer is not None:
+                await writer.stop()
             self._watcher.close()
             self._cancel_watcher.close()
             self._toucher.close()
@@ -240,8 +257,16 @@ class SqliteStore(SqlStore):
 
     def _open_writer(self) -> Writer:
         if self._writer is None:
-            raise self._closed()
+            if self._reader is None:
+                raise self._closed()
+            self._writer = self._made_writer()
         return self._writer
+
+    def _made_writer(self) -> Writer:
+        return Writer(
+            self._place, "portico-sqlite-writer", self._file, self._committed,
+            self._owner.interrupted,
+        )  # fmt: skip
 
     def _closed(self) -> QueueConnectionError:
         return QueueConnectionError(

@@ -19,6 +19,7 @@ from portico.adapters.job_queue._sqlite.connection import (
     SameFile,
     begin,
     connect,
+    open_reader,
     open_writer,
     primary_code,
     reopen_writer,
@@ -149,6 +150,10 @@ class Reader(SqliteThread):
         connection.execute("COMMIT")
 
     def _opened(self) -> Connection:
+        if not self._file.known:
+            self._connection = open_reader(self._place)
+            self._file.remember()
+            return self._connection
         self._file.check()
         if self._connection is None:
             self._connection = connect(self._place)
