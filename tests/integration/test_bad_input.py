@@ -181,7 +181,7 @@ async def test_what_a_handler_creates_is_held_to_the_same_rules(
         "priority": {"priority": "high"},
         "max_retries": {"max_retries": -1},
         "scheduled_at": {"scheduled_at": "tomorrow"},
-        "unknown option 'delay'": {"delay": 5},
+        "unknown option 'dealy'": {"dealy": 5},
     }.items():
         jobs[name] = await queue.enqueue(
             make_job(job_type="test.parent", payload={"options": options}, max_retries=0)
