@@ -6,17 +6,25 @@ must collect those that have died, and say of the others that they are there.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from portico.supervisor.trackers import is_tracker
 from portico.utils.logging import get_logger
 
 _LONGEST_COMMAND = 200
+_SPARED = 5
+"""Sweeps."""
+_LEFT = "end it with kill, or have --kill-orphans end such processes"
+_LOOK, _LOOKS = 0.02, 100
+"""Seconds between two looks at trackers that are to end, and how many of these."""
 
 logger = get_logger(__name__)
 
@@ -29,6 +37,7 @@ class Orphans:
         self._kill = kill
         self._others = set(children())
         self._known: set[int] = set()
+        self._trackers: Counter[int] = Counter()
         self._session = os.getsid(0)
 
     def sweep(
@@ -52,6 +61,7 @@ class Orphans:
         except (OSError, psutil.Error):  # no descriptor left: the next sweep finds them
             return []
         self._known.intersection_update(found)
+        self._trackers = Counter({pid: self._trackers[pid] for pid in found})
         return [pid for pid in found if self._adopt(pid, starting=starting)]
 
     def _adopt(self, pid: int, *, starting: bool) -> bool:
@@ -59,6 +69,8 @@ class Orphans:
             if starting and os.getsid(pid) == self._session:
                 return False
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return False
+            if self._is_leaving(pid):
                 return False
             if pid not in self._known:
                 self._known.add(pid)
@@ -69,13 +81,32 @@ class Orphans:
             return False
         return True
 
+    def _is_leaving(self, pid: int) -> bool:
+        """Whether it is a tracker that may have lost its last process just now. One that is found
+        again and again serves another orphan, and is spared no longer."""
+        if self._trackers[pid] < _SPARED and is_tracker(pid):
+            self._trackers[pid] += 1
+            return True
+        return False
+
+    async def see_off(self) -> None:
+        """Give trackers the time to remove what dead workers have left."""
+        with suppress(OSError, psutil.Error):
+            for _ in range(_LOOKS):
+                reap(())
+                if not any(is_tracker(pid) for pid in children() if pid not in self._known):
+                    return
+                await asyncio.sleep(_LOOK)
+
     def _log(self, pid: int) -> None:
         process = psutil.Process(pid)
         logger.warning(
             "orphan_adopted",
             pid=pid,
             command=" ".join(process.cmdline())[:_LONGEST_COMMAND],
-            action="killed" if self._kill else "left alone: --kill-orphans kills such processes",
+            action="killed" if self._kill else "left running",
+            note="a handler started it in a session of its own, and its worker is gone; "
+            + ("what is to go on has to be started elsewhere" if self._kill else _LEFT),
         )
 
 

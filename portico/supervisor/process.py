@@ -23,6 +23,7 @@ from portico.supervisor.launch import Launcher
 from portico.supervisor.output import OutputLog
 from portico.supervisor.reaping import reap
 from portico.supervisor.running_page import RunningPage
+from portico.supervisor.trackers import kill_group
 
 _READ = 256 * 1024
 _PIPE_SIZE = 1024 * 1024
@@ -96,14 +97,14 @@ class WorkerProcess:
             self._write()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal; for SIGKILL, to everything in the worker's group."""
+        """Send a signal; for SIGKILL, to everything in the worker's group (see `trackers`)."""
         if not self.alive:
             return
         with suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, number)
         if number == signal.SIGKILL:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+                kill_group(self.pid)
 
     def _write(self) -> None:
         try:
@@ -172,7 +173,7 @@ class WorkerProcess:
 
     def _died(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)  # what it started; its own pid is not reaped yet
+            kill_group(self.pid)  # what it started; its own pid is not reaped yet
         status = reap(self.pid)
         self.alive = False  # from here on its number may be somebody else's
         with ExitStack() as stack:  # whatever is raised, a dead worker is gone for everybody

@@ -104,6 +104,7 @@ class Supervisor:
             await self._desk.close()
             sweep.cancel()
             self._notice.clear()
+            await orphans.see_off()
             orphans.sweep(self._workers(), self._crew.zygotes)
             await self._queue.close()
             if self._audit is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +67,35 @@ async def test_what_multiprocessing_starts_afresh_is_no_second_supervisor(
         await account(here, queue, job, JobStatus.COMPLETED)
         result = await queue.get_result(job.id) or {}
         assert (result["collects"], result["main"], result["supervisor"]) == (True, None, [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev/shm")
+async def test_what_a_dead_worker_has_shared_is_removed_by_its_resource_tracker(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    """After a crash, a deadline and an orderly end alike; the tracker itself goes then."""
+    crash = await enqueue(queue, "keep_shared", end="crash", max_retries=0, priority=9)
+    brief = {"job_timeout": 0.5, "kill_grace": 0.1}
+    hang = await enqueue(
+        queue, "keep_shared", end="hang", max_retries=0, priority=5, metadata=brief
+    )
+    kept = await enqueue(queue, "keep_shared")
+    supervisor = here.supervisor("--workers", "1", app=FAMILY)
+    await account(here, queue, crash, JobStatus.DEAD_LETTER, crashes=1, error="WorkerLostError")
+    await account(here, queue, hang, JobStatus.DEAD_LETTER, error="JobTimeoutError")
+    await account(here, queue, kept, JobStatus.COMPLETED)
+
+    def left() -> list[str]:
+        return [
+            name
+            for _, _, _, _, *names in here.ledger.of("KEPT")
+            for name in names
+            if (Path("/dev/shm") / name).exists()
+        ]
+
+    mine = (await queue.get_result(kept.id) or {})["names"]
+    await supervisor.until(lambda: left() == mine, what="the end of what the dead had shared")
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended() == 0
+    assert not left()
+    assert not supervisor.events("orphan_adopted")

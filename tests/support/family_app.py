@@ -17,10 +17,11 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing.context import BaseContext
+from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 from portico.ports.job import Job, JobResult
-from tests.support.fault_app import Fault
+from tests.support.fault_app import Fault, write
 
 LONG = 3600.0
 INTERRUPT = "kill -INT $$; exit 5"
@@ -142,7 +143,30 @@ def found_in_child() -> dict[str, Any]:
     }
 
 
+KEPT: list[Any] = []
+"""What jobs leave to the end of their worker."""
+
+
+async def keep_shared(job: Job) -> JobResult:
+    """Shared memory and a semaphore that nobody removes but the resource tracker, which a child of
+    the worker holds, too; then the worker's end, if one is named."""
+    memory = SharedMemory(create=True, size=1 << 20)
+    lock: Any = multiprocessing.get_context("spawn").Lock()
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(LONG,))
+    child.daemon = True
+    child.start()
+    KEPT.extend((memory, lock, child))
+    names = [memory.name, "sem." + lock._semlock.name.lstrip("/")]
+    write("KEPT", job, *names)
+    match job.payload.get("end"):
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "hang":
+            time.sleep(LONG)
+    return told(names=names)
+
+
 ACTS: tuple[Callable[[Job], Any], ...] = (
-    bad_row, terminate, broken_pool, fork, keep_handler, programs, alarm, surroundings,
+    bad_row, terminate, broken_pool, fork, keep_handler, programs, alarm, surroundings, keep_shared,
 )  # fmt: skip
 app = [Fault(act.__name__, partial(act)) for act in ACTS]

@@ -110,3 +110,15 @@ def test_without_descriptors_nothing_is_weighed_and_nothing_breaks() -> None:
     sizes, available = weigher.weigh({1: os.getpid()}, 1.0)
     assert sizes[1] > 0
     assert available
+
+
+async def test_a_tracker_has_some_sweeps_to_end_by_itself(lines: Lines) -> None:
+    found = Orphans(kill=True)
+    program = "import time; 'multiprocessing.resource_tracker import main'; time.sleep(62)"
+    tracker = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    try:
+        assert [found.sweep(()) for _ in range(6)] == [[]] * 5 + [[tracker.pid]]
+        assert lines.pids == [tracker.pid]
+        assert tracker.wait() == -9
+    finally:
+        tracker.kill()
