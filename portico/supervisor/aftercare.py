@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from portico.kits.job import threads
+from portico.kits.job.threads import Threads
 from portico.ports.leasing import Lease
-from portico.supervisor import generators, offspring, threads
+from portico.supervisor import generators, offspring
 from portico.supervisor.generators import Generators
 from portico.supervisor.leaks import Scope
 from portico.supervisor.parentage import Parentage
-from portico.supervisor.threads import Threads
 from portico.utils.logging import get_logger
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
+from portico.kits.job.threads import Work, described
 from portico.ports.leasing import Lease
 from portico.supervisor.loop_settings import LoopSettings
-from portico.supervisor.threads import Work, described
 from portico.utils.logging import get_logger
 
 _TURNS = 3

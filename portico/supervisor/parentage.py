@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from portico.supervisor.threads import Work, current_work
+from portico.kits.job.threads import Work, current_work
 
 _MANY = 1000
 """So many are noted before those are forgotten that have been collected."""

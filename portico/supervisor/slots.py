@@ -29,6 +29,7 @@ from portico.kits.job.execution import Execution, broken, listens, this_task
 from portico.kits.job.failures import failure_of
 from portico.kits.job.handlers import Handlers, most_running
 from portico.kits.job.job_service import JobService
+from portico.kits.job.threads import watch_threads
 from portico.ports.job_executor import Completed, Verdict
 from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
@@ -45,7 +46,6 @@ from portico.supervisor.loop_settings import LoopSettings
 from portico.supervisor.parentage import Parentage
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.stepping import into, rest_of
-from portico.supervisor.threads import watch_threads
 from portico.utils.logging import get_logger
 
 T = TypeVar("T")

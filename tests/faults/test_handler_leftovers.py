@@ -83,8 +83,9 @@ async def test_threads_of_a_failed_attempt_are_gone_before_on_failure_and_the_ne
 ) -> None:
     """They cannot be ended: their worker is, and only then goes it on, in another."""
     names = [act.__name__ for act in acts]
+    timeout = "60s" if end == "raises" else "2s"
     supervisor = here.supervisor(
-        "--workers", "1", "--job-timeout", "2s", app=LEFTOVERS, TUNING=AT_ONCE
+        "--workers", "1", "--job-timeout", timeout, app=LEFTOVERS, TUNING=AT_ONCE
     )
     for name in names:
         job = await enqueue(queue, name, end=end)
@@ -115,8 +116,9 @@ async def test_processes_of_a_failed_attempt_are_ended_before_on_failure_and_the
     names: list[tuple[str, dict[str, str]]] = [(act.__name__, {}) for act in acts]
     if end == "raises":
         names.append(("of_multiprocessing", {"method": "spawn"}))
+    timeout = "60s" if end == "raises" else "2s"
     supervisor = here.supervisor(
-        "--workers", "1", "--job-timeout", "2s", app=LEFTOVERS, TUNING=AT_ONCE
+        "--workers", "1", "--job-timeout", timeout, app=LEFTOVERS, TUNING=AT_ONCE
     )
     for name, more in names:
         job = await enqueue(queue, name, end=end, **more)

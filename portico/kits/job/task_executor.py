@@ -1,7 +1,8 @@
 """Jobs as asyncio tasks of this process: what `WorkerManager` runs them in.
 
-Nothing here can stop a handler that holds the loop, or one that goes on after its cancellation:
-that takes a process of its own. Such a job is given up when the executor drains, and said so.
+Nothing here can stop a handler that holds the loop, or one that goes on after its cancellation, or
+a thread that it has started: that takes a process of its own. Such a job is given up when the
+executor drains, and said so; such a thread is waited for before `on_failure`, and named.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
 from itertools import chain
 from typing import Any
 
-from portico.kits.job.execution import Execution
+from portico.kits.job.execution import Execution, this_task
 from portico.kits.job.handlers import most_running
 from portico.kits.job.judgement import Stop, judge_stopped
+from portico.kits.job.threads import Threads, Work, described, watch_threads
 from portico.kits.job.turns import Turns
 from portico.ports.job_executor import Deferred, JobExecutor, Outcome, Released, Verdict
 from portico.ports.job_handler import JobHandler
@@ -22,7 +25,9 @@ from portico.ports.leasing import Failure, Lease
 from portico.utils.logging import get_logger
 
 UNWIND = 2.0
-"""Seconds that a cancelled handler has to end."""
+"""Seconds that a cancelled handler has to end; the threads of a failed one have half of that."""
+_PAUSE = 0.01
+_NAMED = 5
 
 logger = get_logger(__name__)
 
@@ -48,13 +53,16 @@ class TaskExecutor(JobExecutor):
             retry_returned_failures: judge `JobResult(success=False)` like a raised exception.
             unwind: seconds that a cancelled handler has to end.
         """
-        self._execution = Execution(handlers, retry_returned_failures=retry_returned_failures)
+        self._execution = Execution(
+            handlers, retry_returned_failures=retry_returned_failures, on_over=self._over
+        )
         self._concurrency = concurrency
         self._job_timeout = job_timeout
         self._unwind = unwind
         self._loop = asyncio.get_running_loop()
         self._running: dict[asyncio.Task[Verdict], Lease] = {}
         self._types: dict[asyncio.Task[Verdict], str] = {}
+        self._threads: dict[asyncio.Task[Any], Threads] = {}
         self._turns = Turns(most_running(handlers))
         self._aside: dict[str, deque[Lease]] = defaultdict(deque)
         """What waits until one of its type has ended."""
@@ -62,6 +70,7 @@ class TaskExecutor(JobExecutor):
         self._outcomes: list[Outcome] = []
         self._changed: Callable[[], None] = _nobody_listens
         self._draining = False
+        watch_threads()
 
     def on_change(self, callback: Callable[[], None]) -> None:
         self._changed = callback
@@ -80,7 +89,11 @@ class TaskExecutor(JobExecutor):
 
     def _begin(self, lease: Lease) -> None:
         self._turns.begin(lease.job_type)
-        task = self._loop.create_task(self._execution.run(lease, self._job_timeout))
+        threads, context = Threads(), copy_context()
+        context.run(threads.enter)
+        attempt = self._execution.run(lease, self._job_timeout)
+        task = self._loop.create_task(attempt, context=context)
+        self._threads[task] = threads
         self._running[task] = lease
         self._types[task] = lease.job_type
         task.add_done_callback(self._ended)
@@ -144,8 +157,31 @@ class TaskExecutor(JobExecutor):
         self._running.clear()
         self._changed()
 
+    def _over(self, lease: Lease, _verdict: Verdict) -> asyncio.Future[None] | None:
+        """Wait for the threads of an attempt that did not succeed, if there are any."""
+        threads = self._threads.get(this_task(self._loop))
+        if threads is None or threads.work is None:
+            return None
+        return self._loop.create_task(self._end_threads(lease, threads.work))
+
+    async def _end_threads(self, lease: Lease, work: Work) -> None:
+        work.end()
+        until = self._loop.time() + self._unwind / 2
+        while (going_on := work.going_on()) and self._loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(_PAUSE)
+        if going_on:
+            logger.error(
+                "attempt_goes_on",
+                job_id=lease.job_id,
+                job_type=lease.job_type,
+                goes_on=[described(thread) for thread in going_on[:_NAMED]],
+                action="on_failure and the next attempt run beside it: only a supervisor's worker "
+                "process can be ended for that",
+            )
+
     def _ended(self, task: asyncio.Task[Verdict]) -> None:
         verdict = self._execution.verdict(task)
+        del self._threads[task]
         lease = self._running.pop(task, None)
         job_type = self._types.pop(task)
         self._turns.end(job_type)

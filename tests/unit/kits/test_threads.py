@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 import pytest
 
-from portico.supervisor.threads import Threads, Work, described, watch_threads
+from portico.kits.job.threads import Threads, Work, described, watch_threads
 from tests.support.waiting import wait_until
 
 

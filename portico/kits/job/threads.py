@@ -97,8 +97,11 @@ _here: ContextVar[Threads | None] = ContextVar("portico_threads", default=None)
 
 
 def watch_threads() -> None:
-    """Have every thread that is started from now on know for which attempt that was."""
+    """Have every thread that is started from now on know for which attempt that was. A second call
+    changes nothing."""
     start, submit = Thread.start, ThreadPoolExecutor.submit
+    if hasattr(start, _MARK):
+        return
 
     def watched_start(thread: Thread) -> None:
         work = current_work()
@@ -114,6 +117,7 @@ def watch_threads() -> None:
             return submit(pool, fn, *args, **options)
         return submit(pool, work.do, fn, *args, **options)
 
+    setattr(watched_start, _MARK, True)
     Thread.start = watched_start  # type: ignore[assignment, method-assign]
     ThreadPoolExecutor.submit = watched_submit  # type: ignore[assignment, method-assign]
 
