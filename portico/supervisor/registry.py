@@ -24,6 +24,8 @@ from portico.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
+_NOT_HERE = " (not from the current folder: Python was started with -P or -I)"
+
 
 def load(target: str) -> Any:
     """Import the application and return what `target` names.
@@ -62,17 +64,18 @@ def preload(target: str) -> None:
 
 
 def import_module(module_name: str, target: str) -> ModuleType:
-    """Import a module, with the current folder on the path.
+    """Import a module, with the current folder on the path, unless Python was told otherwise.
 
     Raises:
         ConfigurationError: it cannot be imported; the cause has the traceback.
     """
-    if "" not in sys.path and os.getcwd() not in sys.path:
+    if not sys.flags.safe_path and "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(module_name)
     except BaseException as error:
-        raise _failed(f"--app is {target!r}: importing {module_name}", error) from error
+        where = _NOT_HERE if sys.flags.safe_path and isinstance(error, ModuleNotFoundError) else ""
+        raise _failed(f"--app is {target!r}: importing {module_name}{where}", error) from error
 
 
 def _failed(what: str, error: BaseException) -> ConfigurationError:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from portico.exceptions import PorticoError
+from portico.supervisor import interpreter
 from portico.supervisor.privileges import Limits
 from portico.supervisor.sharing import Hazard
 
@@ -87,7 +88,8 @@ def start_zygote(target: str, limits: Limits) -> Zygote:
 
 
 def execute(module: Sequence[str], fds: Sequence[int]) -> int:
-    """Start `python -m <module> ...` with `fds` at 3, 4, ..., and the store's address kept out.
+    """Start `python -m <module> ...` with `fds` at 3, 4, ..., as this interpreter was started, and
+    the store's address kept out.
 
     Raises:
         SpawnError: the system refuses a new process.
@@ -96,7 +98,7 @@ def execute(module: Sequence[str], fds: Sequence[int]) -> int:
     try:
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", *module],
+            [sys.executable, *interpreter.options(), "-m", *module],
             _environment(),
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, FIRST_FD + n) for n, fd in enumerate(moved)],
             setsigmask=[],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -10,7 +12,7 @@ import pytest
 
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
-from tests.security.conftest import answer
+from tests.security.conftest import APP, answer
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 
@@ -238,3 +240,40 @@ async def test_workers_do_not_move_each_others_place_in_a_file_that_is_only_read
     assert (await ended(queue, waiting.id)).status is JobStatus.COMPLETED
     assert await queue.get_result(moving.id) == {"value": 8}
     assert await queue.get_result(waiting.id) == {"value": 400}  # read ahead, to its end
+
+
+FLAGS = "-W default::UserWarning -X utf8 -X shop=open -O -s -q -b"
+ITS_FLAGS = """
+import sys
+asserts = []
+assert asserts.append(1) is None
+result = [list(sys.flags), sys.warnoptions, sys._xoptions, asserts]
+"""
+
+
+@pytest.mark.parametrize("method", ["zygote", "spawn"])
+@pytest.mark.parametrize("flags", [FLAGS, "-I -X dev"])
+async def test_workers_run_under_the_options_of_the_supervisors_interpreter(
+    flags: str, method: str, here: Place, queue: JobQueueAdapter
+) -> None:
+    code = f"{ITS_FLAGS.replace('result =', 'print(json.dumps(')}))"
+    plain = subprocess.run(  # the same, by Python alone
+        [sys.executable, *flags.split(), "-c", f"import json\n{code}"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    command = (sys.executable, *flags.split(), "-m", "portico.supervisor")
+    here.supervisor("--start-method", method, "--workers", "1", app=APP, command=command)
+    assert await answer(queue, ITS_FLAGS) == json.loads(plain.stdout)
+
+
+async def test_the_current_folder_is_not_searched_where_python_was_told_not_to(
+    here: Place,
+) -> None:
+    shop(here, "")
+    command = (sys.executable, "-P", "-m", "portico.supervisor")
+    supervisor = here.supervisor(app="shop:app", command=command)
+    assert await supervisor.ended() == 4
+    (failed,) = supervisor.events("supervisor_failed")
+    assert (
+        "importing shop (not from the current folder: Python was started with -P" in failed["error"]
+    )
