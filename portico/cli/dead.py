@@ -62,7 +62,10 @@ def list_(
     as_json: bool,
     queue_url: str | None,
 ) -> None:
-    """List dead-lettered jobs, newest first; --json as in portico jobs list."""
+    """List dead-lettered jobs, newest first.
+
+    --json as in portico jobs list.
+    """
     wanted = job_filter(queue, job_type, _statuses(failed=failed))
     show_page(queue_url, wanted, limit, cursor, as_json=as_json)
 
@@ -72,7 +75,7 @@ def list_(
 @json_option
 @store_option
 def show(job_id: str, *, as_json: bool, queue_url: str | None) -> None:
-    """Show one job with its error and traceback; the same as portico jobs show."""
+    """Show one job, as portico jobs show does."""
     show_record(queue_url, job_id, as_json=as_json)
 
 
@@ -96,9 +99,9 @@ def requeue(
     yes: bool,
     queue_url: str | None,
 ) -> int:
-    """Run jobs again, with all their retries: those named, or --all.
+    """Run jobs again: those named, or --all.
 
-    Named ones may also be FAILED; --all takes those with --failed only, asks first when it is
+    They have all their retries then. Named ones may also be FAILED; --all takes those with --failed only, asks first when it is
     given at a terminal, and leaves alone what dies meanwhile.
     """
     if bool(job_ids) == all_:
@@ -126,7 +129,10 @@ def purge(
     yes: bool,
     queue_url: str | None,
 ) -> int:
-    """Delete dead-lettered jobs for ever, after asking; what dies meanwhile is left alone."""
+    """Delete dead-lettered jobs for ever, after asking.
+
+    The question says how many there are. What dies meanwhile is left alone.
+    """
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("nobody is here to confirm that jobs are deleted; add --yes")
     wanted = job_filter(queue, job_type, _statuses(failed=failed), older_than)

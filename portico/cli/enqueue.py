@@ -16,6 +16,7 @@ from portico.cli.exits import EPILOG
 from portico.cli.options import as_deadline, as_instant, as_job_id, as_seconds, json_option
 from portico.cli.store import store_option, with_jobs
 from portico.exceptions import ValidationError
+from portico.ports.names import NAME
 
 if TYPE_CHECKING:
     from portico.kits.job.job_service import JobService
@@ -133,6 +134,8 @@ def _lines_of(target: str) -> Iterator[IO[bytes]]:
 def _unreadable(target: str, error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         return f"{target!r} cannot be read: {error.strerror}"
+    if not NAME.fullmatch(target) or target.endswith((".json", ".jsonl", ".ndjson")):
+        return f"there is no file {target!r}"
     return (
         f"{target!r} is no file of JSON lines; for a single job give its payload too: "
         f"portico enqueue {target} '{{}}'"

@@ -69,7 +69,9 @@ def list_(
 @json_option
 @store_option
 def show(job_id: str, *, as_json: bool, queue_url: str | None) -> None:
-    """Show one job with its attempts, error and traceback; four digits of its id may be enough.
+    """Show one job with its attempts and errors.
+
+    Four digits or more that its id begins with are enough, if no other job's does.
 
     With --json: the job's fields and the counters of its attempts in one object.
     """
@@ -108,7 +110,10 @@ def cancel(job_ids: tuple[str, ...], *, running: bool, queue_url: str | None) ->
 @json_option
 @store_option
 def result(job_id: str, *, as_json: bool, queue_url: str | None) -> None:
-    """Print the result of a completed job, which is JSON with and without --json."""
+    """Print the result of a completed job.
+
+    It is JSON, with --json and without.
+    """
     from portico.cli import shapes
 
     del as_json

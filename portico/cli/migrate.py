@@ -37,9 +37,9 @@ def up(*, queue_url: str | None) -> None:
 @json_option
 @store_option
 def status(*, as_json: bool, queue_url: str | None) -> int:
-    """Tell which versions are applied; exit code 1 when some are not.
+    """Tell which versions are applied.
 
-    With --json: {"versions": [{"name", "applied"}, ...]}, oldest first.
+    Exit code 1 when some are not. With --json: {"versions": [{"name", "applied"}, ...]}, oldest first.
     """
     import asyncio
 
@@ -58,7 +58,10 @@ def status(*, as_json: bool, queue_url: str | None) -> int:
 @migrate.command("sql")
 @store_option
 def sql(*, queue_url: str | None) -> None:
-    """Print the SQL of all versions, for someone with more rights to run on an empty schema."""
+    """Print the SQL of all versions.
+
+    For someone with more rights to run on an empty schema.
+    """
     click.echo(_keeper(queue_url).sql(), nl=False)
 
 
