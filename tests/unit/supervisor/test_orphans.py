@@ -13,6 +13,7 @@ import pytest
 
 from portico.supervisor import orphans, scales
 from portico.supervisor.orphans import Orphans, children
+from portico.supervisor.trackers import is_tracker
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
@@ -117,6 +118,7 @@ async def test_a_tracker_has_some_sweeps_to_end_by_itself(lines: Lines) -> None:
     program = "import time; 'multiprocessing.resource_tracker import main'; time.sleep(62)"
     tracker = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     try:
+        await wait_until(lambda: is_tracker(tracker.pid))
         assert [found.sweep(()) for _ in range(6)] == [[]] * 5 + [[tracker.pid]]
         assert lines.pids == [tracker.pid]
         assert tracker.wait() == -9
