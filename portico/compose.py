@@ -56,6 +56,7 @@ _QUEUES: dict[str, Callable[[str, float], JobQueueAdapter]] = {
     **dict.fromkeys(("redis", "rediss", "valkey", "valkeys"), _redis),
     **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), _redis),
     **dict.fromkeys(("redis+cluster", "rediss+cluster"), _redis),
+    **dict.fromkeys(("redis+unix", "valkey+unix", "unix"), _redis),
 }
 _FORMS = (
     "memory://, sqlite:///jobs.db, postgresql://user:password@host/database or redis://host:6379/0"

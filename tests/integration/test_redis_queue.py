@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -390,6 +391,36 @@ class TestBadInput:
 
 
 @pytest.mark.security("S11")
+class TestUnixSocket:
+    async def test_jobs_pass_through_a_socket_in_the_file_system_and_wake_whoever_waits(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("portico.adapters.job_queue._stored_queue._POLL", 60.0)
+        folder = server_folder("socket")  # its path is short
+        server = RedisServer(folder / "s", {"unixsocket": folder / "s" / "redis.sock"})
+        server.start()
+        server.run("CONFIG", "SET", "requirepass", "a[b")
+        try:
+            for scheme in ("redis+unix", "unix"):
+                url = f"{scheme}://:a[b@{folder}/s/redis.sock?db=1&namespace={scheme[0]}"
+                async with opened(url) as waiting, opened(url) as producer:
+                    assert await leased(waiting) == []
+                    task = asyncio.create_task(waiting.wait(("default",), 60))
+                    await wait_until(lambda: waiting._store._listener.hears)
+                    job = await enqueued(producer)
+                    async with asyncio.timeout(5):
+                        await task
+                    assert [lease.job_id for lease in await leased(waiting)] == [job.id]
+        finally:
+            server.kill()
+            shutil.rmtree(folder)
+
+    async def test_a_socket_that_is_not_there_is_a_matter_of_waiting(self, tmp_path: Path) -> None:
+        queue = compose.job_queue(f"redis+unix://{tmp_path}/redis.sock")
+        with pytest.raises(QueueConnectionError, match="cannot be reached"):
+            await queue.initialize()
+
+
 class TestTls:
     @pytest.fixture
     def authority(self, tmp_path: Path) -> Authority:

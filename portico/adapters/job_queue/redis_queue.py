@@ -20,7 +20,8 @@ class RedisJobQueueAdapter(StoredQueueAdapter[RedisStore]):
 
     Args:
         url: `redis://:password@host:6379/0`, `rediss://…` for TLS, `redis+sentinel://host,host/
-            service/0`, `redis+cluster://host,host`; `valkey` and `valkeys` say the same as `redis`
+            service/0`, `redis+cluster://host,host`, `redis+unix:///run/redis.sock?db=0` for a
+            socket of this host; `valkey` and `valkeys` say the same as `redis`
             and `rediss`. Options: `namespace`, `timeout` and `connect_timeout` in seconds,
             `max_pending` and `max_horizon`, `tls_ca=FILE`, `tls_insecure=yes`,
             `eviction=allowed`, `sentinel_username`, `sentinel_password`.

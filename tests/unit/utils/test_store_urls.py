@@ -146,6 +146,8 @@ def test_every_text_gives_an_adapter_or_is_refused(url: str) -> None:
         ("redis://h/0?timeot=5", "has the option 'timeot'; there are .*timeout"),
         ("postgresql://h/d?password=a&b=c", "has an option that is not known"),
         ("redis://:p@/0", "names no server"),
+        ("redis+unix://h/x.sock", "names no socket; give its path"),
+        ("unix:///x.sock?db=a", "has db='a'; give the number of a database"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_the_place_and_the_way_out(url: str, words: str) -> None:

@@ -52,7 +52,7 @@ class PostgresPlace:
     """Milliseconds after which the system gives up a connection that acknowledges nothing."""
     tls: str
     """How much encryption matters: `prefer` takes a server without it as it is."""
-    database: str | None
+    database: str | None = field(repr=False)
     """Its name, where the URL tells it."""
     connect: Mapping[str, Any] = field(repr=False)
     """What the driver's `connect` takes, secrets included."""

@@ -19,6 +19,7 @@ try:
         PackedByName,
         PackedByNameTls,
         PackedTls,
+        PackedUnix,
     )
     from portico.adapters.job_queue._redis.sentinels import Sentinels
 except ImportError as error:
@@ -195,13 +196,14 @@ class RedisClient:
                 place.service, db=place.database, **settings, **secure,
                 connection_class=PackedByNameTls if place.tls else PackedByName,
             )  # fmt: skip
-        host, port = place.hosts[0]
-        return driver.Redis.from_pool(
-            driver.ConnectionPool(
-                connection_class=PackedTls if place.tls else Packed,
-                host=host, port=port, db=place.database, **settings, **secure,
-            )
-        )  # fmt: skip
+        if place.kind == "unix":
+            where: dict[str, Any] = {"connection_class": PackedUnix, "path": place.socket}
+        else:
+            host, port = place.hosts[0]
+            kind = PackedTls if place.tls else Packed
+            where = {"connection_class": kind, "host": host, "port": port}
+        pool = driver.ConnectionPool(**where, db=place.database, **settings, **secure)
+        return driver.Redis.from_pool(pool)
 
     async def _check(self) -> None:
         """Hold the server against what is needed of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import hiredis
-from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 
@@ -29,6 +29,13 @@ class Packed(Connection):
 
 class PackedTls(SSLConnection):
     """To one server, with TLS."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return packed(*args)
+
+
+class PackedUnix(UnixDomainSocketConnection):
+    """To one server of this host, by a socket in the file system."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
         return packed(*args)

@@ -18,7 +18,8 @@ _SCHEMES = {
     "redis": ("one", False), "rediss": ("one", True), "valkey": ("one", False),
     "valkeys": ("one", True), "redis+sentinel": ("sentinel", False),
     "rediss+sentinel": ("sentinel", True), "redis+cluster": ("cluster", False),
-    "rediss+cluster": ("cluster", True),
+    "rediss+cluster": ("cluster", True), "redis+unix": ("unix", False),
+    "valkey+unix": ("unix", False), "unix": ("unix", False),
 }  # fmt: skip
 SCHEMES = tuple(_SCHEMES)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -35,9 +36,11 @@ class RedisPlace:
 
     shown: str
     kind: str
-    """`one`, `sentinel` or `cluster`."""
+    """`one`, `sentinel`, `cluster` or `unix`."""
     hosts: tuple[tuple[str, int], ...]
-    service: str = ""
+    socket: str = field(default="", repr=False)
+    """The path of a Unix domain socket, in place of hosts."""
+    service: str = field(default="", repr=False)
     """The name under which the sentinels know the primary."""
     database: int = 0
     username: str | None = None
@@ -74,14 +77,18 @@ def redis_place(url: str) -> RedisPlace:
     if parts.scheme not in _SCHEMES:
         raise ConfigurationError(f"queue URL is {shown!r}; give {_FORM}")
     kind, tls = _SCHEMES[parts.scheme]
-    options = _options(parts)
-    hosts = _hosts(shown, parts.hosts, SENTINEL_PORT if kind == "sentinel" else PORT)
+    options = _options(parts, kind)
+    hosts: tuple[tuple[str, int], ...] = ()
+    if kind == "unix":
+        service, database = "", _database(shown, options.get("db", "0"))
+    else:
+        hosts = _hosts(shown, parts.hosts, SENTINEL_PORT if kind == "sentinel" else PORT)
+        service, database = _path(shown, kind, parts.path)
     if kind == "one" and len(hosts) != 1:
         raise ConfigurationError(
             f"queue URL {shown!r} names {len(hosts)} servers; give one, or redis+sentinel://… "
             "or redis+cluster://…"
         )
-    service, database = _path(shown, kind, parts.path)
     username, _, password = (parts.login or "").partition(":")
     if "tls_insecure" in options and not tls:
         raise ConfigurationError(f"queue URL {shown!r} has tls_insecure, but uses no TLS")
@@ -89,6 +96,7 @@ def redis_place(url: str) -> RedisPlace:
         shown=shown,
         kind=kind,
         hosts=hosts,
+        socket=_socket(parts) if kind == "unix" else "",
         service=service,
         database=database,
         username=unquote(username) or None,
@@ -106,8 +114,9 @@ def redis_place(url: str) -> RedisPlace:
     )
 
 
-def _options(parts: StoreUrl) -> dict[str, str]:
-    options = options_of(parts, {*_KNOWN, "ssl_cert_reqs"})
+def _options(parts: StoreUrl, kind: str) -> dict[str, str]:
+    own = {"db"} if kind == "unix" else set()
+    options = options_of(parts, {*_KNOWN, *own, "ssl_cert_reqs"})
     if "ssl_cert_reqs" in options:
         raise ConfigurationError(
             f"queue URL {parts.shown!r} has ssl_cert_reqs; certificates are verified, with "
@@ -128,6 +137,23 @@ def _hosts(shown: str, hosts: str, port: int) -> tuple[tuple[str, int], ...]:
             )
         found.append((match[1].strip("[]"), number))
     return tuple(found)
+
+
+def _socket(parts: StoreUrl) -> str:
+    if parts.hosts or len(parts.path) <= 1:
+        raise ConfigurationError(
+            f"queue URL {parts.shown!r} names no socket; give its path, and the number of a "
+            f"database: {parts.scheme}:///run/redis/redis.sock?db=0"
+        )
+    return unquote(parts.path)
+
+
+def _database(shown: str, number: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", number):
+        raise ConfigurationError(
+            f"queue URL {shown!r} has db={number!r}; give the number of a database"
+        )
+    return int(number)
 
 
 def _path(shown: str, kind: str, path: str) -> tuple[str, int]:
