@@ -101,8 +101,8 @@ def requeue(
 ) -> int:
     """Run jobs again: those named, or --all.
 
-    They have all their retries then. Named ones may also be FAILED; --all takes those with --failed only, asks first when it is
-    given at a terminal, and leaves alone what dies meanwhile.
+    They have all their retries then. Named ones may also be FAILED; --all takes those with --failed
+    only, asks first when it is given at a terminal, and leaves alone what dies meanwhile.
     """
     if bool(job_ids) == all_:
         raise click.UsageError("name the jobs, or give --all; see portico dead list")

@@ -39,7 +39,8 @@ def up(*, queue_url: str | None) -> None:
 def status(*, as_json: bool, queue_url: str | None) -> int:
     """Tell which versions are applied.
 
-    Exit code 1 when some are not. With --json: {"versions": [{"name", "applied"}, ...]}, oldest first.
+    Exit code 1 when some are not. With --json: {"versions": [{"name", "applied"}, ...]}, oldest
+    first.
     """
     import asyncio
 
