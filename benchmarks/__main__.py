@@ -15,6 +15,7 @@ from benchmarks.commands.payload import payload
 from benchmarks.commands.plot import plot
 from benchmarks.commands.scale import scale
 from benchmarks.commands.scaling import scaling
+from benchmarks.commands.storm import storm
 from benchmarks.commands.throughput import throughput
 from benchmarks.commands.workloads import workloads
 from benchmarks.peers.command import peers
@@ -41,6 +42,7 @@ main.add_command(plot)
 main.add_command(scale)
 main.add_command(scaling)
 main.add_command(soak)
+main.add_command(storm)
 main.add_command(throughput)
 main.add_command(workloads)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Self
 
 from portico.kits.job.pipeline import Pipeline
@@ -26,6 +26,7 @@ class Watch:
         total: how many completions there will be; `complete` is set by the last one.
         on_done: told how many there are.
         keep: what the store is given in place of a result; by default the result.
+        tolerated: ends of attempts that are part of what is measured; others are its failure.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class Watch:
         total: int,
         on_done: OnDone = nobody,
         keep: Callable[[Settlement], Settlement] = lambda settlement: settlement,
+        *,
+        tolerated: Collection[Transition] = (),
     ) -> None:
         self.results: dict[bytes, bytes | None] = {}
         self.complete = asyncio.Event()
@@ -43,6 +46,7 @@ class Watch:
         self._total = total
         self._on_done = on_done
         self._keep = keep
+        self._fatal = {Transition.FAIL, Transition.RETRY, Transition.CRASH} - {*tolerated}
         self._exchange = queue.exchange
 
     def __enter__(self) -> Self:
@@ -58,7 +62,7 @@ class Watch:
         kept = [self._keep(settlement) for settlement in settlements]
         answer = await self._exchange(kept, queues, limit)
         for settlement, receipt in zip(kept, answer.receipts, strict=True):
-            if settlement.transition in (Transition.FAIL, Transition.RETRY, Transition.CRASH):
+            if settlement.transition in self._fatal:
                 raise RuntimeError(f"a job of the benchmark failed: {settlement.failure}")
             if settlement.transition is Transition.COMPLETE and receipt.answer is Answer.OK:
                 self.results[settlement.id] = settlement.result

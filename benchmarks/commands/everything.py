@@ -21,6 +21,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     **{f"latency-{store}": ("latency", "--queue", store) for store in QUEUES},
     "fairness": ("fairness",),
     "scaling": ("scaling",),
+    "storm": ("storm",),
     "footprint": ("footprint",),
     "payload": ("payload",),
     **{f"enqueue-{store}": ("enqueue", "--queue", store) for store in QUEUES},

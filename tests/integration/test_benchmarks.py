@@ -143,12 +143,13 @@ SCENARIOS = {
     "latency": ["--jobs", 5, "--idle-seconds", 0.5, "--idle-workers", 2],
     "footprint": ["--workers", 2, "--kills", 1],
     "scaling": ["--seconds", 0.3, "--milliseconds", 10],
+    "storm": ["--jobs", 200, "--milliseconds", 1],
     "payload": ["--jobs", 10],
     "enqueue": ["--jobs", 5000],
     "guard": ["--where", "crowded"],
     "workloads": ["--reports", 1, "--chunks", 2, "--no-peer"],
 }
-QUEUES = {"fairness", "latency", "scaling", "enqueue"}
+QUEUES = {"fairness", "latency", "scaling", "storm", "enqueue"}
 FOLDERS = {"payload", "guard", "workloads"}
 
 

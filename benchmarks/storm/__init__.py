@@ -1,0 +1,1 @@
+"""What a job type that kills its workers costs the healthy jobs beside it."""
