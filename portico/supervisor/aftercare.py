@@ -52,6 +52,8 @@ class Aftercare:
         self.threads = Threads()
         self._generators = left
         self._parentage = parentage
+        self.spent = False
+        """Processes of `multiprocessing` were ended: a pool of the application's may be broken."""
 
     def enter(self) -> None:
         """Take charge of what is started in this context from now on."""
@@ -112,6 +114,7 @@ class Aftercare:
             processes=names[:_NAMED],
             action="ended, before on_failure and the next attempt",
         )
+        self.spent = self.spent or offspring.pooled(found)
         offspring.ask_to_end(found)
         await _until(lambda: not left(), min(until, monotonic() + _TERM))
         for rest in _while(left, until):
@@ -139,8 +142,10 @@ class Aftercare:
         work = self.threads.work
         if work is None:
             return []
-        await _until(lambda: not work.going_on(), until)
-        return [threads.described(thread) for thread in work.going_on()]
+        if not self.spent:  # else their pool ends them, which it cannot do with cancelled ones
+            work.withdraw()
+        await _until(lambda: not (work.going_on() or work.in_processes()), until)
+        return work.in_processes() + [threads.described(thread) for thread in work.going_on()]
 
 
 async def _until(over: Callable[[], bool], end: float) -> None:

@@ -52,7 +52,7 @@ def born_since(instant: float, of: int | None = None) -> dict[psutil.Process, in
     return {
         process: child
         for process, child in found.items()
-        if _alive(process) and _age(process) <= time.monotonic() - instant
+        if _alive(process) and _born_since(process, instant)
     }
 
 
@@ -71,6 +71,13 @@ def ask_to_end(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.Error):  # gone, or somebody else's by now
             process.terminate()
+
+
+def pooled(processes: Iterable[psutil.Process]) -> bool:
+    """Whether one of these was started by `multiprocessing`, and may belong to a pool."""
+    started = getattr(sys.modules.get("multiprocessing.process"), "_children", ())
+    pids = {child.pid for child in list(started)}
+    return any(process.pid in pids for process in processes)
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
@@ -113,18 +120,18 @@ def _alive(process: psutil.Process) -> bool:
     return False
 
 
-def _age(process: psutil.Process) -> float:
-    """Seconds since a process was started, a tick more at most.
+def _born_since(process: psutil.Process, instant: float) -> bool:
+    """Whether a process was started since then, or in the same tick of the system's clock.
 
-    Linux tells it in ticks since boot; as a time of day it would be a second off.
+    Linux tells the start in ticks since boot; as a time of day it would be a second off.
     """
     if sys.platform != "linux":
-        return time.time() - process.create_time()
+        return time.time() - process.create_time() <= time.monotonic() - instant
     with suppress(OSError):
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(_AFTER_NAME)[2].split()
-        started = int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - started - 1 / os.sysconf("SC_CLK_TCK")
-    return float("inf")
+        since_boot = instant + time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        return int(fields[_STARTED]) >= int(since_boot * os.sysconf("SC_CLK_TCK"))
+    return False
 
 
 def _helpers() -> set[int]:

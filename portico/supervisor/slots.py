@@ -257,6 +257,8 @@ class Worker:
         """Let nothing of an attempt that was reported reach the next one."""
         if await care.end_tasks(lease):
             self._leave("leaked_tasks")
+        if care.spent:
+            self._leave("processes of a pool were ended")
         if self._settings.changed:
             self._settings.restore()
         if care.threads.work is not None:

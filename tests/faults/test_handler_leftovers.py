@@ -230,3 +230,26 @@ async def test_threads_that_succeeded_jobs_leave_are_told_and_take_none_from_lat
     workers = {await pid_of(queue, job) for job in jobs}
     assert len(supervisor.events("handler_left_threads")) <= len(workers), "told once by each"
     assert not supervisor.events("worker_exited")
+
+
+@pytest.mark.parametrize("used", [True, False], ids=["used before", "new"])
+async def test_what_a_failed_job_has_given_to_a_pool_of_processes_is_ended_and_breaks_no_later_job(
+    used: bool, here: Place, queue: JobQueueAdapter
+) -> None:
+    """Its processes may have been there before; where they are ended, the pool is broken."""
+    before = [await enqueue(queue, "use_the_pool", priority=9) for _ in range(int(used))]
+    job = await enqueue(queue, "pool_of_processes", end="raises", priority=5)
+    after = [await enqueue(queue, "use_the_pool", max_retries=0) for _ in range(3)]
+    supervisor = here.supervisor("--workers", "1", app=LEFTOVERS, TUNING=AT_ONCE)
+    await account(
+        here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error="ValueError"
+    )
+    check_that_nothing_overlaps(here, job)
+    for other in (*before, *after):
+        await account(here, queue, other, JobStatus.COMPLETED)
+    if used:
+        (told,) = supervisor.events("attempt_goes_on", job_id=str(job.id))
+        assert told["goes_on"][0] == "rows in a pool of processes"
+    else:
+        await supervisor.event("worker_recycled", reason="processes of a pool were ended")
+        assert not supervisor.events("attempt_goes_on")

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -268,6 +268,23 @@ async def of_multiprocessing(job: Job) -> None:
     await fail(job)
 
 
+POOLS_OF_PROCESSES: list[ProcessPoolExecutor] = []
+"""One, made in each worker: those that were forked must not share its pipes."""
+
+
+async def use_the_pool(job: Job) -> JobResult:
+    number = await asyncio.wrap_future(POOLS_OF_PROCESSES[0].submit(os.getpid))
+    await asyncio.sleep(0.05)  # its process was born well before the next job
+    return JobResult(success=True, result_data={"pid": os.getpid(), "child": number})
+
+
+async def pool_of_processes(job: Job) -> None:
+    """A pool of the application's; more waits in it than it has processes for."""
+    for _ in range(4):
+        POOLS_OF_PROCESSES[0].submit(rows, job)
+    await fail(job)
+
+
 async def process_in_a_thread(job: Job) -> None:
     """The thread ends when the process has been ended."""
     command = ["/bin/sh", "-c", shell(job)]
@@ -318,6 +335,7 @@ EXITS = (
 )  # fmt: skip
 
 ACTS = (
+    use_the_pool,
     leave_a_thread,
     see_the_loop,
     *SETTERS,
@@ -332,6 +350,7 @@ ACTS = (
 
 @asynccontextmanager
 async def app() -> AsyncIterator[list[JobHandler]]:
+    POOLS_OF_PROCESSES.append(ProcessPoolExecutor(1))
     asyncio.get_running_loop().set_exception_handler(exception_handler)
     acts = [Fault(act.__name__, act) for act in ACTS]
-    yield [*acts, *(Rows(act.__name__, act) for act in (*THREADS, *PROCESSES))]
+    yield [*acts, *(Rows(act.__name__, act) for act in (*THREADS, *PROCESSES, pool_of_processes))]

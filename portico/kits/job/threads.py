@@ -2,7 +2,8 @@
 
 A thread that a handler starts is the attempt's; so is what it gives to a pool of threads, for as
 long as a thread of the pool is at it, and what those threads start or give on in turn. Threads that
-are waiting in Python's or a library's own code for something to do are nobody's work.
+are waiting in Python's or a library's own code for something to do are nobody's work. What is given
+to a pool of processes is told as well, where the application had loaded such pools before.
 
 Nothing of this costs a job that uses no threads.
 """
@@ -13,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import thread as pools
 from contextvars import ContextVar
 from threading import Thread
@@ -38,15 +39,30 @@ _WAITS = (
 class Work:
     """What threads do for one attempt."""
 
-    __slots__ = ("_over", "_threads")
+    __slots__ = ("_given", "_over", "_threads")
 
     def __init__(self) -> None:
         self._threads: set[Thread] = set()
+        self._given: dict[Future[Any], str] = {}
         self._over = False
 
     def end(self) -> None:
         """Let nothing more begin of what waits for a thread."""
         self._over = True
+
+    def withdraw(self) -> None:
+        """Take back what waits for a process of a pool."""
+        for given in list(self._given):
+            given.cancel()
+
+    def give(self, given: Future[Any], what: str) -> None:
+        """Count what a pool of processes has to do."""
+        self._given[given] = what
+        given.add_done_callback(lambda done: self._given.pop(done, None))
+
+    def in_processes(self) -> list[str]:
+        """What pools of processes are at now."""
+        return [f"{what} in a pool of processes" for what in list(self._given.values())]
 
     def going_on(self) -> list[Thread]:
         """The threads that are at it now."""
@@ -117,9 +133,26 @@ def watch_threads() -> None:
             return submit(pool, fn, *args, **options)
         return submit(pool, work.do, fn, *args, **options)
 
+    _watch_pools_of_processes()
     setattr(watched_start, _MARK, True)
     Thread.start = watched_start  # type: ignore[assignment, method-assign]
     ThreadPoolExecutor.submit = watched_submit  # type: ignore[assignment, method-assign]
+
+
+def _watch_pools_of_processes() -> None:
+    """Where they are not loaded yet, no pool outlives the job that makes it first."""
+    pool: Any = getattr(sys.modules.get("concurrent.futures.process"), "ProcessPoolExecutor", None)
+    if pool is None:
+        return
+    submit = pool.submit
+
+    def watched_submit(pool: Any, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        given = submit(pool, fn, *args, **options)
+        if (work := current_work()) is not None:
+            work.give(given, getattr(fn, "__qualname__", type(fn).__name__)[:200])
+        return given
+
+    pool.submit = watched_submit
 
 
 def current_work() -> Work | None:
