@@ -55,6 +55,11 @@ def took(job: Job) -> Moment | None:
     return Moment(told, f"{seconds:.3f}s")
 
 
+def waited(how: str, seconds: float | None) -> Moment | None:
+    """A length of time, after a word or none."""
+    return None if seconds is None else Moment(f"{how}{span(seconds)}", f"{seconds:.0f}s")
+
+
 def span(seconds: float) -> str:
     """A length of time in the largest unit that tells enough of it: `45s`, `12m`, `30h`, `9d`."""
     unit, name = next(one for most, one in _UNITS if seconds < most)

@@ -13,7 +13,7 @@ import click
 
 from portico.cli.streams import shows_unicode
 from portico.ports.job import Job, JobStatus, QueueStats
-from portico.ports.leasing import AttemptRecord, JobPage, JobRecord
+from portico.ports.leasing import AttemptRecord, JobPage, JobRecord, Outlook
 from portico.supervisor.trouble import Trouble
 from portico.utils.log_lines import escaped_json
 
@@ -49,10 +49,11 @@ def page_shape(page: JobPage) -> dict[str, Any]:
     return {"jobs": [job_shape(job) for job in page.jobs], "cursor": page.cursor}
 
 
-def stats_shape(stats: QueueStats) -> dict[str, Any]:
-    """The counts of a queue, by status, and their sum."""
+def queue_shape(stats: QueueStats, outlook: Outlook | None) -> dict[str, Any]:
+    """The counts of a queue, by status, their sum, and how long its jobs wait, in seconds."""
     counts = {status.value: getattr(stats, f"{status.value}_count") for status in JobStatus}
-    return {"queue_name": stats.queue_name, **counts, "total": stats.total}
+    waits = (outlook or Outlook())._asdict()
+    return {"queue_name": stats.queue_name, **counts, "total": stats.total, **waits}
 
 
 def trouble_shape(trouble: Trouble) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from portico.ports.leasing import (
     JobRecord,
     Lease,
     LeaseKey,
+    Outlook,
     Receipt,
     Recovered,
     Renewal,
@@ -59,6 +60,7 @@ __all__ = [
     "JobRecord",
     "Lease",
     "LeaseKey",
+    "Outlook",
     "Receipt",
     "Recovered",
     "Renewal",
@@ -300,6 +302,13 @@ class JobQueueAdapter(ABC):
             ValidationError: `limit` is not in 1 to 1000, or the cursor is none of ours.
         """
         raise NotSupportedError(nine_methods.LIMITATIONS["list_jobs"])
+
+    async def outlook(self) -> Mapping[str, Outlook]:
+        """How long jobs wait in every queue in which any do; nothing where the store cannot tell.
+
+        It costs what counting costs: the waiting jobs may all be looked at.
+        """
+        return {}
 
     async def all_stats(self) -> Mapping[str, QueueStats]:
         """The stats of every queue that holds a job, by name, names sorted."""

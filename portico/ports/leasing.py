@@ -316,6 +316,15 @@ class JobFilter:
         return (UUID(f"{digits:0<32}"), UUID(f"{digits:f<32}")) if digits else None
 
 
+class Outlook(NamedTuple):
+    """How long the jobs of a queue wait, in seconds by the store's clock; `None`: none does."""
+
+    oldest_wait: float | None = None
+    """For which a job has been due that nobody has started: the longest."""
+    next_due: float | None = None
+    """In which the next job is due that is not yet."""
+
+
 class Glance(NamedTuple):
     """What a list tells of a job beside the job itself."""
 

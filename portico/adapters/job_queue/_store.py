@@ -18,6 +18,7 @@ from portico.ports.leasing import (
     JobFilter,
     Lease,
     LeaseKey,
+    Outlook,
     Recovered,
     Renewal,
     Settlement,
@@ -80,6 +81,9 @@ class Store(ABC):
 
     @abstractmethod
     async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]: ...
+
+    @abstractmethod
+    async def outlook(self) -> dict[str, Outlook]: ...
 
     @abstractmethod
     async def purge(self, jobs: JobFilter, limit: int) -> int: ...

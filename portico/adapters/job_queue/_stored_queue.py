@@ -26,6 +26,7 @@ from portico.ports.leasing import (
     JobFilter,
     Lease,
     LeaseKey,
+    Outlook,
     Recovered,
     Renewal,
     Settlement,
@@ -152,6 +153,9 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
 
     async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
         return await self._store.page(jobs, limit, before)
+
+    async def outlook(self) -> dict[str, Outlook]:
+        return await self._store.outlook()
 
     async def _counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
         return await self._store.counts(queue_name)

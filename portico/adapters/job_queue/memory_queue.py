@@ -20,6 +20,7 @@ from portico.adapters.job_queue._attempts import StoredAttempt, worth_noting
 from portico.adapters.job_queue._bell import Bell
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._memory_rows import MemoryQueue, MemoryRow
+from portico.adapters.job_queue._outlook import outlooks
 from portico.adapters.job_queue._rows import (
     COMPLETED,
     DEAD_LETTER,
@@ -43,6 +44,7 @@ from portico.ports.leasing import (
     JobFilter,
     Lease,
     LeaseKey,
+    Outlook,
     Receipt,
     Recovered,
     Renewal,
@@ -286,6 +288,19 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
             if (before is None or row.seq < before) and _matches(row, jobs, now)
         )
         return list(islice(found, limit))
+
+    async def outlook(self) -> dict[str, Outlook]:
+        now = self._now()
+        return outlooks(
+            (
+                (row.queue_name, row.run_at, None)
+                if row.run_at <= now
+                else (row.queue_name, None, row.run_at)
+                for row in self._rows.values()
+                if row.status in _WAITING
+            ),
+            now,
+        )
 
     async def _counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
         names = list(self._queues) if queue_name is None else [queue_name]

@@ -20,7 +20,7 @@ from portico.ports.job import Job, QueueStats
 from portico.ports.job_creator import JobCreator
 from portico.ports.job_options import JobOptions, spelled_out
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import JobFilter, JobPage, JobRecord
+from portico.ports.leasing import JobFilter, JobPage, JobRecord, Outlook
 
 _FIRST_LOOK = 0.02
 _SLOWEST_LOOK = 1.0
@@ -213,6 +213,10 @@ class JobService(JobCreator):
     async def all_stats(self) -> Mapping[str, QueueStats]:
         """The stats of every queue that holds a job, by name."""
         return await self._queue.all_stats()
+
+    async def outlook(self) -> Mapping[str, Outlook]:
+        """How long jobs wait in every queue in which any do, by name."""
+        return await self._queue.outlook()
 
     async def list_jobs(
         self, jobs: JobFilter | None = None, limit: int = 50, cursor: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -52,6 +53,23 @@ class RecordRules:
     async def test_a_listed_job_is_the_job(self, queue: JobQueueAdapter) -> None:
         job = await enqueued(queue, payload={"n": 1}, metadata={"m": 2})
         assert (await queue.list_jobs(JobFilter())).jobs == [job]
+
+    async def test_the_outlook_tells_how_long_jobs_wait(
+        self, queue: JobQueueAdapter, clocks: Clocks
+    ) -> None:
+        for name, delays in {"late": (-3600, -60, 7200), "soon": (9000, 1800), "new": (0,)}.items():
+            for delay in delays:
+                due = datetime.fromtimestamp(clocks.wall() + delay, UTC)
+                await enqueued(queue, queue_name=name, scheduled_at=due)
+        await leased_job(queue, queue_name="busy")
+        outlook = await queue.outlook()
+        assert list(outlook) == ["late", "new", "soon"]
+        assert outlook["late"].oldest_wait == pytest.approx(3600, abs=60)
+        assert outlook["late"].next_due == pytest.approx(7200, abs=60)
+        assert outlook["soon"].oldest_wait is None
+        assert outlook["soon"].next_due == pytest.approx(1800, abs=60)
+        assert outlook["new"].oldest_wait == pytest.approx(0, abs=60)
+        assert outlook["new"].next_due is None
 
     async def test_a_filter_takes_what_ids_begin_with(self, queue: JobQueueAdapter) -> None:
         ids = [UUID(f"0192ab{digit}0-0000-7000-8000-00000000000{digit}") for digit in "01f"]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +14,7 @@ from portico.cli.moments import Moment, since, span, took
 from portico.cli.tables import Column, fitted, table
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Glance, JobFilter, JobPage
+from tests.support.terminals import on_terminal
 
 NOW = datetime.now(UTC)
 COLUMNS = (
@@ -26,19 +23,6 @@ COLUMNS = (
     Column("took", spare=True),
     Column("x", 12),
 )
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def on_terminal(write: Callable[[], None]) -> list[str]:
-    """The lines of what is written to a terminal of 80 columns, without colours."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(Terminal()) as stream:
-        patch.setenv("COLUMNS", "80")
-        write()
-    return click.unstyle(stream.getvalue()).splitlines()
 
 
 def job(number: int = 1, **fields: object) -> Job:

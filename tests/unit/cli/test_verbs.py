@@ -29,6 +29,7 @@ from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Evidence, Failure, JobFilter, Lease, Settlement, Transition
 from portico.supervisor.config import resolve_queue_url
 from portico.supervisor.trouble import Notice
+from tests.support.terminals import on_terminal
 
 Output = Callable[[], tuple[str, str]]
 
@@ -308,14 +309,36 @@ def test_status_counts_each_queue(store: Store, said: Output) -> None:
     assert counts["mail"]["total"] == "1"
 
 
+def test_status_tells_how_long_jobs_have_been_due_and_when_the_next_will_be(
+    store: Store, said: Output
+) -> None:
+    now = datetime.now(UTC)
+    for hours in (-3, -1, 50, 80):
+        store.create(scheduled_at=now + timedelta(hours=hours))
+    store.create(queue_name="mail", scheduled_at=now + timedelta(days=9, hours=1))
+    run(["status"])
+    heading, *rows = [line.split() for line in said()[0].splitlines()]
+    assert heading[-2:] == ["oldest", "next"]
+    assert int(rows[0][-2][:-1]) == pytest.approx(3 * 3600, abs=60)
+    assert rows[1][-2] == "-"
+    lines = on_terminal(lambda: run(["status"]))
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0].split()[-2:] == ["oldest", "next"]
+    assert lines[1].endswith("3h  in 2d")
+    assert lines[2].endswith("        in 9d")
+
+
 def test_status_as_json_has_a_stable_shape(store: Store, said: Output) -> None:
     store.create()
     run(["status", "--json", "--queue", "default"])
-    assert json.loads(said()[0]) == {
+    told = json.loads(said()[0])
+    assert told["queues"][0].pop("oldest_wait") >= 0
+    assert told == {
         "queues": [
             {
                 "queue_name": "default", "pending": 1, "scheduled": 0, "running": 0,
                 "completed": 0, "failed": 0, "retrying": 0, "dead_letter": 0, "total": 1,
+                "next_due": None,
             }
         ],
         "troubles": [],

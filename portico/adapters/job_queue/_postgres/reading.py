@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from portico.adapters.job_queue._attempts import StoredAttempt
+from portico.adapters.job_queue._outlook import outlooks
 from portico.adapters.job_queue._rows import (
     COMPLETED,
     DEAD_LETTER,
@@ -16,7 +17,7 @@ from portico.adapters.job_queue._rows import (
     StoredJob,
 )
 from portico.ports.job import JobStatus
-from portico.ports.leasing import JobFilter
+from portico.ports.leasing import JobFilter, Outlook
 
 if TYPE_CHECKING:
     from portico.adapters.job_queue._postgres.connections import AnyConnection
@@ -130,6 +131,18 @@ SELECT ARRAY(
             *values,
         )
         return _counted(rows)
+
+    async def outlook(self, connection: AnyConnection) -> dict[str, Outlook]:
+        """How long jobs wait in every queue in which any do."""
+        now = await connection.fetchval(f"SELECT {self._schema}.portico_now()")
+        parts = " UNION ALL ".join(
+            "SELECT queue_name, min(run_at) FILTER (WHERE run_at <= $1::bigint),"
+            " min(run_at) FILTER (WHERE run_at > $1::bigint)"
+            f" FROM {self._schema}.portico_jobs WHERE {part} GROUP BY queue_name"
+            for part in ("status = 'pending'", _LATER)
+        )
+        found = await connection.fetch(parts, now)
+        return outlooks(((name, due, later) for name, due, later in found), now)
 
     async def waiting(self, connection: AnyConnection, queue_name: str, enough: int) -> int:
         """How many jobs of a queue are PENDING, SCHEDULED or RETRYING, counted up to `enough`."""

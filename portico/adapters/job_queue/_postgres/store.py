@@ -35,6 +35,7 @@ from portico.ports.leasing import (
     JobFilter,
     Lease,
     LeaseKey,
+    Outlook,
     Recovered,
     Renewal,
     Settlement,
@@ -171,6 +172,9 @@ class PostgresStore(SqlStore):
 
     async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
         return await self._run(lambda found: self._reading.counts(found, queue_name))
+
+    async def outlook(self) -> dict[str, Outlook]:
+        return await self._run(self._reading.outlook)
 
     async def purge(self, jobs: JobFilter, limit: int) -> int:
         if not can_match(jobs):

@@ -35,6 +35,7 @@ _FLAGS = {
     "page": " flags=no-writes",
     "counts": " flags=no-writes",
     "now": " flags=no-writes",
+    "outlook": " flags=no-writes",
     "version": " flags=no-writes",
     "cancel_requests": " flags=no-writes",
 }

@@ -13,7 +13,7 @@ from portico.adapters.job_queue import _settling
 from portico.adapters.job_queue._admission import full
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._liveness import process_name
-from portico.adapters.job_queue._redis import rows
+from portico.adapters.job_queue._redis import counting, rows
 from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.adapters.job_queue._redis.place import RedisPlace
 from portico.adapters.job_queue._redis.version import check_version
@@ -39,6 +39,7 @@ from portico.ports.leasing import (
     JobFilter,
     Lease,
     LeaseKey,
+    Outlook,
     Receipt,
     Recovered,
     Renewal,
@@ -293,15 +294,10 @@ class RedisStore(Store):
             last = end.decode()
 
     async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
-        found = await self._client.one("counts", *([queue_name] if queue_name else []))
-        counts = {
-            queue.decode(): {
-                STATUS[status.decode()]: int(number)
-                for status, number in zip(pairs[::2], pairs[1::2], strict=True)
-            }
-            for queue, pairs in found
-        }
-        return {queue: per for queue, per in counts.items() if any(per.values())}
+        return await counting.counts(self._client, queue_name)
+
+    async def outlook(self) -> dict[str, Outlook]:
+        return await counting.outlook(self._client)
 
     async def purge(self, jobs: JobFilter, limit: int) -> int:
         names = [jobs.queue_name] if jobs.queue_name else list(await self.counts(None))

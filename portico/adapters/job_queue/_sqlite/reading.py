@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from portico.adapters.job_queue._outlook import outlooks
 from portico.adapters.job_queue._rows import (
     COMPLETED,
     DEAD_LETTER,
@@ -21,7 +22,7 @@ from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
-from portico.ports.leasing import Inserted, JobFilter
+from portico.ports.leasing import Inserted, JobFilter, Outlook
 
 INSERT = """
 INSERT INTO portico_jobs (id, queue_name, job_type, payload, priority, max_retries, scheduled_at,
@@ -130,6 +131,17 @@ def counts(connection: Connection, queue_name: str | None) -> dict[str, dict[Job
             queue[STATUS[status]] = number
             queue[STATUS[COMPLETED]] = max(0, queue[STATUS[COMPLETED]] - number)
     return found
+
+
+def outlook(connection: Connection, now: int) -> dict[str, Outlook]:
+    """How long jobs wait in every queue in which any do."""
+    parts = " UNION ALL ".join(
+        "SELECT queue_name, min(CASE WHEN run_at <= ?1 THEN run_at END),"
+        " min(CASE WHEN run_at > ?1 THEN run_at END)"
+        f" FROM portico_jobs WHERE {part} GROUP BY queue_name"
+        for part in ("status = 'pending'", LATER)
+    )
+    return outlooks(connection.execute(parts, (now,)), now)
 
 
 def ended(connection: Connection, jobs: JobFilter, limit: int, now: int) -> list[tuple[bytes, str]]:

@@ -34,6 +34,7 @@ from portico.ports.leasing import (
     JobFilter,
     Lease,
     LeaseKey,
+    Outlook,
     Receipt,
     Recovered,
     Renewal,
@@ -238,6 +239,10 @@ class SqliteStore(SqlStore):
 
     async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
         return await self._read(lambda found: reading.counts(found, queue_name))
+
+    async def outlook(self) -> dict[str, Outlook]:
+        now = self._clock()
+        return await self._read(lambda found: reading.outlook(found, now))
 
     async def purge(self, jobs: JobFilter, limit: int) -> int:
         now = self._clock()
