@@ -38,8 +38,13 @@ _PORT = re.compile(r"\d{1,5}\b")
 _OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&\s\"']+")
 _STORE_OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&]+")
 _SECRET_OPTION = re.compile("password|passwd|secret|token|api_?key|signature", re.IGNORECASE)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_CONTROL_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_UNSEEN = (
+    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+"""What breaks lines, turns the direction of others, or is there and cannot be seen; not joiners:
+Persian is written with them, and emoji."""
+_CONTROL = re.compile(f"[\x00-\x1f\x7f-\x9f{_UNSEEN}]")
+_CONTROL_IN_JSON = re.compile(f"[\x7f-\x9f{_UNSEEN}]")
 _BARE = re.compile(r"[\w.:/@+,*%#~-]+", re.ASCII)
 
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -172,7 +177,7 @@ def render_json(event: Mapping[str, Any]) -> str:
 
 def escaped_json(text: str) -> str:
     """Encoded JSON with what a terminal would obey in its texts spelled out, and as good JSON."""
-    return _CONTROL_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _CONTROL_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def render_console(event: Mapping[str, Any], *, colored: bool = False) -> str:
@@ -232,7 +237,7 @@ def _shortened(value: object, longest: int) -> object:
 
 
 def escaped(text: str) -> str:
-    """The text with control, line-breaking and direction-changing characters spelled out."""
+    """The text with what breaks lines, commands a terminal or is not seen spelled out."""
     return _CONTROL.sub(_spelled, text)
 
 

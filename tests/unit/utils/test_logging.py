@@ -188,19 +188,19 @@ def test_log_context_left_in_another_context_does_no_harm() -> None:
 
 def test_line_breaks_and_escapes_cannot_forge_a_line(out: io.StringIO) -> None:
     configure_logging(stream=out)
-    evil = "x\n2026-01-01T00:00:00Z INFO forged \x1b[31mred\u2028\u202e\x9b"
+    evil = "x\n2026-01-01T00:00:00Z INFO forged \x1b[31mred\u2028\u202e\x9b\u200b\ufeff\U000e0041"
     log.info(evil, value=evil, **{"key\n": 1})
     line = out.getvalue()
     assert line.count("\n") == 1
-    assert not set("\x1b\u2028\u202e\x9b") & set(line)
+    assert not set("\x1b\u2028\u202e\x9b\u200b\ufeff\U000e0041") & set(line)
     assert r"\x1b[31m" in line
 
 
 def test_a_json_line_holds_no_terminal_escapes(out: io.StringIO) -> None:
     configure_logging(log_format="json", stream=out)
-    log.info("x\x9b31m\u2028\x1b[0m")
-    assert not set("\x1b\u2028\x9b") & set(out.getvalue())
-    assert events(out)[0]["event"] == "x\x9b31m\u2028\x1b[0m"
+    log.info("x\x9b31m\u2028\x1b[0m\u200f\U000e0041")
+    assert not set("\x1b\u2028\x9b\u200f\U000e0041") & set(out.getvalue())
+    assert events(out)[0]["event"] == "x\x9b31m\u2028\x1b[0m\u200f\U000e0041"
 
 
 def test_every_line_of_a_traceback_is_indented(out: io.StringIO) -> None:
