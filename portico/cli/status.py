@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from portico.cli.messages import complain
+from portico.cli import exits
+from portico.cli.messages import complain, counted
 from portico.cli.options import STATUSES, json_option, queue_option
 from portico.cli.store import store_option, with_jobs
 
@@ -17,19 +18,29 @@ if TYPE_CHECKING:
     from portico.ports.leasing import Outlook
 
 
+class _Seen(NamedTuple):
+    """What the store tells."""
+
+    stats: Sequence[QueueStats]
+    outlook: Mapping[str, Outlook]
+    served: bool | None
+
+
 @click.command()
 @queue_option
 @json_option
 @store_option
-def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> None:
+def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
     """Count the jobs of each queue, and say which supervisors of this host cannot use the store.
 
     `oldest` is for how long a job has been due that waits; `next` is when another one will be.
 
-    With --json: {"queues": [{"queue_name", "pending", "scheduled", "running", "completed",
-    "failed", "retrying", "dead_letter", "total", "oldest_wait", "next_due"}, ...]}, by name, the
-    last two in seconds or null, and {"troubles": [{"pid", "since", "said", "results_waiting"},
-    ...]}.
+    Exit code 1 where a supervisor cannot, and where jobs wait while none gives a sign of life;
+    which queues one serves is not known. With --json: {"queues": [{"queue_name", "pending",
+    "scheduled", "running", "completed", "failed", "retrying", "dead_letter", "total",
+    "oldest_wait", "next_due"}, ...]}, by name, the last two in seconds or null, {"troubles":
+    [{"pid", "since", "said", "results_waiting"}, ...]}, and {"served": true, false, or null where
+    the store cannot tell}.
     """
     from portico.cli import shapes
     from portico.supervisor.config import resolve_queue_url
@@ -39,19 +50,24 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> None:
     for trouble in found:  # at once, for the store may be away from here too
         complain(str(trouble))
 
-    async def look(jobs: JobService) -> tuple[Sequence[QueueStats], Mapping[str, Outlook]]:
-        if queue is not None:
-            return [await jobs.get_job_stats(queue)], await jobs.outlook()
-        return list((await jobs.all_stats()).values()), await jobs.outlook()
+    async def look(jobs: JobService) -> _Seen:
+        if queue is None:
+            stats = list((await jobs.all_stats()).values())
+        else:
+            stats = [await jobs.get_job_stats(queue)]
+        return _Seen(stats, await jobs.outlook(), await jobs.served())
 
-    counts, outlook = with_jobs(queue_url, look)
-    shown = [shapes.queue_shape(stats, outlook.get(stats.queue_name)) for stats in counts]
+    seen = with_jobs(queue_url, look)
+    shown = [shapes.queue_shape(one, seen.outlook.get(one.queue_name)) for one in seen.stats]
     if as_json:
-        shapes.write({"queues": shown, "troubles": [shapes.trouble_shape(one) for one in found]})
+        told = [shapes.trouble_shape(one) for one in found]
+        shapes.write({"queues": shown, "troubles": told, "served": seen.served})
     elif shown:
         _write(shown)
     else:
         click.echo("The queues are empty.")
+    unserved = seen.served is False and _is_told_of_waiting(seen.stats)
+    return exits.TROUBLE if found or unserved else exits.OK
 
 
 def _write(queues: Sequence[Mapping[str, Any]]) -> None:
@@ -78,3 +94,15 @@ def _write(queues: Sequence[Mapping[str, Any]]) -> None:
         for one in queues
     )
     table(columns, rows)
+
+
+def _is_told_of_waiting(stats: Sequence[QueueStats]) -> bool:
+    """Say that nobody is there for what waits, if anything does."""
+    waiting = sum(one.pending_count + one.retrying_count for one in stats)
+    if waiting:
+        wait = "waits" if waiting == 1 else "wait"
+        complain(
+            f"{counted(waiting, 'job')} {wait}, and no supervisor gives a sign of life; start one: "
+            "portico supervisor"
+        )
+    return waiting > 0

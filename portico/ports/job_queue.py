@@ -147,6 +147,11 @@ class JobQueueAdapter(ABC):
         """Why the store gives out no jobs at the moment though it answers, as far as is known."""
         return None
 
+    async def served(self) -> bool | None:
+        """Whether anybody who leases jobs here gives a sign of life; from which queues he does is
+        not known. `None`: this store cannot tell."""
+        return None
+
     def limitations(self) -> list[str]:
         """What this adapter cannot promise because it leaves parts of the surface to defaults."""
         return [

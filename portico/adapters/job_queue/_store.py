@@ -86,6 +86,10 @@ class Store(ABC):
     async def outlook(self) -> dict[str, Outlook]: ...
 
     @abstractmethod
+    async def served(self) -> bool | None:
+        """Whether an owner of leases gives a sign of life; `None`: there is no telling."""
+
+    @abstractmethod
     async def purge(self, jobs: JobFilter, limit: int) -> int: ...
 
     @abstractmethod

@@ -145,6 +145,9 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
         self._bell.ring()
         return [UUID(bytes=key) for key in changed]
 
+    async def served(self) -> bool | None:
+        return await self._store.served()
+
     async def _find(self, job_id: bytes) -> StoredJob | None:
         return await self._store.find(job_id)
 

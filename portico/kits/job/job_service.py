@@ -218,6 +218,10 @@ class JobService(JobCreator):
         """How long jobs wait in every queue in which any do, by name."""
         return await self._queue.outlook()
 
+    async def served(self) -> bool | None:
+        """Whether a supervisor gives a sign of life; `None` where the store cannot tell."""
+        return await self._queue.served()
+
     async def list_jobs(
         self, jobs: JobFilter | None = None, limit: int = 50, cursor: str | None = None
     ) -> JobPage:

@@ -31,6 +31,9 @@ _COLUMNS = ", ".join(
 )
 _HISTORY = ", ".join(StoredAttempt._fields)
 _ID, _CREATED_BY = 1, 8
+_SILENT = 300 * 1_000_000
+"""Microseconds without a renewal after which an owner is taken for gone; how long its leases are
+nobody tells, and in the time of one it renews four times."""
 
 
 def stored_job(row: Sequence[Any]) -> StoredJob:
@@ -209,6 +212,16 @@ SELECT count(*) FROM gone""",
         if wanted_statuses := jobs.statuses if statuses is None else statuses:
             conditions.append(f"status IN ({_quoted(wanted_statuses)})")
         return conditions, values
+
+    async def served(self, connection: AnyConnection) -> bool:
+        """Whether an owner has renewed of late, or holds a lease that has not run out."""
+        alive = f"seen_at > {self._schema}.portico_now() - {_SILENT}"
+        held = f"status = 'running' AND expires_at > {self._schema}.portico_now()"
+        found = await connection.fetchval(
+            f"SELECT EXISTS (SELECT FROM {self._schema}.portico_owners WHERE {alive})"
+            f" OR EXISTS (SELECT FROM {self._schema}.portico_jobs WHERE {held})"
+        )
+        return bool(found)
 
     def _since(self, number: int) -> str:
         return f"(SELECT {self._schema}.portico_now() - ${number}::bigint)"

@@ -176,6 +176,9 @@ class PostgresStore(SqlStore):
     async def outlook(self) -> dict[str, Outlook]:
         return await self._run(self._reading.outlook)
 
+    async def served(self) -> bool | None:
+        return await self._run(self._reading.served)
+
     async def purge(self, jobs: JobFilter, limit: int) -> int:
         if not can_match(jobs):
             return 0

@@ -117,6 +117,18 @@ class RedisClient:
             raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
         return self._client.pubsub()
 
+    async def has_subscribers(self, channel: str) -> bool | None:
+        """Whether anybody hears of what is published there; `None`: a cluster has no one answer."""
+        if self._client is None:
+            raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
+        if self.place.kind == "cluster":
+            return None
+        try:
+            ((_, count),) = await self._client.pubsub_numsub(channel)
+        except _TROUBLE as error:
+            raise translated(error, self.place) from error
+        return bool(count)
+
     async def _in_turn(self, client: Any, calls: Sequence[Call]) -> list[Any]:
         async with self._turns.turn(lambda error: translated(error, self.place)):
             return await self._run(client, calls)

@@ -259,3 +259,8 @@ def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> Sto
         **instants,
         **texts,
     )
+
+
+def seconds_until(now: bytes, due: bytes) -> float | None:
+    """From the server's time to another one, in its words; `None` where there is none."""
+    return max(0, int(due) - int(now)) / 1_000_000 if due else None

@@ -163,7 +163,7 @@ class RedisStore(Store):
         now, next_due, refused, leases, _ = granted
         self._tell_of(refused)
         granted_now = rows.leases_of(leases, bytes.fromhex(nonce), int(now))
-        return Exchange(receipts, granted_now, _seconds(now, next_due))
+        return Exchange(receipts, granted_now, rows.seconds_until(now, next_due))
 
     async def _give_back(self) -> None:
         """Release what was granted by an exchange whose answer got lost.
@@ -299,6 +299,9 @@ class RedisStore(Store):
     async def outlook(self) -> dict[str, Outlook]:
         return await counting.outlook(self._client)
 
+    async def served(self) -> bool | None:
+        return await self._listener.has_others()
+
     async def purge(self, jobs: JobFilter, limit: int) -> int:
         names = [jobs.queue_name] if jobs.queue_name else list(await self.counts(None))
         gone = 0
@@ -338,7 +341,3 @@ def _unless_refused(answer: Any) -> Any:
     if isinstance(answer, PorticoError):
         raise answer
     return answer
-
-
-def _seconds(now: bytes, due: bytes) -> float | None:
-    return max(0, int(due) - int(now)) / 1_000_000 if due else None

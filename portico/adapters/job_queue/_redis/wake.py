@@ -49,6 +49,10 @@ class Listener:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._listen(), name="portico-redis-listener")
 
+    async def has_others(self) -> bool | None:
+        """Whether anybody listens, as whoever leases does; `None`: a cluster does not tell it."""
+        return await self._client.has_subscribers(self._channel)
+
     async def stop(self) -> None:
         """Listen no more."""
         task, self._task = self._task, None

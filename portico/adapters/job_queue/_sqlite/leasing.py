@@ -150,6 +150,12 @@ class Owner:
         return found
 
 
+def served(connection: Connection) -> bool:
+    """Whether the process of some owner lives, as far as that can be told from here."""
+    owners = connection.execute("SELECT boot, namespace, pid, started FROM portico_owners")
+    return not all(gone(Process(*owner)) for owner in owners)
+
+
 def renew(connection: Connection, owner: Owner, leases: Sequence[Lease]) -> list[Renewal]:
     """Extend held leases, and give a sign of life."""
     owner_id, beat = owner.beat(connection, renews=True)

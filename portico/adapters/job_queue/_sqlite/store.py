@@ -244,6 +244,9 @@ class SqliteStore(SqlStore):
         now = self._clock()
         return await self._read(lambda found: reading.outlook(found, now))
 
+    async def served(self) -> bool | None:
+        return await self._read(leasing.served)
+
     async def purge(self, jobs: JobFilter, limit: int) -> int:
         now = self._clock()
         found = await self._read(lambda reader: reading.ended(reader, jobs, limit, now))
