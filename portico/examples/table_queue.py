@@ -83,7 +83,8 @@ class TableQueue(JobQueueAdapter):
         return job
 
     async def acknowledge(self, job_id: UUID) -> None:
-        self._end(job_id, lambda _, now: {"status": JobStatus.COMPLETED, "completed_at": now})
+        done = {"status": JobStatus.COMPLETED, "error_message": None}
+        self._end(job_id, lambda _, now: {**done, "completed_at": now})
 
     async def reject(
         self,

@@ -223,7 +223,8 @@ class AttemptRecord:
     attempt: int
     """Counted from 1, and from 1 again after a redrive."""
     ended_as: str
-    """The value of a `Transition`, or `expire`: its lease ran out."""
+    """The value of a `Transition`; or `dead_letter`: it failed, and no retry was left; `cancel`:
+    someone asked for it; `expire`: its lease ran out."""
     started_at: datetime | None
     """When it was leased."""
     ended_at: datetime

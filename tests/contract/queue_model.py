@@ -118,7 +118,8 @@ class Row:
         }[how]
         self.become(status, now, end.delay)
         if how is not T.SNOOZE or end.failure is not None:  # being put off is no failure
-            self.remember(how.value, now, None if how is T.COMPLETE else end.failure)
+            said = status.value if how is T.RETRY and status is S.DEAD_LETTER else how.value
+            self.remember(said, now, None if how is T.COMPLETE else end.failure)
         self.settled_as = how
         self.suspect = self.suspect or (how is T.SUSPECT and not once)
         self.result = end.result if how is T.COMPLETE else self.result
@@ -126,7 +127,9 @@ class Row:
             self.snoozed_since = self.snoozed_since or now
         elif how is not T.RELEASE:
             self.snoozed_since = None
-        if end.failure is not None and how is not T.COMPLETE:
+        if how is T.COMPLETE:
+            self.error = None  # what earlier attempts met stands in the history
+        elif end.failure is not None:
             self.error = end.failure
         elif once and how in (T.CRASH, T.INTERRUPT, T.SUSPECT):
             self.error = Failure("", "")

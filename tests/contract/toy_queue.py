@@ -46,7 +46,8 @@ class ToyQueue(JobQueueAdapter):
 
     async def acknowledge(self, job_id: UUID) -> None:
         if job := self._running(job_id):
-            self._store(job, status=JobStatus.COMPLETED, completed_at=self._now())
+            now = self._now()
+            self._store(job, status=JobStatus.COMPLETED, completed_at=now, error_message=None)
 
     async def reject(
         self,

@@ -102,7 +102,7 @@ async def test_a_job_killed_at_its_deadline_keeps_its_stack_and_the_signal(
     here.supervisor("--job-timeout", "300ms", "--kill-grace", "200ms", app=APP)
     assert (await ended(queue, job.id)).status is JobStatus.DEAD_LETTER
     [late] = await attempts(queue, job)
-    assert (late.ended_as, late.error_type) == ("retry", "JobTimeoutError")
+    assert (late.ended_as, late.error_type) == ("dead_letter", "JobTimeoutError")
     assert late.evidence.signal == "SIGKILL"
     assert "(most recent call first):" in (late.traceback or "").splitlines()[0]
     assert "in handle" in (late.traceback or "")

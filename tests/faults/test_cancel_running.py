@@ -49,6 +49,9 @@ async def test_a_running_job_is_stopped_soon_after_the_request_and_no_other_is(
     stopped = await ended(queue, doomed.id, timeout=SOON)
     assert (stopped.status, stopped.error_message) == (JobStatus.FAILED, "Job cancelled")
     assert supervisor.events("job_cancel_requested", job_id=str(doomed.id))
+    told_of = await supervisor.event("job_cancelled", job_id=str(doomed.id))
+    assert told_of["level"] == "info"
+    assert not supervisor.events("job_failed")
     exits = supervisor.events("worker_exited")
     assert [event["status"] for event in exits] == [
         "was killed: its cancellation was requested"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from portico.adapters.job_queue._rows import (
     COMPLETED,
+    DEAD_LETTER,
     StoredJob,
     instant,
     message_text,
@@ -19,6 +20,7 @@ from portico.adapters.job_queue._rows import (
     traceback_text,
     type_text,
 )
+from portico.ports.cancellation import tells_cancellation
 from portico.ports.leasing import (
     NOTHING_SEEN,
     AttemptRecord,
@@ -39,6 +41,12 @@ def worth_noting(settlement: Settlement) -> bool:
     transition = settlement.transition
     put_off = transition is Transition.SNOOZE and settlement.failure is None
     return transition is not Transition.COMPLETE and not put_off
+
+
+def end_of(transition: str, status: str) -> str:
+    """The word for the end of an attempt that left its job in this status. No other transition
+    than RETRY says what comes next instead of what was."""
+    return DEAD_LETTER if transition == Transition.RETRY and status == DEAD_LETTER else transition
 
 
 class StoredAttempt(NamedTuple):
@@ -110,9 +118,10 @@ def attempt_records(row: StoredJob, attempts: Iterable[StoredAttempt]) -> tuple[
 
 def _record(stored: StoredAttempt) -> AttemptRecord:
     ended_at = instant(stored.ended_at) or _LONG_AGO  # of a damaged row
+    told = Failure(stored.error_type or "", stored.error_message or "")
     return AttemptRecord(
         attempt=stored.attempt,
-        ended_as=stored.ended_as,
+        ended_as="cancel" if tells_cancellation(told) else stored.ended_as,
         started_at=instant(stored.started_at),
         ended_at=ended_at,
         owner=stored.owner,

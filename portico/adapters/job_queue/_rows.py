@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from portico.exceptions import DatabaseError
@@ -228,7 +228,20 @@ def job_for_listing(row: StoredJob) -> Job:
 def glance_at(row: StoredJob) -> Glance:
     """What a list tells beside the job of a row."""
     waits = status_of(row.status) in WAITING
-    return Glance(row.error_type, instant(row.run_at) if waits else None)
+    return Glance(_standing(row).type, instant(row.run_at) if waits else None)
+
+
+class _Standing(NamedTuple):
+    type: str | None
+    message: str | None
+    traceback: str | None
+
+
+def _standing(row: StoredJob) -> _Standing:
+    """The error that a job stands at: none once it is completed, whatever earlier attempts met."""
+    if row.status == COMPLETED:
+        return _Standing(None, None, None)
+    return _Standing(row.error_type, row.error_message, row.traceback)
 
 
 def _job(row: StoredJob, payload: dict[str, Any], metadata: dict[str, Any]) -> Job:
@@ -246,7 +259,7 @@ def _job(row: StoredJob, payload: dict[str, Any], metadata: dict[str, Any]) -> J
         completed_at=ended_at if row.status == COMPLETED else None,
         failed_at=ended_at if row.status in (FAILED, DEAD_LETTER) else None,
         status=status_of(row.status),
-        error_message=row.error_message,
+        error_message=_standing(row).message,
         created_by=uuid_of(row.created_by),
         created_at=instant(row.created_at),
         metadata=metadata,
@@ -272,7 +285,7 @@ def result_of(row: StoredJob) -> dict[str, Any] | None:
 
 def record_of(row: StoredJob, attempts: tuple[AttemptRecord, ...]) -> JobRecord:
     """Everything a row says, as an operator wants to see it, damaged documents included."""
-    job = job_for_listing(row)
+    job, standing = job_for_listing(row), _standing(row)
     try:
         result = result_of(row)
     except DatabaseError as error:
@@ -287,8 +300,8 @@ def record_of(row: StoredJob, attempts: tuple[AttemptRecord, ...]) -> JobRecord:
         suspect=bool(row.suspect),
         ended_by_attempt=bool(row.ended_by_attempt),
         cancel_requested=bool(row.cancel_requested),
-        error_type=row.error_type,
-        traceback=row.traceback,
+        error_type=standing.type,
+        traceback=standing.traceback,
         result=result,
         due_at=instant(row.run_at) if job.status in WAITING else None,
         owner=row.owner if job.status is JobStatus.RUNNING else None,

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from portico.adapters.job_queue import _settling
 from portico.adapters.job_queue._admission import Admission, full
-from portico.adapters.job_queue._attempts import StoredAttempt, worth_noting
+from portico.adapters.job_queue._attempts import StoredAttempt, end_of, worth_noting
 from portico.adapters.job_queue._bell import Bell
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._memory_rows import MemoryQueue, MemoryRow
@@ -153,9 +153,9 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
             row.status, row.ended_at, row.ended_by_attempt = COMPLETED, now, 1
             row.settled_as, row.result = "complete", settlement.result
             return _COMPLETED
-        if worth_noting(settlement):
-            row.remember(transition.value, settlement.failure, now)
         _settling.settle(row, settlement, now)
+        if worth_noting(settlement):
+            row.remember(end_of(transition.value, row.status), settlement.failure, now)
         self._placed(row)
         return Receipt(Answer.OK, STATUS[row.status])
 

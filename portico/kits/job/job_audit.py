@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from portico.ports.audit import AuditAction, AuditAdapter, AuditEvent
+from portico.ports.cancellation import tells_cancellation
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Failure, Lease
 from portico.utils.logging import get_logger
@@ -55,6 +56,8 @@ class JobAudit:
         if self._adapter is None or not status.terminal:
             return
         word = "dead_lettered" if status is JobStatus.DEAD_LETTER else status.value
+        if tells_cancellation(failure):
+            word = "cancelled"
         details = _details(word, lease.job_type, lease.queue_name, lease.priority)
         details |= {"status": status.value, "attempt": lease.attempt}
         if failure is not None:

@@ -15,10 +15,18 @@ from typing import Any
 
 from portico.kits.job.audit_feed import Audit, AuditFeed
 from portico.kits.job.completions import Completions, facts_of, run_of
+from portico.ports.cancellation import tells_cancellation
 from portico.ports.job import JobStatus
 from portico.ports.job_executor import Outcome
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Answer, Failure, Lease, Receipt, Settlement, Transition
+from portico.ports.leasing import (
+    Answer,
+    Failure,
+    Lease,
+    Receipt,
+    Settlement,
+    Transition,
+)
 from portico.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -31,6 +39,7 @@ _COUNTER = {
     JobStatus.PENDING: "released",
     JobStatus.SCHEDULED: "snoozed",
 }
+_CANCELLED = "cancelled"
 
 
 @dataclass(slots=True)
@@ -41,6 +50,8 @@ class Progress:
     completed: int = 0
     retried: int = 0
     failed: int = 0
+    cancelled: int = 0
+    """Stopped while they ran, because someone had asked for it; not among those that failed."""
     dead_lettered: int = 0
     released: int = 0
     snoozed: int = 0
@@ -139,7 +150,10 @@ class Journal:
                 transition=settlement.transition.value,
                 note="the store's answer had got lost; it has this outcome, once",
             )
-        counter = _COUNTER.get(receipt.status)  # an ALREADY may be answered long after the fact
+        cancelled = tells_cancellation(settlement.failure)
+        counter = (
+            _CANCELLED if cancelled else _COUNTER.get(receipt.status)
+        )  # an ALREADY may be answered long after the fact
         if counter is not None:
             setattr(self.progress, counter, getattr(self.progress, counter) + 1)
         if receipt.status is JobStatus.COMPLETED:
@@ -158,6 +172,8 @@ def next_step(lease: Lease, settlement: Settlement, status: JobStatus) -> str:
     match status:
         case JobStatus.COMPLETED:
             return "completed"
+        case JobStatus.FAILED if tells_cancellation(settlement.failure):
+            return "cancelled: it is not to be run again"
         case JobStatus.FAILED:
             return "failed for good: it is not to be retried"
         case JobStatus.DEAD_LETTER:
@@ -187,6 +203,8 @@ def _log(outcome: Outcome, settlement: Settlement, status: JobStatus) -> None:
     facts: dict[str, Any] = {} if failure is None else _reason(failure)
     facts["next"] = next_step(lease, settlement, status)
     match status:
+        case JobStatus.FAILED if tells_cancellation(failure):
+            logger.info("job_cancelled", **job, next=facts["next"])
         case JobStatus.FAILED:
             logger.error("job_failed", **job, **facts)
         case JobStatus.DEAD_LETTER:

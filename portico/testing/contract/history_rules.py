@@ -6,9 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import (
+    CANCELLED,
     MAX_HISTORY,
+    Answer,
     AttemptRecord,
     Evidence,
     Failure,
@@ -59,6 +62,41 @@ class HistoryRules:
         took = attempt.ended_at - attempt.started_at
         assert timedelta(seconds=10) <= took < timedelta(seconds=15)
         assert attempt.owner
+
+    @pytest.mark.parametrize(
+        ("how", "word"),
+        [(Transition.RETRY, "dead_letter"), (Transition.CRASH, "crash"),
+         (Transition.INTERRUPT, "interrupt"), (Transition.QUARANTINE, "quarantine")],
+    )  # fmt: skip
+    async def test_the_end_of_an_attempt_that_was_the_last_is_no_retry(
+        self, queue: JobQueueAdapter, how: Transition, word: str
+    ) -> None:
+        lease = await leased_job(queue, max_retries=0)
+        receipt = await ended(queue, lease, how, failure=Failure("E", "e"))
+        assert receipt.status is JobStatus.DEAD_LETTER
+        assert [attempt.ended_as for attempt in await history(queue, lease)] == [word]
+        again = await ended(queue, lease, how, failure=Failure("E", "e"))
+        assert again == (Answer.ALREADY, JobStatus.DEAD_LETTER)
+
+    async def test_an_attempt_that_was_cancelled_says_so(self, queue: JobQueueAdapter) -> None:
+        lease, other = await leased_job(queue), await leased_job(queue)
+        await ended(queue, lease, Transition.FAIL, failure=CANCELLED)
+        await ended(queue, other, Transition.FAIL, failure=Failure("Cancelled", "by the bank"))
+        assert [attempt.ended_as for attempt in await history(queue, lease)] == ["cancel"]
+        assert [attempt.ended_as for attempt in await history(queue, other)] == ["fail"]
+
+    async def test_of_a_completed_job_only_its_history_tells_what_went_wrong(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        first = await leased_job(queue)
+        await ended(queue, first, Transition.RETRY, failure=CRASH)
+        [second] = await leased(queue)
+        await ended(queue, second, Transition.COMPLETE, result=b"{}")
+        found = await record(queue, first.job_id)
+        assert (found.error_type, found.job.error_message, found.traceback) == (None, None, None)
+        assert found.attempts[0].error_message == CRASH.message
+        [listed] = (await queue.list_jobs(JobFilter())).jobs
+        assert listed.error_message is None
 
     @pytest.mark.parametrize("transition", sorted(set(Transition) - {Transition.COMPLETE}))
     async def test_every_attempt_that_did_not_succeed_is_remembered(

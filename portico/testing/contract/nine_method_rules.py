@@ -257,6 +257,18 @@ class NineMethodRules:
         assert dead is not None
         assert (dead.status, dead.retry_count) == (JobStatus.DEAD_LETTER, 0)
 
+    async def test_a_completed_job_has_no_error_whatever_earlier_attempts_met(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        job = await enqueued(queue)
+        await queue.dequeue("default", timeout=0)
+        await queue.reject(job.id, error_message="not this time")
+        await queue.dequeue("default", timeout=0)
+        await queue.acknowledge(job.id)
+        done = await queue.get_job(job.id)
+        assert done is not None
+        assert (done.status, done.error_message) == (JobStatus.COMPLETED, None)
+
     async def test_get_job_of_an_unknown_id_is_none(self, queue: JobQueueAdapter) -> None:
         assert await queue.get_job(uuid4()) is None
 

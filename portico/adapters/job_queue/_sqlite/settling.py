@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from portico.adapters.job_queue._attempts import stored_attempt, worth_noting
+from portico.adapters.job_queue._attempts import end_of, stored_attempt, worth_noting
 from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, status_of
 from portico.adapters.job_queue._settling import EXPIRE, EXPIRED, micros_of, told
 from portico.adapters.job_queue._sqlite import attempts
@@ -210,8 +210,8 @@ def _settle_one(connection: Connection, settlement: Settlement, now: int) -> Rec
     ).fetchone()
     if row is not None:
         if worth_noting(settlement):
-            ended_as, failure = settlement.transition.value, settlement.failure
-            _note(connection, settlement.id, row, ended_as, failure, now)
+            ended_as = end_of(settlement.transition.value, row[0])
+            _note(connection, settlement.id, row, ended_as, settlement.failure, now)
         return Receipt(Answer.OK, STATUS[row[0]])
     return _standing(connection, settlement)
 

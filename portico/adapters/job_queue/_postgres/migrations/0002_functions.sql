@@ -286,7 +286,10 @@ BEGIN
             traceback, pid, exit_code, signal, oom_suspected, run_seconds, worker_cpu_seconds,
             worker_peak_rss, output
         )
-        SELECT id, attempt, transition, started_at, clock,
+        SELECT id, attempt,
+            CASE WHEN transition = 'retry' AND status = 'dead_letter' THEN status
+                ELSE transition END,
+            started_at, clock,
             (SELECT name FROM {schema}.portico_owners owner WHERE owner.id = changed.owner_id),
             type, nullif(message, ''), traceback, pid, exit_code, signal, oom, run, cpu, peak,
             output

@@ -119,7 +119,11 @@ local function end_attempt(id, row, word, told, now)
     hold_no_more(id, row.queue)
     redis.call('HSET', job_key(id), unpack(set))
     if #gone > 0 then redis.call('HDEL', job_key(id), unpack(gone)) end
-    if note then remember(id, row, word, note, now) end
+    if note then
+        -- `end_of` of `_attempts.py`.
+        local said = word == 'retry' and status == 'dead_letter' and status or word
+        remember(id, row, said, note, now)
+    end
     count(row.queue, status, 1)
     if WAITING[status] then
         wait_in(row.queue, id, row.seq, row.priority, due, now, status == 'pending')
