@@ -6,7 +6,7 @@ import os
 
 from portico.kits.job.execution import ON_FAILURE_TIMEOUT
 from portico.ports.time_limits import TimeLimits
-from portico.supervisor import wire
+from portico.supervisor import printing, wire
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import Crew
 from portico.supervisor.launch import Launcher, SpawnLauncher, ZygoteLauncher
@@ -28,6 +28,7 @@ def launcher_of(config: SupervisorConfig, early: Zygote | None = None) -> Launch
 
 def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:
     """The workers, none of them started yet; to be called on the running loop."""
+    key = printing.new_key()
 
     def hello(number: int) -> wire.Hello:
         return wire.Hello(
@@ -41,6 +42,7 @@ def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:
             log_level=config.log_level,
             log_format=config.log_format,
             max_jobs=1 if config.max_jobs_per_worker == 1 else None,  # a promise, others are not
+            output_key=key,
         )
 
     return Crew(config, launcher_of(config, early), LOG_FD, hello)

@@ -21,6 +21,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NamedTuple
 
+from portico.supervisor import printing
+
 SIGNAL_FOR_STACKS = signal.SIGUSR2
 """Makes a worker print its Python stacks, also while a handler is stuck in C with the GIL held."""
 
@@ -95,8 +97,7 @@ def open_standard_streams() -> None:
     They outlive a fork, so the zygote does it for all of its workers.
     """
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
-    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = printing.stream(1), printing.stream(2)
 
 
 def out_of_the_way(fd: int) -> int:

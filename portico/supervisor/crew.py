@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 
-from portico.supervisor import lifespan, wire
+from portico.supervisor import lifespan, printing, wire
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.deaths import LONGEST_PAUSE, Deaths, boot_pause, fatal_boot
 from portico.supervisor.exit import Exit
@@ -192,6 +193,9 @@ class Crew(Listener):
                 break
         return ()
 
+    def runs(self, worker: WorkerProcess) -> printing.Job:
+        return self._by_process[worker].runs()
+
     def exited(self, worker: WorkerProcess, status: Exit) -> None:
         member = self._by_process.pop(worker)
         state, member.state = member.state, State.GONE
@@ -210,10 +214,7 @@ class Crew(Listener):
     def _made_ready(self, member: Member, ready: wire.Ready) -> None:
         if ready.version != wire.VERSION:
             member.discredit(f"it speaks version {ready.version} of the frames")
-        else:
-            self._take_in(member, ready)
-
-    def _take_in(self, member: Member, ready: wire.Ready) -> None:
+            return
         member.state = State.READY
         self._stop_timer(member)
         self._failed_boots = 0
@@ -243,13 +244,12 @@ class Crew(Listener):
     def _see_off(self, member: Member, *, idle: bool) -> None:
         """Kill a retiring worker that still lives a grace after it was found with nothing to run;
         what it runs is timed by others."""
-        if member.state is not State.GONE and idle and not member.seat.inflight:
+        empty = not member.seat.inflight
+        if member.state is not State.GONE and idle and empty:
             self._kill_overdue(member, _RETIRE_GRACE, "it did not stop")
         elif member.state is not State.GONE:
-            nothing_left = not member.seat.inflight
-            asyncio.get_running_loop().call_later(
-                _RETIRE_GRACE, lambda: self._see_off(member, idle=nothing_left)
-            )
+            see_off = partial(self._see_off, member, idle=empty)
+            asyncio.get_running_loop().call_later(_RETIRE_GRACE, see_off)
 
     def _kill_overdue(self, member: Member, seconds: float, why: str) -> None:
         todo = "open" if member.state is State.STARTING else "close"

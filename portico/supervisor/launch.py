@@ -18,6 +18,7 @@ import msgspec
 
 from portico.exceptions import PorticoError
 from portico.supervisor.birth import Descriptors
+from portico.supervisor.output import OutputLog
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
 from portico.supervisor.reaping import end_of
 from portico.supervisor.spawning import (
@@ -117,12 +118,18 @@ class ZygoteLauncher(Launcher):
         self._replies: deque[asyncio.Future[bytes]] = deque()
         self._handle: int | None = None
         """The process itself; its number may be somebody else's once it was collected."""
+        self._output: int | None = None
+        self._printed = OutputLog()
 
     async def start(self) -> None:
-        early, self._early = self._early, None
-        self.pid, self._handle, self._control = early or start_zygote(self._target, self._limits)
-        asyncio.get_running_loop().add_reader(self._control, self._received)
+        zygote, self._early = self._early or start_zygote(self._target, self._limits), None
+        self.pid, self._handle, self._control, self._output = zygote
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._control, self._received)
+        loop.add_reader(self._output, self._print)
         loaded = await self._loaded()
+        self._print()
+        self._printed.flush()  # what it has printed while it imported is whole
         if loaded.error:
             self.close()
             raise AppError(loaded.error, {"traceback": loaded.traceback})
@@ -173,10 +180,20 @@ class ZygoteLauncher(Launcher):
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
             self._control = None
+        if self._output is not None:
+            self._print()
+            self._printed.flush()
+            asyncio.get_running_loop().remove_reader(self._output)
+            os.close(self._output)
+            self._output = None
         while self._replies:
             reply = self._replies.popleft()
             if not reply.done():
                 reply.set_exception(ConnectionResetError("the zygote is gone"))
+
+    def _print(self) -> None:
+        if self._output is not None and not self._printed.read(self._output):
+            asyncio.get_running_loop().remove_reader(self._output)
 
     async def _reply(self, seconds: float, what: str) -> bytes:
         """The next answer. A zygote that gives none is of no use any more."""

@@ -8,6 +8,7 @@ import psutil
 
 from portico.supervisor import offspring, wire
 from portico.supervisor.launch import Launcher
+from portico.supervisor.printing import NOBODY, Job
 from portico.supervisor.process import WorkerProcess
 from portico.supervisor.scheduling.seat import Seat
 
@@ -42,6 +43,15 @@ class Member:
 
     def __repr__(self) -> str:
         return f"<worker {self.number} {self.state.value}, {len(self.seat.inflight)} jobs>"
+
+    def runs(self) -> Job:
+        """The job that it runs; nobody's, where that is none or more than one."""
+        inflight = self.seat.inflight
+        leases = [inflight[s].lease for s in self.process.page.started() if s in inflight]
+        if len(leases) != 1:
+            return NOBODY
+        lease = leases[0]
+        return Job(str(lease.job_id), lease.job_type, lease.queue_name, lease.attempt)
 
     def kill(self, reason: str) -> None:
         """Kill it, for a reason that its death is then judged by, and what its jobs have started.

@@ -1,4 +1,4 @@
-"""What handlers print: read from a worker's stdout and stderr, and logged line by line.
+"""What a process of ours prints: read from its stdout and stderr, and logged line by line.
 
 A worker that floods is read all the same (a full pipe would block it), but only so many lines a
 second are logged; the rest is counted. The last lines are kept for whoever asks why it died.
@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from portico.supervisor.printing import NOBODY, Job, Piece, Reader
 from portico.utils.logging import get_logger
 
 _READ = 64 * 1024
 _READS_AT_ONCE = 16
 _LINES_PER_SECOND = 200
 _LONGEST_LINE = 2000
+"""Characters of a line that are logged: of a longer one its beginning and its end."""
+_LONGEST_REST = 16 * 1024
+"""Bytes of a line without an end that are waited for."""
+_MOST_RESTS = 100
+"""Jobs whose last line has no end yet."""
 _KEPT = 250
 """More than the deepest stack that a fault handler writes, which begins with what matters most."""
 
@@ -24,11 +31,18 @@ logger = get_logger(__name__)
 
 
 class OutputLog:
-    """The output of one worker process."""
+    """The output of one process: a worker, or without a number the one that has loaded the app."""
 
-    def __init__(self, worker: int) -> None:
-        self._worker = worker
-        self._rest = b""
+    def __init__(self, worker: int | None = None) -> None:
+        self._facts = {} if worker is None else {"worker": worker}
+        self._event = "application_output" if worker is None else "worker_output"
+        self.reader = Reader()
+        self.running: Callable[[], Job] = lambda: NOBODY
+        """Whose output it must be that does not say so: asked as it arrives."""
+        self._arrived: list[Piece] = []
+        self._rests: dict[Job, bytes] = {}
+        self._bare = NOBODY
+        """Whose bare output came last."""
         self._second = 0
         self._logged = 0
         self._dropped = 0
@@ -36,6 +50,12 @@ class OutputLog:
 
     def read(self, fd: int) -> bool:
         """Take what is there, a bounded amount; `False` at the end of the stream."""
+        try:
+            return self._read(fd)
+        finally:
+            self._take_all()
+
+    def _read(self, fd: int) -> bool:
         for _ in range(_READS_AT_ONCE):
             try:
                 data = os.read(fd, _READ)
@@ -45,7 +65,7 @@ class OutputLog:
                 return False
             if not data:
                 return False
-            self._take(data)
+            self._arrived.extend(self.reader.feed(data))
         return True
 
     def since(self, instant: float) -> str:
@@ -56,27 +76,56 @@ class OutputLog:
         return "\n".join(line for at, line in self._last if at >= instant)
 
     def flush(self) -> None:
-        """Log the unfinished line, and how many were dropped."""
-        if self._rest:
-            self._line(self._rest)
-            self._rest = b""
+        """Log what has no end, and how many lines were dropped."""
+        self._arrived.extend(self.reader.close())
+        self._take_all()
+        for job in list(self._rests):
+            self._end(job)
         self._count_dropped()
 
     def note(self, event: str, **values: Any) -> None:
-        """Log something about this worker that is no output of its own."""
-        logger.error(event, worker=self._worker, **values)
+        """Log something about this process that is no output of its own."""
+        logger.error(event, **self._facts, **values)
 
-    def _take(self, data: bytes) -> None:
-        *lines, rest = (self._rest + data).split(b"\n")
+    def _take_all(self) -> None:
+        """Take what has arrived, its last pieces first asked whether they claim the others."""
+        pieces, self._arrived = self._arrived, []
+        claimed: list[Job | None] = [None]
+        for piece in reversed(pieces):
+            claimed.append(piece.job if piece.claims else claimed[-1])
+        for piece, claimer in zip(pieces, reversed(claimed[:-1]), strict=True):
+            self._take(piece, claimer)
+
+    def _take(self, piece: Piece, claimer: Job | None) -> None:
+        job = piece.job or self._whose_bare(claimer)
+        *lines, rest = (self._rests.pop(job, b"") + piece.text).split(b"\n")
         for line in lines:
-            self._line(line)
-        if len(rest) > _LONGEST_LINE:
-            self._line(rest)
-            rest = b""
-        self._rest = rest
+            self._line(line, job)
+        if len(rest) > _LONGEST_REST:
+            self._line(rest, job, goes_on=True)
+        elif rest:
+            self._rests[job] = _latest(rest)
+        if piece.over or len(self._rests) > _MOST_RESTS:
+            self._end(job)
 
-    def _line(self, line: bytes) -> None:
-        text = line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")
+    def _whose_bare(self, claimer: Job | None) -> Job:
+        """Whose output this is: of the job that claims it, or else of the one that runs now.
+
+        What another one left without an end is a line of its own.
+        """
+        job = claimer or self.running()
+        if job != self._bare:
+            self._end(self._bare)
+            self._bare = job
+        return job
+
+    def _end(self, job: Job) -> None:
+        """A job has no more to say: what it said last is a line."""
+        if rest := self._rests.pop(job, b""):
+            self._line(rest, job)
+
+    def _line(self, line: bytes, job: Job, *, goes_on: bool = False) -> None:
+        text = _cut(_shown(line).decode("utf-8", "replace"))
         now = monotonic()
         self._last.append((now, text))
         second = int(now)
@@ -87,9 +136,29 @@ class OutputLog:
             self._dropped += 1
             return
         self._logged += 1
-        logger.info("worker_output", worker=self._worker, line=text)
+        facts = {**self._facts, **job.facts(), **({"goes_on": True} if goes_on else {})}
+        logger.info(self._event, **facts, line=text)
 
     def _count_dropped(self) -> None:
         if self._dropped:
-            logger.warning("worker_output_dropped", worker=self._worker, lines=self._dropped)
+            logger.warning("worker_output_dropped", **self._facts, lines=self._dropped)
             self._dropped = 0
+
+
+def _shown(line: bytes) -> bytes:
+    """What a terminal would show of a line: a carriage return begins it anew."""
+    return _latest(line).rstrip(b"\r")
+
+
+def _latest(rest: bytes) -> bytes:
+    """Of a line that was begun anew, as progress bars do again and again, what came last."""
+    return rest[rest.rstrip(b"\r").rfind(b"\r") + 1 :]
+
+
+def _cut(line: str) -> str:
+    """A line with its middle cut out, where it is long; both ends are kept, and it says so."""
+    over = len(line) - _LONGEST_LINE
+    if over <= 0:
+        return line
+    half = _LONGEST_LINE // 2
+    return f"{line[:half]}...[{over} characters cut]...{line[-half:]}"

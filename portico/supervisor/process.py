@@ -14,6 +14,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from time import monotonic
 
 from portico.supervisor import evidence, wire
@@ -21,6 +22,7 @@ from portico.supervisor.birth import Descriptors
 from portico.supervisor.exit import Exit
 from portico.supervisor.launch import Launcher
 from portico.supervisor.output import OutputLog
+from portico.supervisor.printing import NOBODY, Job
 from portico.supervisor.reaping import reap
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.trackers import kill_group
@@ -39,6 +41,10 @@ class Listener:
 
     def received(self, worker: WorkerProcess, messages: Sequence[wire.FromWorker]) -> None:
         """Frames arrived, in this order."""
+
+    def runs(self, worker: WorkerProcess) -> Job:  # noqa: ARG002 - nobody knows
+        """Asked for the job that it runs, if that is one."""
+        return NOBODY
 
     def exited(self, worker: WorkerProcess, status: Exit) -> None:
         """The process is gone; every frame that it wrote has been received."""
@@ -59,6 +65,7 @@ class WorkerProcess:
         self._reader = wire.reader_of_worker()
         self._unsent: deque[bytearray | memoryview] = deque()
         self.output = OutputLog(number)
+        self.output.running = partial(listener.runs, self)
         self.page = RunningPage.create(slots)
         self._tray = self.page.tray()
         self._batches = 0
@@ -83,6 +90,7 @@ class WorkerProcess:
             ours.pop_all()
         for fd in (self._jobs, self._results, self._output):
             os.set_blocking(fd, False)
+        self.output.reader.key = hello.output_key
         self.alive = True
         self._loop.add_reader(self._results, self._readable)
         self._loop.add_reader(self._output, self._print)

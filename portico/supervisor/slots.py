@@ -34,7 +34,7 @@ from portico.ports.job_executor import Completed, Verdict
 from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import evidence, registry, wire
+from portico.supervisor import evidence, printing, registry, wire
 from portico.supervisor.aftercare import Aftercare
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.generators import Generators
@@ -46,13 +46,16 @@ from portico.supervisor.loop_settings import LoopSettings
 from portico.supervisor.parentage import Parentage
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.stepping import into, rest_of
-from portico.utils.logging import get_logger
+from portico.utils.logging import get_logger, replace_console_handlers
 
 T = TypeVar("T")
 
 CLEANUPS = 2.0
 """Seconds that generators which were left have to clean up before the application is closed."""
 
+_BRIEF = 0.0001
+"""Seconds in which a job hardly writes past Python's streams: to ask the pipe would take a part of
+the time that it takes."""
 _TURN = 0.001
 """Seconds for which jobs that never wait may run in a row before the loop gets a turn, and what has
 gathered is sent."""
@@ -113,6 +116,7 @@ class Worker:
                 on_limits=self._limited,
             )
             # From here on: what the application has started is its own.
+            replace_console_handlers()
             self._outside = watch_tasks(self._loop)
             self._settings.keep()
             self._generators.watch()
@@ -241,10 +245,13 @@ class Worker:
             verdict = end.value
         except Exception as defect:  # noqa: BLE001 - ours: no handler's gets out of there
             verdict = broken(defect)
+        elapsed = perf_counter() - started
+        if elapsed > _BRIEF or printing.labels.unfinished:
+            printing.last_words(lease, alone=self._parentage is None)
         if self._running.pop(serial, None) is None:
             self._outbox.send(wire.Mourned(serial))  # its end was reported before on_failure
         elif type(verdict) is Completed:
-            self._outbox.done(serial, verdict.result, perf_counter() - started)
+            self._outbox.done(serial, verdict.result, elapsed)
         else:
             self._send_end(serial, verdict, started, mourning=False)
         return waited
@@ -291,6 +298,7 @@ class Worker:
         that is never: this worker is killed for it, and what follows happens in another."""
         goes_on = await self._care[slot].end(lease, perf_counter() - started)
         if goes_on:
+            printing.last_words(lease, alone=self._parentage is None)
             self._send_end(serial, verdict, started, mourning=True, goes_on=goes_on)
             self._leave("what a job has started goes on")
             await self._loop.create_future()
@@ -299,6 +307,7 @@ class Worker:
         """Report an attempt that has failed, before its `on_failure` runs."""
         for serial, (running, _, started, _) in self._running.items():
             if running is lease:
+                printing.last_words(lease, alone=self._parentage is None)
                 self._send_end(serial, verdict, started, mourning=True)
                 del self._running[serial]
                 return

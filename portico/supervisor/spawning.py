@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import msgspec
@@ -61,6 +62,8 @@ class Zygote(NamedTuple):
     handle: int
     """The process itself; its number may be somebody else's once it was collected."""
     control: socket.socket
+    output: int
+    """Where what it prints is read."""
 
 
 def argument_of(limits: Limits) -> str:
@@ -74,33 +77,50 @@ def start_zygote(target: str, limits: Limits) -> Zygote:
     Raises:
         SpawnError, OSError: it could not be started; nothing is left open.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        try:
-            pid = execute(["portico.supervisor.zygote", argument_of(limits)], [theirs.fileno()])
+    with ExitStack() as undo:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.callback(ours.close)  # which ends it, if it was started
+        with theirs:
+            printed, printing = os.pipe()
+            undo.callback(os.close, printed)
+            try:
+                module = ["portico.supervisor.zygote", argument_of(limits)]
+                pid = execute(module, [theirs.fileno()], output=printing)
+            finally:
+                os.close(printing)
             handle = os.pidfd_open(pid)
-        except (SpawnError, OSError):
-            ours.close()  # which ends it, if it was started
-            raise
+        undo.pop_all()
     ours.setblocking(False)
+    os.set_blocking(printed, False)
     ours.send(msgspec.msgpack.encode(Load(target, os.getpid())))
-    return Zygote(pid, handle, ours)
+    return Zygote(pid, handle, ours, printed)
 
 
-def execute(module: Sequence[str], fds: Sequence[int]) -> int:
+def execute(module: Sequence[str], fds: Sequence[int], output: int | None = None) -> int:
     """Start `python -m <module> ...` with `fds` at 3, 4, ..., as this interpreter was started, and
     the store's address kept out.
+
+    Args:
+        module: its name and its arguments.
+        fds: what it inherits beside the standard ones.
+        output: where its stdout and stderr go, if not where ours do.
 
     Raises:
         SpawnError: the system refuses a new process.
     """
-    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + len(fds)) for fd in fds]
+    targets = [(fd, FIRST_FD + n) for n, fd in enumerate(fds)]
+    if output is not None:
+        targets += [(output, 1), (output, 2)]
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + len(fds)) for fd, _ in targets]
     try:
         return os.posix_spawn(
             sys.executable,
             [sys.executable, *interpreter.options(), "-m", *module],
             _environment(),
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, FIRST_FD + n) for n, fd in enumerate(moved)],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, fd, target)
+                for fd, (_, target) in zip(moved, targets, strict=True)
+            ],
             setsigmask=[],
             setsigdef=[signal.SIGPIPE],
         )

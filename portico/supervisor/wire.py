@@ -83,6 +83,8 @@ class Hello(_Frame, tag="hello"):
     log_format: str
     max_jobs: int | None = None
     """After so many it leaves by itself, before its replacement is ready."""
+    output_key: bytes = b""
+    """Marks in its output where that of a job begins: see `printing`."""
 
 
 class Run(_Frame, tag="run"):

@@ -26,6 +26,7 @@ from portico.supervisor import (
     birth,
     heirs,
     persistence,
+    printing,
     privileges,
     registry,
     sharing,
@@ -88,12 +89,7 @@ def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
     hello = _greeting(fds.jobs, reader)
     birth.die_with(hello.supervisor)
     birth.reseed()
-    configure_logging(
-        log_level=hello.log_level,
-        log_format=hello.log_format,
-        stream=os.fdopen(fds.log, "wb", buffering=0, closefd=False),
-    )
-    bind_context(worker=hello.worker)
+    _speak_up(hello, fds)
     page, outbox = _shared_with_supervisor(fds)
     if isinstance(app, str):
         app, imprint = _load(app, outbox, fds)
@@ -124,6 +120,17 @@ def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
             raise
         return _escaped(escaped)
     return 0
+
+
+def _speak_up(hello: wire.Hello, fds: birth.Descriptors) -> None:
+    """Log as the supervisor does, and print so that it knows which job does."""
+    configure_logging(
+        log_level=hello.log_level,
+        log_format=hello.log_format,
+        stream=os.fdopen(fds.log, "wb", buffering=0, closefd=False),
+    )
+    printing.labels.begin(hello.output_key, fds.output)
+    bind_context(worker=hello.worker)
 
 
 def _shared_with_supervisor(fds: birth.Descriptors) -> tuple[RunningPage, Outbox]:

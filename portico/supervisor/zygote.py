@@ -62,12 +62,12 @@ def main() -> NoReturn:
     birth.leave_orphans()
     if not report.error:
         report = Loaded(hazards=sharing.hazards(load.target, imprint.opened))
-    _tell(control, report)
-    if report.error:
-        sys.exit(EXIT_APP)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # whatever the application has put there
             stream.flush()
+    _tell(control, report)
+    if report.error:
+        sys.exit(EXIT_APP)
     allocation.give_back()
     gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
     from portico.supervisor.worker import become_worker

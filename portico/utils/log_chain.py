@@ -18,6 +18,7 @@ from portico.utils.log_context import current_context
 from portico.utils.log_lines import (
     Cleaner,
     Event,
+    encodable,
     fitted,
     render_console,
     render_json,
@@ -183,5 +184,5 @@ def _log_as_standard(
         exc_info = event.get("exc_info")
         kept = {key: value for key, value in event.items() if key != "exc_info"}
         clean = Cleaner().event({**kept, "event": str(kept.get("event", ""))})
-        text = f"{clean.pop('event')}{render_pairs(clean)}"
+        text = encodable(f"{clean.pop('event')}{render_pairs(clean)}")
         target.log(level or logging.INFO, "%s", text, exc_info=exc_info, extra=extra)

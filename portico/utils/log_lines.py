@@ -236,6 +236,11 @@ def _shortened(value: object, longest: int) -> object:
     return f"{text[:half]}...[{len(text) - 2 * half} characters cut]...{text[len(text) - half :]}"
 
 
+def encodable(text: str) -> str:
+    """The text with what UTF-8 cannot hold, halves of surrogate pairs, spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def escaped(text: str) -> str:
     """The text with what breaks lines, commands a terminal or is not seen spelled out."""
     return _CONTROL.sub(_spelled, text)

@@ -212,16 +212,20 @@ def _take_over_standard_logging(level: int, output: Output) -> None:
 
 
 def replace_console_handlers() -> None:
-    """Take away what the application has put on the console for records that come here, too.
+    """Let the output have all records, and take away what the application has put on the console
+    for records that come here, too.
 
     Else each of its lines is there twice, once without its context. A handler of a logger that does
     not propagate stays: its records come by no other way. So does every one that writes elsewhere.
     """
-    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
-    for logger in loggers:
-        if _settings.handler is not None and log_chain.reaches_root(logger):
+    if _settings.handler is None:
+        return
+    root = logging.getLogger()
+    for logger in [root, *logging.Logger.manager.loggerDict.values()]:
+        if log_chain.reaches_root(logger):
             for handler in log_chain.console_handlers(logger):
                 logger.removeHandler(handler)
+    root.addHandler(_settings.handler)  # where `basicConfig(force=True)` has removed it
 
 
 def writes_to_terminal() -> bool:

@@ -115,6 +115,13 @@ def test_handlers_of_the_standard_library_see_records_of_our_loggers(
     assert "ValueError: bad row" in caplog.text
 
 
+def test_what_standard_handlers_see_can_be_encoded(caplog: pytest.LogCaptureFixture) -> None:
+    configure_logging(stream=io.StringIO())
+    logger.warning("half a pair: \ud800", name="\udcff.csv")
+    assert caplog.messages[0].startswith(r"half a pair: \ud800 name=")
+    assert caplog.text.encode()
+
+
 def test_a_record_that_standard_handlers_see_is_written_once(
     out: io.StringIO, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,287 @@
+"""What handlers print, told apart by job on its way through a pipe that all of a worker write to.
+
+    print ──► stream ──► key │ sizes │ job │ bytes ──► pipe ──► Reader ──► Piece with its job
+    C, os.write, programs that a handler starts ────► pipe ──► Reader ──► Piece without one
+
+Python's own streams put each write into a frame that says whose it is. All else arrives bare: at
+the end of a job that may have written some, a frame claims what nobody has read yet. The key is
+random: nothing that a handler prints passes for a frame by chance. It proves nothing, for a
+handler could find it: what is read here is for logs and for people, and decides nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from array import array
+from collections.abc import Iterator, Mapping
+from fcntl import ioctl
+from select import PIPE_BUF
+from struct import Struct
+from termios import FIONREAD
+from typing import Any, NamedTuple
+
+import msgspec
+
+from portico.ports.leasing import Lease
+from portico.utils.log_context import current_context
+
+STDOUT = 1
+KEY_SIZE = 8
+"""Bytes of a key."""
+_NO_TEXT = b"\x1e"
+"""How a key begins: text hardly ever ends so, and need not wait for what follows."""
+
+_JOB = ("job_id", "job_type", "queue", "attempt")
+"""What a line says of its job."""
+_HEAD = Struct("<BHH")
+"""What the frame says beside its text, the bytes of the job and those of the text."""
+_OVER, _CLAIM = 1, 2
+_LONGEST_JOB = 1024
+_ROOM = PIPE_BUF - KEY_SIZE - _HEAD.size - _LONGEST_JOB
+"""Bytes of text in a frame: what a pipe takes as one piece, whoever else writes to it."""
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Whose output it is, as far as that is known; the texts are those of the log."""
+
+    job_id: str | None = None
+    job_type: str | None = None
+    queue: str | None = None
+    attempt: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What is known, for a log line."""
+        return {name: value for name in _JOB if (value := getattr(self, name)) is not None}
+
+
+NOBODY = Job()
+
+
+class Labels:
+    """Whose output is being written in this process; its standard streams share it."""
+
+    def __init__(self) -> None:
+        self.key = b""
+        self._pipe: tuple[int, int] | None = None
+        self.unfinished: dict[tuple[bytes, int], JobWriter] = {}
+        """Whose last line has no end yet, on which descriptor, and what has written it."""
+        self._context: Mapping[str, Any] | None = None
+        self._label = b""
+
+    def begin(self, key: bytes, pipe: int) -> None:
+        """Write frames with this key, from now on, to this pipe: a supervisor reads them there."""
+        self.key, self._pipe = key, _identity(pipe)
+
+    def read_at(self, fd: int) -> bool:
+        """Whether that is so of this descriptor, now: a handler may have put anything there."""
+        return self._pipe is not None and _identity(fd) == self._pipe
+
+    def current(self) -> bytes:
+        """The job of the task or thread that asks, encoded; empty outside of one."""
+        context = current_context()
+        if context is not self._context:
+            job = {name: context[name] for name in _JOB if name in context}
+            label = _encode(job) if job else b""
+            self._context, self._label = context, label if len(label) <= _LONGEST_JOB else b""
+        return self._label
+
+    def finish(self, job_id: object) -> None:
+        """An attempt has ended: what it wrote last is a line, whether it has an end or not."""
+        wanted = str(job_id)
+        for label, fd in [key for key in self.unfinished if _is_of(key[0], wanted)]:
+            self.unfinished.pop((label, fd)).end(label)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _is_of(label: bytes, job_id: str) -> bool:
+    return msgspec.json.decode(label, type=Job).job_id == job_id
+
+
+class _Pipe(io.RawIOBase):
+    """A descriptor that takes bytes, in frames where there is somebody who reads them."""
+
+    def __init__(self, fd: int, labels: Labels) -> None:
+        self._fd = fd
+        self._labels = labels
+        self.label = b""
+        """Whose bytes come next."""
+        self.name = fd
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._fd)
+
+    def write(self, data: Any) -> int:
+        text = memoryview(data)
+        if not (self.label and self._labels.read_at(self._fd)):
+            return os.write(self._fd, text)
+        taken = text[:_ROOM]
+        _put(self._fd, frame(self._labels.key, self.label, bytes(taken)))
+        return len(taken)
+
+    def end(self, label: bytes) -> None:
+        """Write that there is no more to come from this job."""
+        if self._labels.read_at(self._fd):
+            _put(self._fd, frame(self._labels.key, label, b"", _OVER))
+
+
+class JobWriter(io.BufferedWriter):
+    """Keeps what one job has written apart from what another one writes after it."""
+
+    def __init__(self, fd: int, labels: Labels) -> None:
+        self._pipe = _Pipe(fd, labels)
+        super().__init__(self._pipe)
+        self._labels = labels
+
+    def write(self, data: Any) -> int:
+        """Buffer bytes of the job that runs where this is called."""
+        label = self._labels.current()
+        if label != self._pipe.label:
+            self.flush()
+            self._pipe.label = label
+        written = super().write(data)
+        if label and written:
+            line = label, self._pipe.fileno()
+            if bytes(memoryview(data)[-1:]) == b"\n":
+                self._labels.unfinished.pop(line, None)
+            else:
+                self._labels.unfinished[line] = self
+        return written
+
+    def end(self, label: bytes) -> None:
+        """Write what this job has left here, and that it was the last."""
+        self.flush()
+        self._pipe.end(label)
+
+
+labels = Labels()
+"""Those of this process; a fork takes a copy along."""
+
+
+def new_key() -> bytes:
+    """A key that nobody has used."""
+    return _NO_TEXT + os.urandom(KEY_SIZE - len(_NO_TEXT))
+
+
+def stream(fd: int) -> io.TextIOWrapper:
+    """A text stream to a descriptor, which stays open when the stream is closed."""
+    return io.TextIOWrapper(
+        JobWriter(fd, labels), errors="backslashreplace", line_buffering=True, write_through=True
+    )
+
+
+def frame(key: bytes, label: bytes, text: bytes, said: int = 0) -> bytes:
+    """One write of one job, as it goes through the pipe."""
+    return b"".join((key, _HEAD.pack(said, len(label), len(text)), label, text))
+
+
+def last_words(lease: Lease, *, alone: bool) -> None:
+    """A job has ended, or is about to fail: what it has printed is in the pipe, under its name.
+
+    Bare bytes that are still in there are its own where it ran `alone`; else nobody can tell.
+    """
+    labels.finish(lease.job_id)
+    if alone and labels.read_at(STDOUT) and _unread(STDOUT):
+        job = Job(str(lease.job_id), lease.job_type, lease.queue_name, lease.attempt)
+        _put(STDOUT, frame(labels.key, _encode(job.facts()), b"", _OVER | _CLAIM))
+
+
+def _unread(fd: int) -> int:
+    """The bytes in a pipe, as far as the system tells."""
+    count = array("i", [0])
+    try:
+        ioctl(fd, FIONREAD, count)
+    except OSError:
+        return 0
+    return count[0]
+
+
+def _put(fd: int, whole: bytes) -> None:
+    """Write all of it: the supervisor may not find a frame without its end."""
+    rest = memoryview(whole)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+class Piece(NamedTuple):
+    """Some output, in the order in which it arrived."""
+
+    text: bytes
+    job: Job | None
+    """`None`: it did not come through Python's streams, so the worker did not say whose it is."""
+    over: bool = False
+    """The job has nothing more to say."""
+    claims: bool = False
+    """What came bare before this is its own, too."""
+
+
+class Reader:
+    """Takes the bytes of a pipe apart."""
+
+    def __init__(self, key: bytes = b"") -> None:
+        self.key = key
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Piece]:
+        """The pieces that are whole now; what may be the beginning of a frame is kept."""
+        rest = self._rest + data
+        while rest:
+            start = rest.find(self.key) if self.key else -1
+            if start < 0:
+                held = _beginning(rest, self.key)
+                if bare := rest[: len(rest) - held]:
+                    yield Piece(bare, None)
+                rest = rest[len(rest) - held :]
+                break
+            if start:
+                yield Piece(rest[:start], None)
+                rest = rest[start:]
+            taken = _first_frame(rest)
+            if taken is None:
+                break
+            piece, size = taken
+            yield piece
+            rest = rest[size:]
+        self._rest = rest
+
+    def close(self) -> Iterator[Piece]:
+        """What was kept, now that nothing more comes."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            yield Piece(rest, None)
+
+
+def _beginning(data: bytes, key: bytes) -> int:
+    """How many bytes at the end may be the first of a key."""
+    longest = min(len(data), max(len(key) - 1, 0))
+    return next((n for n in range(longest, 0, -1) if key.startswith(data[-n:])), 0)
+
+
+def _first_frame(data: bytes) -> tuple[Piece, int] | None:
+    """The frame at the beginning and its size; `None` while its end has not come."""
+    if len(data) < KEY_SIZE + _HEAD.size:
+        return None
+    said, label_size, text_size = _HEAD.unpack_from(data, KEY_SIZE)
+    if label_size > _LONGEST_JOB or text_size > PIPE_BUF:
+        return Piece(data[:KEY_SIZE], None), KEY_SIZE  # no frame of ours
+    label_at = KEY_SIZE + _HEAD.size
+    text_at, end = label_at + label_size, label_at + label_size + text_size
+    if len(data) < end:
+        return None
+    try:
+        job = msgspec.json.decode(data[label_at:text_at], type=Job)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Piece(data[:KEY_SIZE], None), KEY_SIZE
+    return Piece(data[text_at:end], job, bool(said & _OVER), bool(said & _CLAIM)), end
