@@ -57,8 +57,11 @@ def list_(
 ) -> None:
     """List jobs, newest first.
 
+    `when` goes on after the status: pending for 3m, scheduled in 5m, running for 12s, failed 2h
+    ago. In a pipe it is the instant itself.
+
     With --json: {"jobs": [...], "cursor": "..." or null}, each job with the fields of
-    portico.ports.job.Job.
+    portico.ports.job.Job, and with error_type and due_at.
     """
     wanted = job_filter(queue, job_type, statuses)
     show_page(queue_url, wanted, limit, cursor, as_json=as_json)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from portico.cli import tables
-from portico.cli.moments import moment
+from portico.cli.moments import moment, span
 from portico.cli.tables import first_line, fitting
+from portico.ports.job import JobStatus
 from portico.ports.leasing import AttemptRecord, Evidence, JobRecord, Transition
 
 _COUNTERS = (
@@ -41,6 +43,7 @@ def write_record(record: JobRecord) -> None:
             ("started", moment(job.started_at)),
             ("ended", moment(ended)),
             ("run time", _seconds(record) if ended else None),
+            ("running for", _running_for(record)),
             ("held by", record.owner),
             ("stop asked", "yes" if record.cancel_requested else None),
             ("runs alone", "yes, its worker died beside it" if record.suspect else None),
@@ -124,6 +127,12 @@ def _seconds(record: JobRecord) -> str | None:
     if ended is None or record.job.started_at is None or not record.ended_by_attempt:
         return None
     return f"{(ended - record.job.started_at).total_seconds():.3f} s"
+
+
+def _running_for(record: JobRecord) -> str | None:
+    if record.job.status is not JobStatus.RUNNING or record.job.started_at is None:
+        return None
+    return span((datetime.now(UTC) - record.job.started_at).total_seconds())
 
 
 def _document(title: str, document: Mapping[str, Any] | None) -> None:

@@ -13,7 +13,7 @@ import click
 
 from portico.cli.streams import shows_unicode
 from portico.ports.job import Job, JobStatus, QueueStats
-from portico.ports.leasing import AttemptRecord, JobPage, JobRecord, Outlook
+from portico.ports.leasing import AttemptRecord, Glance, JobPage, JobRecord, Outlook
 from portico.supervisor.trouble import Trouble
 from portico.utils.log_lines import escaped_json
 
@@ -46,7 +46,11 @@ def attempt_shape(attempt: AttemptRecord) -> dict[str, Any]:
 
 def page_shape(page: JobPage) -> dict[str, Any]:
     """One page of a list; `cursor` is null on the last."""
-    return {"jobs": [job_shape(job) for job in page.jobs], "cursor": page.cursor}
+    glances = page.glances or [Glance()] * len(page.jobs)
+    jobs = [
+        job_shape(job) | glance._asdict() for job, glance in zip(page.jobs, glances, strict=True)
+    ]
+    return {"jobs": jobs, "cursor": page.cursor}
 
 
 def queue_shape(stats: QueueStats, outlook: Outlook | None) -> dict[str, Any]:

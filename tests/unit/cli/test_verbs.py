@@ -380,7 +380,10 @@ def test_jobs_are_listed_by_filter_and_page(store: Store, said: Output) -> None:
     second = json.loads(said()[0])
     assert [len(first["jobs"]), len(second["jobs"])] == [2, 1]
     assert second["cursor"] is None
-    assert set(first["jobs"][0]) == set(Job.__dataclass_fields__)
+    assert set(first["jobs"][0]) == {*Job.__dataclass_fields__, "error_type", "due_at"}
+    run(["jobs", "list", "--json", "--type", "c.d"])
+    (job,) = json.loads(said()[0])["jobs"]
+    assert (job["error_type"], job["due_at"]) == (None, job["created_at"])
 
 
 def test_a_list_in_a_pipe_has_a_line_per_job_and_cuts_nothing(store: Store, said: Output) -> None:
@@ -422,6 +425,17 @@ def test_a_job_is_shown_with_its_attempts_error_and_traceback(store: Store, said
     assert facts["retries"] == "0 of 0 used"
     for text in ('"user": 7', '"from": "test"', "ValueError: no such\n  user", "Traceback"):
         assert text in out
+
+
+def test_a_running_job_is_shown_with_how_long_it_has_been_running(
+    store: Store, said: Output
+) -> None:
+    (job,) = store.create()
+    asyncio.run(store.dequeue("default", timeout=0))
+    run(["jobs", "show", str(job.id)])
+    facts = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in said()[0].splitlines()[:12])
+    assert facts["status"] == "running"
+    assert re.fullmatch(r"\d+[sm]", facts["running for"])
 
 
 def test_a_shown_job_as_json_has_its_counters(store: Store, said: Output) -> None:
