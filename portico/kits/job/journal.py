@@ -28,6 +28,10 @@ from portico.ports.leasing import (
     Transition,
 )
 from portico.utils.logging import get_logger
+from portico.utils.texts import shortened
+
+LONGEST_ERROR, LONGEST_TRACEBACK = 1024, 4096
+"""Bytes of an error and of its traceback in the log: of more the middle is left out."""
 
 logger = get_logger(__name__)
 
@@ -222,5 +226,12 @@ def _log(outcome: Outcome, settlement: Settlement, status: JobStatus) -> None:
 
 
 def _reason(failure: Failure) -> dict[str, Any]:
-    reason = {"error_type": failure.type, "error": failure.message}
-    return {**reason, "traceback": failure.traceback} if failure.traceback else reason
+    """What went wrong, in a line of bounded length; the job's record has the whole of it."""
+    reason = {"error_type": failure.type, "error": _logged(failure.message, LONGEST_ERROR)}
+    if not failure.traceback:
+        return reason
+    return {**reason, "traceback": _logged(failure.traceback, LONGEST_TRACEBACK)}
+
+
+def _logged(text: str, limit: int) -> str:
+    return shortened(text.encode("utf-8", "backslashreplace"), limit)
