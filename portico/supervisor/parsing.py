@@ -97,6 +97,13 @@ def any_text(text: str) -> str:
     return text
 
 
+def target(text: str) -> str:
+    """What an application is named by, which is told to other processes."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise Unusable("it has bytes that are no text; give module:attribute")
+    return any_text(text)
+
+
 def switch(text: str) -> bool:
     """True or false, in the words people use for it."""
     if text.strip().lower() not in {"1", "true", "yes", "on", "0", "false", "no", "off", ""}:

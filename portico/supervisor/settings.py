@@ -21,6 +21,7 @@ from portico.supervisor.parsing import (
     size,
     size_or_none,
     switch,
+    target,
     timeout,
     whole,
 )
@@ -83,7 +84,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         ("--app", "-A"),
-        any_text,
+        target,
         "The handlers, as module:attribute; the bundled examples when left out.",
         "TARGET",
         DEFAULT_APP,

@@ -308,6 +308,8 @@ async def test_a_service_that_was_not_opened_says_so(tmp_path: Path) -> None:
         (["--concurrency", "0"], 1, ("--concurrency is '0'", "from 1 to")),
         (["--job-timeout", "-5"], 1, ("--job-timeout is '-5'", "5m")),
         (["--lease", "0"], 1, ("--lease is '0'", "at least one second")),
+        (["--queues", "\udcff"], 1, (r"--queues is '\udcff'", "letters")),
+        (["--app", "\udcff:app"], 1, (r"--app is '\udcff:app'", "no text", "module:attribute")),
         (["--queues", "a b"], 1, ("--queues is 'a b'", "letters")),
         (["--start-method", "fork"], 1, ("--start-method is 'fork'", "zygote, spawn")),
         (["--log-level", "LOUD"], 1, ("--log-level is 'LOUD'", "WARNING")),
