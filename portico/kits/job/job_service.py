@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Self, Unpack
 from uuid import UUID
@@ -226,7 +227,7 @@ class JobService(JobCreator):
         self, jobs: JobFilter | None = None, limit: int = 50, cursor: str | None = None
     ) -> JobPage:
         """One page of the jobs that match, newest first; `limit` from 1 to 1000."""
-        return await self._queue.list_jobs(jobs or JobFilter(), limit, cursor)
+        return await self._queue.list_jobs(_checked_filter(jobs), limit, cursor)
 
     async def inspect(self, job_id: UUID | str) -> JobRecord | None:
         """The job with everything the store knows of its attempts."""
@@ -238,7 +239,7 @@ class JobService(JobCreator):
 
     async def purge(self, jobs: JobFilter, limit: int = 1000) -> int:
         """Delete terminal jobs that match, at most `limit`; returns how many went."""
-        return await self._queue.purge(jobs, limit)
+        return await self._queue.purge(_checked_filter(jobs), limit)
 
     def _job(self, arguments: Mapping[str, Any]) -> Job | Draft:
         job = new_job(arguments)
@@ -266,6 +267,18 @@ class JobService(JobCreator):
             f"Known types: {_listed(sorted(known))}",
             {"field": "job_type", "value": job_type},
         )
+
+
+def _checked_filter(jobs: object) -> JobFilter:
+    if jobs is None:
+        return JobFilter()
+    if isinstance(jobs, JobFilter):
+        return jobs
+    named = ", ".join(each.name for each in fields(JobFilter))
+    raise ValidationError(
+        f"the filter is {jobs!r:.80}; give a JobFilter, as JobFilter(job_type='email.send'), "
+        f"with any of {named}"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from portico import compose
 from portico.adapters.audit.memory_audit import MemoryAuditAdapter
 from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
-from portico.exceptions import ConflictError, ResourceNotFoundError, ValidationError
+from portico.exceptions import (
+    ConflictError,
+    QueueConnectionError,
+    ResourceNotFoundError,
+    ValidationError,
+)
 from portico.kits.job.job_audit import JobAudit
 from portico.kits.job.job_service import JobService
 from portico.ports.audit import AuditEvent, AuditQuery
@@ -321,3 +328,17 @@ async def test_without_an_audit_log_nothing_is_told(jobs: JobService) -> None:
     await audit.created(job)
     await audit.cancelled(job.id)
     await audit.settled(held(job), JobStatus.COMPLETED, None)
+
+
+@pytest.mark.parametrize("wrong", [{"status": "failed"}, "failed", 5, [JobFilter()]], ids=str)
+async def test_what_is_no_filter_is_refused_with_the_way_out(jobs: JobService, wrong: Any) -> None:
+    for ask in (jobs.list_jobs, jobs.purge):
+        with pytest.raises(ValidationError, match=r"give a JobFilter.*statuses"):
+            await ask(wrong)
+    assert (await jobs.list_jobs(None)).jobs == []
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{}/jobs.db", "postgresql://h/d", "redis://h/0"])
+async def test_a_service_that_is_not_open_says_how_to_open_it(url: str, tmp_path: Path) -> None:
+    with pytest.raises(QueueConnectionError, match=r"not open: .*async with job_service\(\.\.\.\)"):
+        await compose.job_service(url.format(tmp_path)).create_job("a.b", {})

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
+from portico.adapters.job_queue._opening import not_open
 from portico.adapters.job_queue._postgres.errors import AGAIN, LOST, UNUSABLE, translated
 from portico.adapters.job_queue._postgres.place import PostgresPlace
 from portico.adapters.job_queue._turns import Turns
-from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
+from portico.exceptions import ConfigurationError, PorticoError
 from portico.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Connections:
     async def _once(self, work: Work[T], *, atomic: bool) -> T:
         pool = self._pool
         if pool is None:
-            raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
+            raise not_open(self.place)
         async with self._turns.turn(lambda error: translated(error, self.place)):
             return await self._with_connection(pool, work, atomic=atomic)
 

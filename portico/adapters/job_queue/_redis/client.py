@@ -31,11 +31,12 @@ except ImportError as error:
         cause=error,
     ) from error
 
+from portico.adapters.job_queue._opening import not_open
 from portico.adapters.job_queue._redis.errors import translated
 from portico.adapters.job_queue._redis.place import RedisPlace
 from portico.adapters.job_queue._redis.scripts import Script, script
 from portico.adapters.job_queue._turns import Turns
-from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
+from portico.exceptions import ConfigurationError, PorticoError
 from portico.utils.logging import get_logger
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
@@ -100,7 +101,7 @@ class RedisClient:
             QueueConnectionError: the connection failed; some or all may have been carried out.
         """
         if self._client is None:
-            raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
+            raise not_open(self.place)
         # In a task of its own: half an answer, left in a connection, would be the next one's.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(self._client, calls)))
 
@@ -114,13 +115,13 @@ class RedisClient:
     def pubsub(self) -> Any:
         """A connection for messages alone."""
         if self._client is None:
-            raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
+            raise not_open(self.place)
         return self._client.pubsub()
 
     async def has_subscribers(self, channel: str) -> bool | None:
         """Whether anybody hears of what is published there; `None`: a cluster has no one answer."""
         if self._client is None:
-            raise QueueConnectionError(f"{self.place} is not open; call initialize() first")
+            raise not_open(self.place)
         if self.place.kind == "cluster":
             return None
         try:

@@ -11,6 +11,7 @@ from portico.adapters.job_queue._admission import Gate
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._callers import sqlite
 from portico.adapters.job_queue._callers.steps import Steps
+from portico.adapters.job_queue._opening import not_open
 from portico.adapters.job_queue._rows import PENDING, RETRYING, SCHEDULED, STATUS, StoredJob
 from portico.adapters.job_queue._sqlite import (
     attempts,
@@ -277,9 +278,7 @@ class SqliteStore(SqlStore):
         )  # fmt: skip
 
     def _closed(self) -> QueueConnectionError:
-        return QueueConnectionError(
-            f"the queue {self._place.path} is not open; call initialize() first"
-        )
+        return not_open(f"the queue {self._place.path}")
 
     def _committed(self) -> None:
         self._owner.committed()
