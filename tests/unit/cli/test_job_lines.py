@@ -17,6 +17,7 @@ from portico.cli.job_lines import Numbered, numbered, read_line
 from portico.exceptions import ValidationError
 from portico.kits.job.new_job import new_job
 from portico.ports.draft import drafted
+from tests.unit.cli.odd_values import ODD_VALUES
 
 
 def read(text: str | bytes, **defaults: Any) -> dict[str, Any]:
@@ -140,13 +141,8 @@ def test_a_line_that_is_too_long_is_refused_and_the_next_one_read(
         read_line(lines[0], {})
 
 
-_ODD = (
-    None, True, False, "", "x", "5m", "1h30m", "-5m", "5 m", "\u0665m", "0", "9" * 400, "1e400",
-    "2026-05-01", "2026-05-01T09:00+25:00", "9999-12-31T23:59-14:00", "0001-01-01T00:00+14:00",
-    "\ud800", "\0", "1" * 32, "\u0661" + "1" * 31, [], {}, [1], {"\ud800": 1}, {"job_timeout": "x"},
-)  # fmt: skip
 _VALUES = (
-    st.sampled_from(_ODD) | st.integers() | st.floats() | st.text()
+    st.sampled_from(ODD_VALUES) | st.integers() | st.floats() | st.text()
     | st.dictionaries(st.text(), st.none() | st.integers() | st.text())
 )  # fmt: skip
 

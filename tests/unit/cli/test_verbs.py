@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +23,7 @@ import pytest
 
 from portico import compose
 from portico.adapters.job_queue.memory_queue import MemoryJobQueueAdapter
+from portico.cli import job_lines
 from portico.cli.command import run
 from portico.exceptions import QueueConnectionError
 from portico.kits.job.job_service import JobService
@@ -30,6 +32,7 @@ from portico.ports.leasing import Evidence, Failure, JobFilter, Lease, Settlemen
 from portico.supervisor.config import resolve_queue_url
 from portico.supervisor.trouble import Notice
 from tests.support.terminals import on_terminal
+from tests.unit.cli.odd_values import ODD_VALUES
 
 Output = Callable[[], tuple[str, str]]
 
@@ -61,6 +64,9 @@ class Store(MemoryJobQueueAdapter):
         (job,) = self.create(max_retries=0, priority=99, **arguments)  # leased before others
         self.settle(Transition.RETRY, failure=Failure("ValueError", "no such\nuser", "Traceback"))
         return self.get(job.id)
+
+    async def all_stats_total(self) -> int:
+        return sum(stats.total for stats in (await self.all_stats()).values())
 
     def get(self, job_id: UUID) -> Job:
         job = asyncio.run(self.get_job(job_id))
@@ -190,6 +196,23 @@ def test_many_lines_are_stored_and_bad_ones_reported_by_file_and_line(
     assert sorted((job.payload["n"], job.queue_name, job.priority) for job in store.all()) == [
         (1, "default", 3), (2, "other", 3),
     ]  # fmt: skip
+
+
+def test_every_line_of_a_file_is_stored_or_refused_by_its_number_whatever_its_values(
+    store: Store, said: Output, tmp_path: Path
+) -> None:
+    good = {"type": "a.b", "payload": {}}
+    odd = [{**good, key: value} for key, value in product(sorted(job_lines._NAMES), ODD_VALUES)]
+    lines = [json.dumps(line) for line in (good, *odd, good)]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(lines))
+    assert run(["enqueue", "--json", "jobs.jsonl"]) == 4
+    out, err = said()
+    report = json.loads(out)
+    refused = {refusal["line"] for refusal in report["refused"]}
+    assert report["stored"] == asyncio.run(store.all_stats_total()) == len(lines) - len(refused)
+    assert not refused & {1, len(lines)}
+    assert len(err.splitlines()) == len(refused)
+    assert all(line.startswith("portico: jobs.jsonl:") for line in err.splitlines())
 
 
 def test_strict_stores_nothing_when_a_line_is_bad(
