@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from portico.kits.job.execution import Execution, this_task
 from portico.kits.job.handlers import most_running
@@ -30,6 +30,15 @@ _PAUSE = 0.01
 _NAMED = 5
 
 logger = get_logger(__name__)
+
+
+class _Attempt(NamedTuple):
+    """What is known of an attempt that runs, whether its outcome is still wanted or not."""
+
+    job_type: str
+    threads: Threads
+    begun: float
+    """On the loop's clock."""
 
 
 class TaskExecutor(JobExecutor):
@@ -61,8 +70,7 @@ class TaskExecutor(JobExecutor):
         self._unwind = unwind
         self._loop = asyncio.get_running_loop()
         self._running: dict[asyncio.Task[Verdict], Lease] = {}
-        self._types: dict[asyncio.Task[Verdict], str] = {}
-        self._threads: dict[asyncio.Task[Any], Threads] = {}
+        self._attempts: dict[asyncio.Task[Any], _Attempt] = {}
         self._turns = Turns(most_running(handlers))
         self._aside: dict[str, deque[Lease]] = defaultdict(deque)
         """What waits until one of its type has ended."""
@@ -93,9 +101,8 @@ class TaskExecutor(JobExecutor):
         context.run(threads.enter)
         attempt = self._execution.run(lease, self._job_timeout)
         task = self._loop.create_task(attempt, context=context)
-        self._threads[task] = threads
         self._running[task] = lease
-        self._types[task] = lease.job_type
+        self._attempts[task] = _Attempt(lease.job_type, threads, self._loop.time())
         task.add_done_callback(self._ended)
 
     def _set_aside(self, lease: Lease) -> bool:
@@ -159,10 +166,10 @@ class TaskExecutor(JobExecutor):
 
     def _over(self, lease: Lease, _verdict: Verdict) -> asyncio.Future[None] | None:
         """Wait for the threads of an attempt that did not succeed, if there are any."""
-        threads = self._threads.get(this_task(self._loop))
-        if threads is None or threads.work is None:
+        attempt = self._attempts.get(this_task(self._loop))
+        if attempt is None or attempt.threads.work is None:
             return None
-        return self._loop.create_task(self._end_threads(lease, threads.work))
+        return self._loop.create_task(self._end_threads(lease, attempt.threads.work))
 
     async def _end_threads(self, lease: Lease, work: Work) -> None:
         work.end()
@@ -181,14 +188,12 @@ class TaskExecutor(JobExecutor):
 
     def _ended(self, task: asyncio.Task[Verdict]) -> None:
         verdict = self._execution.verdict(task)
-        del self._threads[task]
-        lease = self._running.pop(task, None)
-        job_type = self._types.pop(task)
-        self._turns.end(job_type)
-        if line := self._aside.get(job_type):
+        lease, attempt = self._running.pop(task, None), self._attempts.pop(task)
+        self._turns.end(attempt.job_type)
+        if line := self._aside.get(attempt.job_type):
             self._begin(line.popleft())
         if lease is not None:  # neither forfeited nor given up
-            self._outcomes.append(Outcome(lease, verdict))
+            self._outcomes.append(Outcome(lease, verdict, self._loop.time() - attempt.begun))
             self._changed()
 
     def _taken_aside(self, leases: Sequence[Lease]) -> list[Lease]:
