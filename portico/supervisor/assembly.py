@@ -6,7 +6,7 @@ import os
 
 from portico.kits.job.execution import ON_FAILURE_TIMEOUT
 from portico.ports.time_limits import TimeLimits
-from portico.supervisor import printing, wire
+from portico.supervisor import parting, printing, wire
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.crew import Crew
 from portico.supervisor.launch import Launcher, SpawnLauncher, ZygoteLauncher
@@ -43,6 +43,8 @@ def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:
             log_format=config.log_format,
             max_jobs=1 if config.max_jobs_per_worker == 1 else None,  # a promise, others are not
             output_key=key,
+            loop=config.loop,
+            exit_patience=min(parting.PATIENCE, config.shutdown_grace / 2),
         )
 
     return Crew(config, launcher_of(config, early), LOG_FD, hello)

@@ -43,6 +43,7 @@ class SupervisorConfig:
     min_free_memory: int | None = 64 * 1024 * 1024
     kill_orphans: bool = False
     start_method: str = "zygote"
+    loop: str = "uvloop"
     limits: Limits = DEFAULT_LIMITS
     retry_returned_failures: bool = False
     log_level: str = "INFO"

@@ -116,7 +116,7 @@ class Crew(Listener):
                 for member in self.members:
                     self._kill_overdue(member, grace, "shutdown")
                 await self._empty.wait()
-        self._generations.close()
+        await self._generations.end(min(grace, _RETIRE_GRACE))
 
     def kill_all(self) -> None:
         """SIGKILL every worker; nothing is waited for."""

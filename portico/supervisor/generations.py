@@ -95,11 +95,11 @@ class Generations:
         _tell_of_failure(reason, traceback)
         return True
 
-    def close(self) -> None:
-        """Start no more workers."""
-        self.current.close()
+    async def end(self, patience: float) -> None:
+        """Start no more workers, and wait so many seconds for what the code runs at its end."""
         if self._former is not None:
             self._former.close()
+        await self.current.end(patience)
 
 
 def _tell_of_failure(error: str, traceback: str = "") -> None:

@@ -17,6 +17,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 from portico.ports.leasing import Failure, Lease
@@ -183,20 +184,24 @@ class Inbox:
             case wire.Cancel(serial, requested):
                 self._cancel(serial, requested)
             case wire.Answer():
-                self._loop.call_soon_threadsafe(self.on_answer, message)
+                self._soon(self.on_answer, message)
             case wire.Dump():
                 self._outbox.send(wire.Dumped(stacks(self._loop)[:_LONGEST_DUMP]))
             case wire.Stop():
-                self._loop.call_soon_threadsafe(self.close)
+                self._soon(self.close)
             case wire.Hello():
                 raise wire.FrameError("a second hello")
         if self.closing:
             self._recall()
 
+    def _soon(self, act: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: this worker is on its way out
+            self._loop.call_soon_threadsafe(act, *arguments)
+
     def _wake(self) -> None:
         if self._idle:
             self._idle = False
-            self._loop.call_soon_threadsafe(self._arrived.set)
+            self._soon(self._arrived.set)
 
     def _recall(self) -> None:
         """Take from the far end, so that the loop may go on with the near one meanwhile."""
@@ -216,7 +221,7 @@ class Inbox:
                     break  # the loop has just taken it
                 self._outbox.send(wire.Recalled([serial]))
                 return
-        self._loop.call_soon_threadsafe(self.on_cancel, serial, requested)
+        self._soon(self.on_cancel, serial, requested)
 
 
 def stacks(loop: asyncio.AbstractEventLoop) -> str:

@@ -20,7 +20,7 @@ from portico.exceptions import PorticoError
 from portico.supervisor.birth import Descriptors
 from portico.supervisor.output import OutputLog
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
-from portico.supervisor.reaping import end_of
+from portico.supervisor.reaping import end_of, has_ended
 from portico.supervisor.spawning import (
     Born,
     Loaded,
@@ -79,6 +79,10 @@ class Launcher(ABC):
     @abstractmethod
     def close(self) -> None:
         """Launch no more; running workers stay."""
+
+    async def end(self, patience: float) -> None:  # noqa: ARG002 - nothing is kept here
+        """The same, and return when the process that it keeps has ended, or the seconds are up."""
+        self.close()
 
 
 class SpawnLauncher(Launcher):
@@ -194,6 +198,17 @@ class ZygoteLauncher(Launcher):
     def _print(self) -> None:
         if self._output is not None and not self._printed.read(self._output):
             asyncio.get_running_loop().remove_reader(self._output)
+
+    async def end(self, patience: float) -> None:
+        if self._handle is None:
+            return
+        handle = os.dup(self._handle)
+        self.close()
+        try:
+            if not await has_ended(handle, patience):
+                logger.warning("zygote_left", pid=self.pid, seconds=patience, reason="still ending")
+        finally:
+            os.close(handle)
 
     async def _reply(self, seconds: float, what: str) -> bytes:
         """The next answer. A zygote that gives none is of no use any more."""

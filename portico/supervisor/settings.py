@@ -184,6 +184,13 @@ SETTINGS: tuple[Setting, ...] = (
         _start_method,
     ),
     Setting(
+        ("--loop",),
+        one_of("uvloop", "asyncio"),
+        "What runs the handlers' coroutines: uvloop, or asyncio's own loop.",
+        "LOOP",
+        "uvloop",
+    ),
+    Setting(
         ("--limits",),
         limits_of,
         "What binds each worker, such as address_space=4G,cpu=1h,files=1024.",

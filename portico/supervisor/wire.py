@@ -85,6 +85,10 @@ class Hello(_Frame, tag="hello"):
     """After so many it leaves by itself, before its replacement is ready."""
     output_key: bytes = b""
     """Marks in its output where that of a job begins: see `printing`."""
+    loop: str = "uvloop"
+    """What runs its coroutines: uvloop, or asyncio's own."""
+    exit_patience: float = 5.0
+    """What Python runs at the end of a process has so long."""
 
 
 class Run(_Frame, tag="run"):

@@ -14,6 +14,7 @@ import gc
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -24,7 +25,9 @@ from portico.kits.job.failures import failure_of
 from portico.supervisor import (
     allocation,
     birth,
+    buffers,
     heirs,
+    parting,
     persistence,
     printing,
     privileges,
@@ -75,7 +78,7 @@ def become_worker(app: Any, inherited: birth.Descriptors, imprint: Imprint = UNT
         for stream in (sys.stdout, sys.stderr):
             with suppress(BaseException):  # a handler may have put anything there
                 stream.flush()
-        os._exit(code)  # no exit handlers: they belong to the process that was forked
+        os._exit(code)  # in disorder: nothing more of the application's is run
 
 
 def _show_stacks(fd: int) -> None:
@@ -87,17 +90,13 @@ def _show_stacks(fd: int) -> None:
 def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
     reader = wire.reader_of_supervisor()
     hello = _greeting(fds.jobs, reader)
-    birth.die_with(hello.supervisor)
-    birth.reseed()
-    _speak_up(hello, fds)
+    _begin(hello, fds)
     page, outbox = _shared_with_supervisor(fds)
     if isinstance(app, str):
         app, imprint = _load(app, outbox, fds)
     imprint.put_on()
     _show_stacks(fds.output)  # again: an application may have had the signal for itself
     low = birth.occupy_low_descriptors()
-    import uvloop
-
     worker: Worker | None = None
 
     async def main() -> bool:
@@ -110,20 +109,27 @@ def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
         await worker.run(app)
         return await _all_ended()
 
+    if imprint.opened:
+        buffers.note()
     gc.freeze()
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    runner = asyncio.Runner(loop_factory=_loop_factory(hello.loop))
     try:
-        if persistence.run(runner, main(), lambda leaving: worker and worker.contains(leaving)):
+        ended = persistence.run(runner, main(), lambda left: worker and worker.contains(left))
+        parting.limit(hello.exit_patience)
+        if ended:
             runner.close()
     except BaseException as escaped:
         if worker is None or not worker.ready:
             raise
         return _escaped(escaped)
-    return 0
+    return parting.leave()
 
 
-def _speak_up(hello: wire.Hello, fds: birth.Descriptors) -> None:
-    """Log as the supervisor does, and print so that it knows which job does."""
+def _begin(hello: wire.Hello, fds: birth.Descriptors) -> None:
+    """Be the one that was greeted: log as the supervisor does, and print so that it knows which job
+    does."""
+    birth.die_with(hello.supervisor)
+    birth.reseed()
     configure_logging(
         log_level=hello.log_level,
         log_format=hello.log_format,
@@ -140,6 +146,14 @@ def _shared_with_supervisor(fds: birth.Descriptors) -> tuple[RunningPage, Outbox
         return page, Outbox(fds.results, page.tray())
     finally:
         low.close()
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if name == "asyncio":
+        return asyncio.SelectorEventLoop  # whatever policy the application has set
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 async def _all_ended() -> bool:

@@ -31,9 +31,9 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
-from portico.supervisor import allocation, birth, privileges, registry, sharing
+from portico.supervisor import allocation, birth, buffers, parting, privileges, registry, sharing
 from portico.supervisor.exit import EXIT_APP
-from portico.supervisor.imprint import Bare
+from portico.supervisor.imprint import Bare, Imprint
 from portico.supervisor.spawning import Born, Load, Loaded
 
 CONTROL_FD = 3
@@ -62,9 +62,7 @@ def main() -> NoReturn:
     birth.leave_orphans()
     if not report.error:
         report = Loaded(hazards=sharing.hazards(load.target, imprint.opened))
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # whatever the application has put there
-            stream.flush()
+    _write_out(imprint)
     _tell(control, report)
     if report.error:
         sys.exit(EXIT_APP)
@@ -73,6 +71,18 @@ def main() -> NoReturn:
     from portico.supervisor.worker import become_worker
 
     serve(control, partial(become_worker, app, imprint=imprint))
+
+
+def _write_out(imprint: Imprint) -> None:
+    """Or each worker would write once more what the application has not written by now."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # whatever the application has put there
+            stream.flush()
+    if imprint.opened:
+        buffers.flush()
+        buffers.note()
+    else:
+        buffers.flush_logs()
 
 
 def _tell(control: socket.socket, report: Loaded) -> None:
@@ -103,7 +113,8 @@ def serve(control: socket.socket, become: Callable[[birth.Descriptors], NoReturn
             control, _PACKET, len(birth.Descriptors._fields)
         )
         if not packet:
-            os._exit(0)
+            parting.limit(parting.PATIENCE)
+            parting.leave()
         try:
             born = Born(_fork(control, partial(become, birth.Descriptors(*fds))))
         except (OSError, TypeError) as error:
@@ -147,6 +158,7 @@ def _between(control: socket.socket, writing: int, become: Callable[[], NoReturn
     control.close()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     gc.enable()
+    parting.begin_anew()
     become()
 
 

@@ -35,6 +35,9 @@ class _Launcher:
     def close(self) -> None:
         pass
 
+    async def end(self, patience: float) -> None:
+        pass
+
 
 class Supervisor:
     """A process that can be stopped, continued, killed, and told to drain."""

@@ -47,6 +47,9 @@ class Launcher:
     def close(self):
         pass
 
+    async def end(self, patience):
+        pass
+
 
 @pytest.fixture
 async def crew(monkeypatch):

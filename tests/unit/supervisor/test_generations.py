@@ -97,6 +97,6 @@ async def test_the_end_lets_go_of_all_code() -> None:
     old, new = Code(), Code()
     generations = Generations(old)
     await generations.replace(new)
-    generations.close()
+    await generations.end(0)
     assert old.closed
     assert new.closed
