@@ -253,6 +253,22 @@ async def test_a_directory_that_cannot_be_entered_is_refused(exposed: Path) -> N
     assert f"may not enter the directory {exposed}" in message
 
 
+async def test_a_directory_that_is_closed_while_in_use_is_an_outage_that_names_it(
+    exposed: Path,
+) -> None:
+    exposed.chmod(0o777)
+    with as_nobody():
+        queue = await opened(f"sqlite:///{exposed}/jobs.db")
+    exposed.chmod(0o000)
+    wanted = f"may not enter the directory {exposed}"
+    with as_nobody(), pytest.raises(QueueConnectionError, match=wanted):
+        await queue.get_job(uuid4())
+    exposed.chmod(0o777)
+    with as_nobody():
+        assert await queue.get_job(uuid4()) is None
+        await queue.close()
+
+
 async def test_a_lock_of_an_outsider_delays_and_then_fails_without_losing_anything(
     impatient: None, queue: DatabaseJobQueueAdapter, outsider: sqlite3.Connection
 ) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from portico.exceptions import ValidationError
+from portico.exceptions import ConfigurationError, ValidationError
 from portico.ports.document import MAX_PAYLOAD
 from portico.supervisor import requests, wire
 from portico.supervisor.link import Link
@@ -76,6 +76,17 @@ async def test_a_store_that_hangs_does_not_hold_up_the_end_of_its_desk(monkeypat
     desk.take(wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4())), lambda _: None)
     async with asyncio.timeout(5):
         await desk.close()
+
+
+async def test_a_login_that_is_refused_in_use_is_to_a_handler_a_store_that_is_away():
+    class Refusing:
+        async def get_job(self, job_id: object) -> None:
+            raise ConfigurationError("the user or the password is wrong")
+
+    desk, answers = requests.StoreDesk(Refusing()), []  # type: ignore[arg-type]
+    desk.take(wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4())), answers.append)
+    await desk.close()
+    assert [answer.error for answer in answers] == ["unreachable"]
 
 
 async def test_a_worker_that_asks_without_waiting_is_refused_beyond_a_limit_and_then_forgotten(

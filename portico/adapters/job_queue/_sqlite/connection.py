@@ -46,6 +46,8 @@ _UNREACHABLE = {
 }
 _KINDS = {sqlite3.SQLITE_BUSY: "locked", sqlite3.SQLITE_FULL: "full"}
 """For programs: an error's `details["reason"]`; any other trouble is "unreachable"."""
+_PERHAPS_NOT_OURS = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+"""Behind these may be a right that was taken away."""
 _UNUSABLE = {
     sqlite3.SQLITE_READONLY: "it is on a read-only file system, or another user's log stands "
     "beside it; give this user the right to write the file, its directory and what is there",
@@ -255,6 +257,8 @@ def _refused(error: sqlite3.Error, place: Place) -> PorticoError:
 def translated(error: sqlite3.Error, place: Place) -> PorticoError:
     """The error as callers know it."""
     reason = _UNREACHABLE.get(primary_code(error))
+    if primary_code(error) in _PERHAPS_NOT_OURS:
+        reason = obstacle(place.path, writing=True) or reason
     if reason is None:
         return DatabaseError(f"{place.path}: {error}", cause=error)
     return QueueConnectionError(
