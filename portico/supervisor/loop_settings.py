@@ -75,6 +75,9 @@ class LoopSettings:
         former = self._executor
         self._renew()
         self.changed = True
+        if not getattr(former, "_threads", True):  # there may be no room for one, at the end
+            former.shutdown()
+            return
         waiting = ThreadPoolExecutor(1, "portico-shutdown")
         ended = self._loop.run_in_executor(waiting, former.shutdown)
         waiting.shutdown(wait=False)
