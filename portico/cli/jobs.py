@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -10,7 +11,8 @@ import click
 from portico.cli import exits
 from portico.cli.groups import Group
 from portico.cli.ids import as_job_ref, as_job_refs, each_found, found, missing
-from portico.cli.messages import complain
+from portico.cli.made import made_options
+from portico.cli.messages import complain, counted
 from portico.cli.options import (
     STATUSES,
     cursor_option,
@@ -41,6 +43,7 @@ def jobs() -> None:
     "-s", "--status", "statuses", multiple=True, type=click.Choice(STATUSES),
     help="Only in this status; may be repeated.",
 )  # fmt: skip
+@made_options
 @limit_option
 @cursor_option
 @json_option
@@ -54,6 +57,7 @@ def list_(
     cursor: str | None,
     as_json: bool,
     queue_url: str | None,
+    **made: Any,
 ) -> None:
     """List jobs, newest first.
 
@@ -62,8 +66,11 @@ def list_(
 
     With --json: {"jobs": [...], "cursor": "..." or null}, each job with the fields of
     portico.ports.job.Job, and with error_type and due_at.
+
+    By creator, metadata and creation a page looks at the 100 000 newest jobs at most, and may be
+    empty; --cursor goes on below.
     """
-    wanted = job_filter(queue, job_type, statuses)
+    wanted = replace(job_filter(queue, job_type, statuses), **made)
     show_page(queue_url, wanted, limit, cursor, as_json=as_json)
 
 
@@ -144,16 +151,17 @@ def show_page(
     from portico.cli.listing import write_page
 
     async def fetch(service: JobService) -> JobPage:
-        return await service.list_jobs(wanted, limit, cursor)
+        return await service.list_jobs(replace(wanted, documents=as_json), limit, cursor)
 
     page = with_jobs(queue_url, fetch)
     if as_json:
         shapes.write(shapes.page_shape(page))
         return
-    if not page.jobs:
-        click.echo("No jobs match.")
-        return
-    write_page(page, wanted)
+    if page.jobs:
+        write_page(page, wanted)
+    else:
+        looked = "" if page.searched is None else f" among {counted(page.searched, 'job')}"
+        click.echo(f"No jobs match{looked}.")
     if page.cursor is not None:
         click.echo(f"More: add --cursor {page.cursor}", err=True)
 

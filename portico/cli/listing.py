@@ -30,7 +30,7 @@ def write_page(page: JobPage, wanted: JobFilter) -> None:
     alike = {
         "queue": wanted.queue_name is not None,
         "type": wanted.job_type is not None,
-        "status": len(wanted.statuses) == 1,
+        "status": len(wanted.each_status) == 1,
     }
     columns = [column._replace(known=alike.get(column.heading, False)) for column in _COLUMNS]
     table(columns, map(_row, page.jobs, glances))

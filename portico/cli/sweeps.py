@@ -40,7 +40,7 @@ class Sweep:
     def described(self, count: int) -> str:
         """So many of them, in words."""
         wanted = self._wanted
-        kind = " and ".join(status.value.replace("_", "-") for status in wanted.statuses)
+        kind = " and ".join(status.value.replace("_", "-") for status in wanted.each_status)
         words = [counted(count, f"{kind} job")]
         words += [f"of type {wanted.job_type}"] if wanted.job_type else []
         words += [f"in queue {wanted.queue_name}"] if wanted.queue_name else ["in all queues"]
@@ -88,7 +88,8 @@ class Sweep:
     async def _pages(self) -> AsyncIterator[list[Job]]:
         cursor: str | None = None
         while True:
-            page = await self._session.jobs.list_jobs(self._matching, _AT_ONCE, cursor)
+            wanted = replace(self._matching, documents=False)
+            page = await self._session.jobs.list_jobs(wanted, _AT_ONCE, cursor)
             yield page.jobs
             if (cursor := page.cursor) is None:
                 return

@@ -8,16 +8,16 @@ carried and not read.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from portico.exceptions import ValidationError
 from portico.ports.job import CANCELLED_MESSAGE, Job, JobStatus
+from portico.ports.listing import Glance as Glance
+from portico.ports.listing import JobFilter as JobFilter
+from portico.ports.listing import JobPage as JobPage
 
 
 class Inserted(NamedTuple):
@@ -143,9 +143,6 @@ class Transition(str, Enum):
     SNOOZE = "snooze"
     QUARANTINE = "quarantine"
 
-
-_ID_DIGITS = re.compile("[0-9a-f]{0,32}")
-_LONGEST_AGE = 1000 * 365 * 86_400.0
 
 MAX_CRASHES = 3
 """A job whose worker died this often while it ran alone is dead-lettered, retries left or not."""
@@ -276,47 +273,6 @@ class JobRecord:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobFilter:
-    """Which jobs to list or act on; a condition left out matches all.
-
-    `older_than` is an age in seconds, counted from the instant the job ended, or was created when
-    it has not ended. `id_prefix` is what the id begins with: hexadecimal digits, dashes or none.
-
-    Raises:
-        ValidationError: the age is negative, no number, or over a thousand years; or no id can
-            begin that way.
-    """
-
-    queue_name: str | None = None
-    job_type: str | None = None
-    statuses: Sequence[JobStatus] = ()
-    older_than: float | None = None
-    id_prefix: str = ""
-
-    def __post_init__(self) -> None:
-        if self.older_than is not None and not 0 <= self.older_than <= _LONGEST_AGE:
-            raise ValidationError(
-                f"older_than is {self.older_than!r}; give an age in seconds, from 0 to "
-                f"{_LONGEST_AGE:.0f}"
-            )
-        if not _ID_DIGITS.fullmatch(self.id_digits):
-            raise ValidationError(
-                f"id_prefix is {self.id_prefix!r}; give up to 32 hexadecimal digits, as ids have"
-            )
-
-    @property
-    def id_digits(self) -> str:
-        """What ids begin with that match, small and without dashes."""
-        return self.id_prefix.replace("-", "").lower()
-
-    @property
-    def ids(self) -> tuple[UUID, UUID] | None:
-        """The first and the last id that match; `None`: all do."""
-        digits = self.id_digits
-        return (UUID(f"{digits:0<32}"), UUID(f"{digits:f<32}")) if digits else None
-
-
 class Outlook(NamedTuple):
     """How long the jobs of a queue wait, in seconds by the store's clock; `None`: none does."""
 
@@ -324,24 +280,3 @@ class Outlook(NamedTuple):
     """For which a job has been due that nobody has started: the longest."""
     next_due: float | None = None
     """In which the next job is due that is not yet."""
-
-
-class Glance(NamedTuple):
-    """What a list tells of a job beside the job itself."""
-
-    error_type: str | None = None
-    """Of the error that the job's message is about."""
-    due_at: datetime | None = None
-    """As in `JobRecord`."""
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """One page of jobs, newest first; `cursor` asks for the next one, `None` on the last.
-
-    `glances` has one for each job, or is empty: a store need not know more than its jobs.
-    """
-
-    jobs: list[Job]
-    cursor: str | None = None
-    glances: Sequence[Glance] = ()

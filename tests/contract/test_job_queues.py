@@ -12,6 +12,7 @@ from portico.ports.job_queue import JobQueueAdapter
 from portico.testing.contract.bulk_rules import BulkRules
 from portico.testing.contract.history_rules import HistoryRules
 from portico.testing.contract.leasing_rules import LeasingRules
+from portico.testing.contract.listing_rules import ListingRules
 from portico.testing.contract.nine_method_rules import NineMethodRules
 from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks
 from portico.testing.contract.record_rules import RecordRules
@@ -89,6 +90,11 @@ class TestStateTable(_Opened, StateTableRules):
 
 @WHOLE
 class TestRecords(_Opened, RecordRules):
+    pass
+
+
+@WHOLE
+class TestListing(_Opened, ListingRules):
     pass
 
 

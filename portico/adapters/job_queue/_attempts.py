@@ -15,11 +15,8 @@ from portico.adapters.job_queue._rows import (
     DEAD_LETTER,
     StoredJob,
     instant,
-    message_text,
-    output_text,
-    traceback_text,
-    type_text,
 )
+from portico.adapters.job_queue._texts import message_text, output_text, traceback_text, type_text
 from portico.ports.cancellation import tells_cancellation
 from portico.ports.leasing import (
     NOTHING_SEEN,

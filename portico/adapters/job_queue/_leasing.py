@@ -13,6 +13,7 @@ from uuid import UUID
 
 from portico.adapters.job_queue._admission import Admission
 from portico.adapters.job_queue._attempts import StoredAttempt, attempt_records
+from portico.adapters.job_queue._paging import StoredPage, check_purgeable, has_metadata
 from portico.adapters.job_queue._rows import (
     StoredJob,
     glance_at,
@@ -138,21 +139,26 @@ class LeasingQueueAdapter(JobQueueAdapter):
         if cursor is not None and not _CURSOR.fullmatch(cursor):
             raise ValidationError(f"cursor is {cursor!r}; give the cursor of an earlier page")
         before = None if cursor is None else int(cursor)
-        rows = await self._page(_checked_filter(jobs), limit + 1, before)
-        more = str(rows[limit - 1].seq) if len(rows) > limit else None
-        shown = rows[:limit]
-        return JobPage([job_for_listing(row) for row in shown], more, [*map(glance_at, shown)])
+        page = await self._page(_checked_filter(jobs), limit, before)
+        rows = [row for row in page.rows if has_metadata(row, jobs)]
+        return JobPage(
+            [job_for_listing(row, documents=jobs.documents) for row in rows],
+            None if page.cursor is None else str(page.cursor),
+            [*map(glance_at, rows)],
+            page.searched,
+        )
 
     async def purge(self, jobs: JobFilter, limit: int = 1000) -> int:
-        wrong = [status.value for status in jobs.statuses if status not in TERMINAL]
+        wrong = [status.value for status in jobs.each_status if status not in TERMINAL]
         if wrong:
             raise ValidationError(
                 f"statuses has {', '.join(wrong)}; only completed, failed and dead_letter jobs "
                 "can be purged"
             )
+        check_purgeable(jobs)
         if limit <= 0:
             return 0
-        statuses = tuple(jobs.statuses) or tuple(sorted(TERMINAL))
+        statuses = tuple(jobs.each_status) or tuple(sorted(TERMINAL))
         return await self._purge(replace(_checked_filter(jobs), statuses=statuses), limit)
 
     async def _settle_running(
@@ -188,8 +194,8 @@ class LeasingQueueAdapter(JobQueueAdapter):
         """The row of a job and its history, oldest first, as they were at one instant."""
 
     @abstractmethod
-    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
-        """Rows that match, newest first, with a `seq` lower than `before`."""
+    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> StoredPage:
+        """Rows with a `seq` lower than `before` that match in all but their metadata."""
 
     @abstractmethod
     async def _counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:

@@ -12,7 +12,6 @@ from portico.ports import document
 from portico.ports.draft import Draft
 from portico.ports.job import WAITING, Job, JobStatus
 from portico.ports.leasing import AttemptRecord, Glance, Inserted, JobRecord, Lease
-from portico.utils.texts import shortened
 
 STATUS = {status.value: status for status in JobStatus}
 
@@ -29,7 +28,6 @@ UNREADABLE = "portico.unreadable"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MESSAGE, _TRACEBACK, _OUTPUT, _NAME = 8 * 1024, 16 * 1024, 4 * 1024, 256
 
 
 @dataclass(slots=True)
@@ -108,6 +106,11 @@ def uuid_of(value: object) -> UUID | None:
     return UUID(bytes=value) if isinstance(value, bytes) and len(value) == 16 else None  # noqa: PLR2004
 
 
+def creator(value: UUID) -> bytes:
+    """Who created a job, as it is stored."""
+    return value.bytes
+
+
 def new_row(draft: Draft, now: int) -> tuple[Any, ...]:
     """A draft as `StoredJob` keeps it, from `id` to `run_at`. Only the future is SCHEDULED."""
     if draft.delay is not None:
@@ -123,7 +126,7 @@ def new_row(draft: Draft, now: int) -> tuple[Any, ...]:
         draft.priority,
         draft.max_retries,
         scheduled_at,
-        draft.created_by.bytes if draft.created_by else None,
+        None if draft.created_by is None else creator(draft.created_by),
         now,
         draft.metadata,
         SCHEDULED if later else PENDING,
@@ -217,8 +220,13 @@ def job_of(row: StoredJob) -> Job:
         ) from error
 
 
-def job_for_listing(row: StoredJob) -> Job:
-    """The job of a row, with a damaged document shown as empty and named in the metadata."""
+def job_for_listing(row: StoredJob, *, documents: bool = True) -> Job:
+    """The job of a row, with a damaged document shown as empty and named in the metadata.
+
+    Without documents both are empty.
+    """
+    if not documents:
+        return _job(row, {}, {})
     try:
         return job_of(row)
     except DatabaseError as error:
@@ -307,35 +315,3 @@ def record_of(row: StoredJob, attempts: tuple[AttemptRecord, ...]) -> JobRecord:
         owner=row.owner if job.status is JobStatus.RUNNING else None,
         attempts=attempts,
     )
-
-
-def message_text(text: str, room: int = 0) -> str:
-    """An error message as every store can keep it: valid, without NUL, at most 8 KiB.
-
-    `room` leaves so many bytes of them for something else.
-    """
-    return shortened(_valid(text), _MESSAGE - room)
-
-
-def traceback_text(text: str) -> str:
-    """A traceback as every store can keep it; of a long one the end, which says what happened."""
-    body = _clean(text[-_TRACEBACK:], 4 * _TRACEBACK).encode()
-    return body[-_TRACEBACK:].decode("utf-8", "ignore")
-
-
-def output_text(text: str) -> str:
-    """What a worker printed last, as every store can keep it: of a long text the end."""
-    return _clean(text[-_OUTPUT:], 4 * _OUTPUT).encode()[-_OUTPUT:].decode("utf-8", "ignore")
-
-
-def type_text(text: str) -> str:
-    """An error's type name as every store can keep it."""
-    return _clean(text, _NAME)
-
-
-def _clean(text: str, limit: int) -> str:
-    return _valid(text)[:limit].decode("utf-8", "ignore")
-
-
-def _valid(text: str) -> bytes:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace")

@@ -15,10 +15,8 @@ from portico.adapters.job_queue._rows import (
     RETRYING,
     SCHEDULED,
     StoredJob,
-    message_text,
-    traceback_text,
-    type_text,
 )
+from portico.adapters.job_queue._texts import message_text, traceback_text, type_text
 from portico.ports.leasing import (
     CANCELLED,
     MAX_CRASHES,

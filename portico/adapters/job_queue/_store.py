@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._callers.steps import Steps
+from portico.adapters.job_queue._paging import StoredPage
 from portico.adapters.job_queue._rows import StoredJob
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -77,7 +78,8 @@ class Store(ABC):
     async def told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None: ...
 
     @abstractmethod
-    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]: ...
+    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> StoredPage:
+        """Rows that match in all but their metadata; of those only what a list shows."""
 
     @abstractmethod
     async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]: ...

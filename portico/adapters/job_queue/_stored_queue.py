@@ -15,6 +15,7 @@ from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._bell import Bell
 from portico.adapters.job_queue._joining import JoinedInserts
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
+from portico.adapters.job_queue._paging import StoredPage
 from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._store import Store
 from portico.exceptions import QueueConnectionError
@@ -154,7 +155,7 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
     async def _told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
         return await self._store.told(job_id)
 
-    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> StoredPage:
         return await self._store.page(jobs, limit, before)
 
     async def outlook(self) -> dict[str, Outlook]:

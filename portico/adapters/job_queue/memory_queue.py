@@ -21,6 +21,7 @@ from portico.adapters.job_queue._bell import Bell
 from portico.adapters.job_queue._leasing import LeasingQueueAdapter
 from portico.adapters.job_queue._memory_rows import MemoryQueue, MemoryRow
 from portico.adapters.job_queue._outlook import outlooks
+from portico.adapters.job_queue._paging import StoredPage, cut, has_metadata, matches, size_of
 from portico.adapters.job_queue._rows import (
     COMPLETED,
     DEAD_LETTER,
@@ -280,14 +281,19 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         row = self._rows.get(job_id)
         return None if row is None else (row, row.history)
 
-    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
-        now = self._now()
-        found = (
-            row
-            for row in reversed(self._rows.values())
-            if (before is None or row.seq < before) and _matches(row, jobs, now)
-        )
-        return list(islice(found, limit))
+    async def _page(self, jobs: JobFilter, limit: int, before: int | None) -> StoredPage:
+        now, searched = self._now(), 0
+        found: list[StoredJob] = []
+        for row in reversed(self._rows.values()):
+            if before is None or row.seq < before:
+                searched += 1
+                if matches(row, jobs, now) and has_metadata(row, jobs):
+                    found.append(row)
+                    if len(found) > limit:
+                        break
+        shown = cut([(row.seq, size_of(row, jobs)) for row in found], limit)
+        cursor = shown[-1] if len(shown) < len(found) else None
+        return StoredPage(found[: len(shown)], cursor, searched if jobs.narrow else None)
 
     async def outlook(self) -> dict[str, Outlook]:
         now = self._now()
@@ -313,24 +319,9 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
 
     async def _purge(self, jobs: JobFilter, limit: int) -> int:
         now = self._now()
-        found = [row for row in self._rows.values() if _matches(row, jobs, now)]
+        found = [row for row in self._rows.values() if matches(row, jobs, now)]
         found.sort(key=lambda row: row.ended_at or 0)
         for row in found[:limit]:
             del self._rows[row.id]
             self._queues[row.queue_name].counts[row.status] -= 1
         return min(limit, len(found))
-
-
-def _matches(row: StoredJob, jobs: JobFilter, now: int) -> bool:
-    if jobs.queue_name is not None and row.queue_name != jobs.queue_name:
-        return False
-    if jobs.job_type is not None and row.job_type != jobs.job_type:
-        return False
-    if jobs.statuses and row.status not in jobs.statuses:
-        return False
-    if jobs.ids is not None and not jobs.ids[0].bytes <= row.id <= jobs.ids[1].bytes:
-        return False
-    if jobs.older_than is None:
-        return True
-    since = row.created_at if row.ended_at is None else row.ended_at
-    return since <= now - int(jobs.older_than * 1_000_000)

@@ -24,8 +24,8 @@ from __future__ import annotations
 import pytest
 
 _MODULES = (
-    "bulk_rules", "exchange_rules", "history_rules", "leasing_rules", "more_rules",
-    "nine_method_rules", "queue_support", "record_rules", "state_table_rules",
+    "bulk_rules", "exchange_rules", "history_rules", "leasing_rules", "listing_rules",
+    "more_rules", "nine_method_rules", "queue_support", "record_rules", "state_table_rules",
 )  # fmt: skip
 
 # Before they are loaded: otherwise a rule that is broken fails without saying what it saw.
@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 from portico.testing.contract.bulk_rules import BulkRules  # noqa: E402
 from portico.testing.contract.history_rules import HistoryRules  # noqa: E402
 from portico.testing.contract.leasing_rules import LeasingRules  # noqa: E402
+from portico.testing.contract.listing_rules import ListingRules  # noqa: E402
 from portico.testing.contract.more_rules import MoreRules  # noqa: E402
 from portico.testing.contract.nine_method_rules import NineMethodRules  # noqa: E402
 from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks  # noqa: E402
@@ -47,6 +48,7 @@ __all__ = [
     "HistoryRules",
     "JobQueueContract",
     "LeasingRules",
+    "ListingRules",
     "MoreRules",
     "NineMethodRules",
     "RecordRules",
@@ -55,6 +57,13 @@ __all__ = [
 
 
 class JobQueueContract(
-    NineMethodRules, BulkRules, LeasingRules, StateTableRules, RecordRules, HistoryRules, MoreRules
+    NineMethodRules,
+    BulkRules,
+    LeasingRules,
+    StateTableRules,
+    RecordRules,
+    ListingRules,
+    HistoryRules,
+    MoreRules,
 ):
     """Every rule, for an adapter that leaves nothing of the port to its defaults."""

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from portico.adapters.job_queue._rows import (
     attempt_of,
     instant,
-    message_text,
     micros,
     token_of,
-    traceback_text,
 )
+from portico.adapters.job_queue._texts import message_text, traceback_text
 
 FIRST = datetime(1970, 1, 1)  # noqa: DTZ001 - the strategy adds the zone
 LAST = datetime(8999, 12, 31)  # noqa: DTZ001

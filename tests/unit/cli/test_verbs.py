@@ -439,6 +439,49 @@ def test_a_list_tells_how_to_see_more(store: Store, said: Output) -> None:
     assert said()[0] == "No jobs match.\n"
 
 
+def test_jobs_are_listed_by_who_made_them_when_and_with_what(store: Store, said: Output) -> None:
+    ann = str(uuid4())
+    (mine,) = store.create(created_by=ann, metadata={"tenant": "b", "n": 1})
+    store.ahead = 7200.0
+    (other,) = store.create()
+
+    def listed(*options: str) -> list[str]:
+        assert run(["jobs", "list", "--json", *options]) == 0
+        return [job["id"] for job in json.loads(said()[0])["jobs"]]
+
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    both, first = [str(other.id), str(mine.id)], [str(mine.id)]
+    for options, expected in (
+        (["--created-by", ann], first), (["--metadata", "tenant=b", "--metadata", "n=1"], first),
+        (["--metadata", 'n="1"'], []), (["--created-after", later], both[:1]),
+        (["--created-before", later], first), ([], both),
+    ):  # fmt: skip
+        assert listed(*options) == expected
+    run(["jobs", "list", "--created-by", str(uuid4())])
+    assert said()[0] == "No jobs match among 2 jobs.\n"
+    assert run(["jobs", "list", "--metadata", "tenant"]) == 2
+    assert "give KEY=VALUE" in said()[1]
+
+
+def test_a_table_asks_for_no_documents(
+    store: Store, said: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.bury()
+    asked: list[bool] = []
+    page = store.list_jobs
+
+    async def listed(jobs: JobFilter, *more: Any) -> Any:
+        asked.append(jobs.documents)
+        return await page(jobs, *more)
+
+    monkeypatch.setattr(store, "list_jobs", listed)
+    for verb in ("jobs list", "dead list", "dead requeue --all --yes"):
+        assert run(verb.split()) == 0
+    assert asked == [False] * len(asked)
+    run(["jobs", "list", "--json"])
+    assert asked[-1] is True
+
+
 def test_a_job_is_shown_with_its_attempts_error_and_traceback(store: Store, said: Output) -> None:
     job = store.bury(payload={"user": 7}, metadata={"from": "test"})
     assert run(["jobs", "show", str(job.id)]) == 0

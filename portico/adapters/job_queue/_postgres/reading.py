@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._outlook import outlooks
+from portico.adapters.job_queue._paging import SEARCHED, SLACK, StoredPage, cut, needles
 from portico.adapters.job_queue._rows import (
     COMPLETED,
     DEAD_LETTER,
@@ -15,6 +16,7 @@ from portico.adapters.job_queue._rows import (
     RUNNING,
     STATUS,
     StoredJob,
+    micros,
 )
 from portico.ports.job import JobStatus
 from portico.ports.leasing import JobFilter, Outlook
@@ -26,9 +28,10 @@ _LATER = "status IN ('scheduled', 'retrying')"
 _ENDED_BADLY = "status IN ('failed', 'dead_letter')"
 """In the words of the indexes: a partial one serves only the condition it was made with."""
 _OWNER = "(SELECT name FROM {schema}.portico_owners owner WHERE owner.id = job.owner_id)"
-_COLUMNS = ", ".join(
-    _OWNER if field.name == "owner" else f"job.{field.name}" for field in fields(StoredJob)
-)
+_SIZE = "octet_length(payload) + octet_length(metadata)"
+_NOT_SHOWN = {"result", "traceback"}
+"""By no list."""
+_EMPTY = {"payload": "'{}'::bytea", "metadata": "'{}'::bytea"}
 _HISTORY = ", ".join(StoredAttempt._fields)
 _ID, _CREATED_BY = 1, 8
 _SILENT = 300 * 1_000_000
@@ -36,8 +39,15 @@ _SILENT = 300 * 1_000_000
 nobody tells, and in the time of one it renews four times."""
 
 
+def _columns(schema: str, unread: Collection[str] = ()) -> str:
+    """What `stored_job` takes, with nothing in the place of some columns."""
+    read = {"owner": _OWNER.format(schema=schema)}
+    read |= {name: _EMPTY.get(name, "NULL") for name in unread}
+    return ", ".join(read.get(field.name, f"job.{field.name}") for field in fields(StoredJob))
+
+
 def stored_job(row: Sequence[Any]) -> StoredJob:
-    """A row of `_COLUMNS`."""
+    """A row of `_columns`."""
     values = list(row)
     values[_ID] = values[_ID].bytes
     if values[_CREATED_BY] is not None:
@@ -68,7 +78,7 @@ class Reading:
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
-        columns = _COLUMNS.format(schema=schema)
+        columns = _columns(schema)
         self._jobs = f"SELECT {columns} FROM {schema}.portico_jobs job"
         self._told = f"""
 SELECT ARRAY(
@@ -93,23 +103,77 @@ SELECT ARRAY(
 
     async def page(
         self, connection: AnyConnection, jobs: JobFilter, limit: int, before: int | None
-    ) -> list[StoredJob]:
-        """Rows that match, newest first."""
+    ) -> StoredPage:
+        """Rows that match in all but their metadata, newest first.
+
+        They are chosen by their small columns, and fetched when they are few.
+        """
         conditions, values = self._conditions(jobs)
+        for needle in needles(jobs):
+            values.append(needle)
+            conditions.append(f"position(${len(values)}::bytea IN metadata) > 0")
+        seen, order = self._seen(jobs, before, values)
+        values.append(limit + 1)
+        found = await connection.fetch(
+            f"SELECT seq, {_SIZE if jobs.documents else '0'} FROM ({seen}) AS seen "
+            f"WHERE {_all(conditions)} ORDER BY {order} DESC LIMIT ${len(values)}",
+            *values,
+        )
+        shown = cut([(row[0], row[1]) for row in found], limit)
+        cursor = shown[-1] if len(shown) < len(found) else None
+        searched = None
+        if jobs.narrow:
+            searched, last = await self._searched(connection, jobs, before, cursor or 0)
+            if cursor is None and searched == SEARCHED:
+                cursor = min([last, *shown])  # others may have come since the rows were chosen
+        return StoredPage(await self._listed(connection, jobs, shown), cursor, searched)
+
+    def _seen(self, jobs: JobFilter, before: int | None, values: list[Any]) -> tuple[str, str]:
+        """Among which rows to look, and in which order they are to be read."""
+        conditions: list[str] = []
+        order = "seq" if jobs.ids is None else "seq + 0"  # by the index of the ids
         if before is not None:
             values.append(before)
-            conditions.append(f"seq < ${len(values)}")
-        order = "seq" if jobs.ids is None else "seq + 0"  # by the index of the ids
-        if few := _few(jobs.statuses):
+            conditions.append(f"seq < ${len(values)}::bigint")
+        if few := _few(jobs.each_status):
             conditions.append(few)
             order = "seq + 0"  # by that index, not through all rows in their order
-        values.append(limit)
-        # The rows are chosen by their small columns first, and fetched when they are few.
-        rows = await connection.fetch(
-            f"{self._jobs} WHERE job.seq = ANY (ARRAY("
-            f"SELECT seq FROM {self._schema}.portico_jobs WHERE {_all(conditions)} "
-            f"ORDER BY {order} DESC LIMIT ${len(values)})) ORDER BY job.seq DESC",
+        made_before = f"(SELECT {self._schema}.portico_created_before($%d::bigint))"
+        if jobs.created_before is not None:
+            values.append(micros(jobs.created_before) + SLACK)
+            conditions.append(f"seq <= {made_before % len(values)}")
+        if jobs.created_after is not None:
+            values.append(micros(jobs.created_after) - SLACK)
+            conditions.append(f"seq > {made_before % len(values)}")
+        seen = f"SELECT * FROM {self._schema}.portico_jobs WHERE {_all(conditions)}"
+        if not jobs.narrow:
+            return seen, order
+        return f"{seen} ORDER BY {order} DESC LIMIT {SEARCHED}", "seq"
+
+    async def _searched(
+        self, connection: AnyConnection, jobs: JobFilter, before: int | None, down_to: int
+    ) -> tuple[int, int]:
+        values: list[Any] = []
+        seen, _ = self._seen(jobs, before, values)
+        values.append(down_to)
+        row = await connection.fetchrow(
+            f"SELECT count(*), coalesce(min(seq), 0) FROM ({seen}) AS seen "
+            f"WHERE seq >= ${len(values)}::bigint",
             *values,
+        )
+        assert row is not None
+        return row[0], row[1]
+
+    async def _listed(
+        self, connection: AnyConnection, jobs: JobFilter, shown: Sequence[int]
+    ) -> list[StoredJob]:
+        unread = set(_NOT_SHOWN)
+        if not jobs.documents:
+            unread |= {"payload"} if jobs.metadata is not None else {"payload", "metadata"}
+        rows = await connection.fetch(
+            f"SELECT {_columns(self._schema, unread)} FROM {self._schema}.portico_jobs job "
+            "WHERE job.seq = ANY ($1::bigint[]) ORDER BY job.seq DESC",
+            shown,
         )
         return [stored_job(row.values()) for row in rows]
 
@@ -154,7 +218,7 @@ SELECT ARRAY(
     async def purge(self, connection: AnyConnection, jobs: JobFilter, limit: int) -> int:
         """Delete terminal rows that match, oldest first."""
         gone = 0
-        for status in jobs.statuses:
+        for status in jobs.each_status:
             if gone < limit:
                 gone += await self._purge(connection, jobs, JobStatus(status), limit - gone)
         return gone
@@ -209,7 +273,16 @@ SELECT count(*) FROM gone""",
         if jobs.ids is not None:
             values += jobs.ids
             conditions.append(f"id BETWEEN ${len(values) - 1} AND ${len(values)}")
-        if wanted_statuses := jobs.statuses if statuses is None else statuses:
+        if jobs.created_by is not None:
+            values.append(jobs.created_by)
+            conditions.append(f"created_by = ${len(values)}")
+        if jobs.created_after is not None:
+            values.append(micros(jobs.created_after))
+            conditions.append(f"created_at >= ${len(values)}::bigint")
+        if jobs.created_before is not None:
+            values.append(micros(jobs.created_before))
+            conditions.append(f"created_at < ${len(values)}::bigint")
+        if wanted_statuses := jobs.each_status if statuses is None else statuses:
             conditions.append(f"status IN ({_quoted(wanted_statuses)})")
         return conditions, values
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._callers import postgres
 from portico.adapters.job_queue._callers.steps import Steps, run_async
+from portico.adapters.job_queue._paging import StoredPage
 from portico.adapters.job_queue._postgres import acting, enlisting, schema
 from portico.adapters.job_queue._postgres.admitting import Doorkeeper
 from portico.adapters.job_queue._postgres.connections import AnyConnection, Connections
@@ -165,9 +166,9 @@ class PostgresStore(SqlStore):
         key = UUID(bytes=job_id)
         return await self._run(lambda found: self._reading.told(found, key))
 
-    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> StoredPage:
         if not can_match(jobs):
-            return []
+            return StoredPage([])
         return await self._run(lambda found: self._reading.page(found, jobs, limit, before))
 
     async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 from uuid import UUID
@@ -13,14 +13,13 @@ from portico.adapters.job_queue import _settling
 from portico.adapters.job_queue._admission import full
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._liveness import process_name
-from portico.adapters.job_queue._redis import counting, rows
+from portico.adapters.job_queue._paging import StoredPage
+from portico.adapters.job_queue._redis import counting, listing, rows
 from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.adapters.job_queue._redis.place import RedisPlace
 from portico.adapters.job_queue._redis.version import check_version
 from portico.adapters.job_queue._redis.wake import Listener
 from portico.adapters.job_queue._rows import (
-    DEAD_LETTER,
-    FAILED,
     STATUS,
     StoredJob,
     inserted,
@@ -50,8 +49,6 @@ from portico.utils.logging import get_logger
 TOO_LARGE = Failure(
     "PayloadTooLarge", f"the stored job has more than {MAX_STORED:,} bytes, too many to be run"
 )
-_LOOKED_AT = 500
-"""Jobs that one script looks at for a listing or a purge: others wait meanwhile."""
 _SCRIPT_ARGUMENTS = 10_000
 _FAREWELL = 2.0
 """Seconds that exchanges under way, and what they granted to nobody, have when this closes."""
@@ -261,37 +258,10 @@ class RedisStore(Store):
             return None
         return rows.stored_job(job_id, pairs, body), [rows.attempt_of_note(one) for one in history]
 
-    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
-        found: list[StoredJob] = []
-        for index in await self._indexes(jobs):
-            found += [row async for row in self._listed(index, jobs, limit, before)]
-        found.sort(key=lambda row: row.seq, reverse=True)
-        return found[:limit]
-
-    async def _indexes(self, jobs: JobFilter) -> list[str]:
-        """What to look through: of failed jobs alone there are lists of their own."""
-        statuses = {status.value for status in jobs.statuses}
-        if not statuses or statuses - {FAILED, DEAD_LETTER}:
-            return ["all"]
-        names = [jobs.queue_name] if jobs.queue_name else list(await self.counts(None))
-        return [f"queue:{name}:{status}:by" for name in names for status in sorted(statuses)]
-
-    async def _listed(
-        self, index: str, jobs: JobFilter, limit: int, before: int | None
-    ) -> AsyncIterator[StoredJob]:
-        age = "" if jobs.older_than is None else int(jobs.older_than * 1_000_000)
-        conditions = (jobs.queue_name or "", jobs.job_type or "", age, jobs.id_digits)
-        statuses = tuple(status.value for status in jobs.statuses)
-        last: str | int = "" if before is None else before
-        while limit > 0:
-            asked = (index, last, _LOOKED_AT, limit, *conditions, *statuses)
-            found, end = await self._client.one("page", *asked)
-            for job_id, pairs, body in found:
-                limit -= 1
-                yield rows.stored_job(bytes.fromhex(job_id.decode()), pairs, body)
-            if not end:
-                return
-            last = end.decode()
+    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> StoredPage:
+        every = list(await self.counts(None)) if listing.by_status(jobs) else ()
+        found_in = listing.indexes(jobs, every)
+        return await listing.page(self._client.one, jobs, found_in, limit, before)
 
     async def counts(self, queue_name: str | None) -> dict[str, dict[JobStatus, int]]:
         return await counting.counts(self._client, queue_name)
@@ -306,7 +276,7 @@ class RedisStore(Store):
         names = [jobs.queue_name] if jobs.queue_name else list(await self.counts(None))
         gone = 0
         for name in names:
-            for status in jobs.statuses:
+            for status in jobs.each_status:
                 gone += await self._purged(name, status.value, jobs, limit - gone)
         return gone
 
@@ -317,10 +287,10 @@ class RedisStore(Store):
             before = await self._now() - int(jobs.older_than * 1_000_000)
         while gone < limit:
             most = limit - gone
-            what = (queue, status, before, jobs.job_type or "", most, _LOOKED_AT, passed)
+            what = (queue, status, before, jobs.job_type or "", most, listing.LOOKED_AT, passed)
             went, stayed, looked = await self._client.one("purge", *what, jobs.id_digits)
             gone, passed = gone + went, passed + stayed
-            if looked < _LOOKED_AT:
+            if looked < listing.LOOKED_AT:
                 break
         return gone
 

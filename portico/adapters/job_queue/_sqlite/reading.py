@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portico.adapters.job_queue._outlook import outlooks
+from portico.adapters.job_queue._paging import SEARCHED, SLACK, StoredPage, cut, needles
 from portico.adapters.job_queue._rows import (
     COMPLETED,
     DEAD_LETTER,
@@ -14,12 +15,14 @@ from portico.adapters.job_queue._rows import (
     RUNNING,
     STATUS,
     StoredJob,
+    creator,
     inserted,
+    micros,
     new_row,
 )
 from portico.adapters.job_queue._sqlite import attempts
 from portico.adapters.job_queue._sqlite.driver import Connection
-from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER
+from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER, columns
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Inserted, JobFilter, Outlook
@@ -84,26 +87,80 @@ def find(connection: Connection, job_id: bytes) -> StoredJob | None:
     return None if row is None else StoredJob(*row)
 
 
+_SIZE = "coalesce(length(payload), 0) + coalesce(length(metadata), 0)"
+_SMALL = "seq, id, queue_name, job_type, status, created_at, ended_at, created_by"
+_NOT_SHOWN = {"result": "NULL", "traceback": "NULL"}
+_DOCUMENTS = {"payload": "x'7b7d'", "metadata": "x'7b7d'"}
+
+
 def page(
     connection: Connection, jobs: JobFilter, limit: int, before: int | None, now: int
-) -> list[StoredJob]:
-    """Rows that match, newest first."""
+) -> StoredPage:
+    """Rows that match in all but their metadata, newest first.
+
+    They are chosen by their small columns, and fetched when they are few.
+    """
+    seen, seen_values, order = _seen(connection, jobs, before)
     conditions, values = _conditions(jobs, now)
+    for needle in needles(jobs):
+        conditions.append("instr(CAST(metadata AS BLOB), ?)")
+        values.append(needle)
+    size = _SIZE if jobs.documents else "0"
+    found = connection.execute(
+        f"SELECT seq, {size} FROM ({seen}) AS seen WHERE {' AND '.join(conditions) or '1'}"
+        f" ORDER BY {order} DESC LIMIT ?",
+        (*seen_values, *values, limit + 1),
+    ).fetchall()
+    shown = cut(found, limit)
+    cursor = shown[-1] if len(shown) < len(found) else None
+    searched = None
+    if jobs.narrow:
+        searched, last = connection.execute(
+            f"SELECT count(*), min(seq) FROM ({seen}) WHERE seq >= ?", (*seen_values, cursor or 0)
+        ).fetchone()
+        cursor = last if cursor is None and searched == SEARCHED else cursor
+    return StoredPage(_listed(connection, jobs, shown), cursor, searched)
+
+
+def _seen(
+    connection: Connection, jobs: JobFilter, before: int | None
+) -> tuple[str, list[object], str]:
+    """Among which rows to look, with its values and in which order they are to be read."""
+    conditions: list[str] = []
+    values: list[object] = []
     if before is not None:
         conditions.append("seq < ?")
         values.append(before)
     order = "seq" if jobs.ids is None else "+seq"  # by the index of the ids
-    if few := _few(jobs.statuses):
+    if few := _few(jobs.each_status):
         conditions.append(few)
         order = "+seq"  # by that index, not through all rows in their order
-    # The rows are chosen by their small columns first, and fetched when they are few.
-    chosen = (
-        f"SELECT seq FROM portico_jobs WHERE {' AND '.join(conditions) or '1'}"
-        f" ORDER BY {order} DESC LIMIT ?"
+    if jobs.created_before is not None:
+        conditions.append("seq <= ?")
+        values.append(_created_before(connection, micros(jobs.created_before) + SLACK))
+    if jobs.created_after is not None:
+        conditions.append("seq > ?")
+        values.append(_created_before(connection, micros(jobs.created_after) - SLACK))
+    where = " AND ".join(conditions) or "1"
+    if not jobs.narrow:
+        return f"SELECT * FROM portico_jobs WHERE {where}", values, order
+    columns = f"{_SMALL}, payload, metadata"
+    some = (
+        f"SELECT {columns} FROM portico_jobs WHERE {where} ORDER BY {order} DESC LIMIT {SEARCHED}"
     )
+    return some, values, "seq"
+
+
+def _listed(connection: Connection, jobs: JobFilter, shown: Sequence[int]) -> list[StoredJob]:
+    unread = dict(_NOT_SHOWN)
+    if not jobs.documents:
+        unread |= {name: _DOCUMENTS[name] for name in ("payload", "metadata")}
+        if jobs.metadata is not None:
+            del unread["metadata"]
     rows = connection.execute(
-        f"SELECT {COLUMNS} FROM portico_jobs WHERE seq IN ({chosen}) ORDER BY seq DESC",
-        (*values, limit),
+        f"SELECT {columns(unread)} FROM portico_jobs WHERE seq IN ({', '.join('?' * len(shown))})"
+        " ORDER BY seq DESC",
+        tuple(shown),
     )
     return [StoredJob(*row) for row in rows]
 
@@ -147,7 +204,7 @@ def outlook(connection: Connection, now: int) -> dict[str, Outlook]:
 def ended(connection: Connection, jobs: JobFilter, limit: int, now: int) -> list[tuple[bytes, str]]:
     """Ids and queues of terminal rows that match."""
     found: list[tuple[bytes, str]] = []
-    for status in jobs.statuses:
+    for status in jobs.each_status:
         conditions, values = _conditions(replace(jobs, statuses=(status,)), now)
         if few := _few((status,)):
             conditions.append(few)
@@ -206,9 +263,18 @@ def _conditions(jobs: JobFilter, now: int) -> tuple[list[str], list[object]]:
     if jobs.job_type is not None:
         conditions.append("job_type = ?")
         values.append(jobs.job_type)
-    if jobs.statuses:
-        conditions.append(f"status IN ({', '.join('?' * len(jobs.statuses))})")
-        values += [JobStatus(status).value for status in jobs.statuses]
+    if jobs.each_status:
+        conditions.append(f"status IN ({', '.join('?' * len(jobs.each_status))})")
+        values += [JobStatus(status).value for status in jobs.each_status]
+    if jobs.created_by is not None:
+        conditions.append("created_by = ?")
+        values.append(creator(jobs.created_by))
+    if jobs.created_after is not None:
+        conditions.append("created_at >= ?")
+        values.append(micros(jobs.created_after))
+    if jobs.created_before is not None:
+        conditions.append("created_at < ?")
+        values.append(micros(jobs.created_before))
     if jobs.older_than is not None:
         conditions.append("coalesce(ended_at, created_at) <= ?")
         values.append(now - _age(jobs.older_than))

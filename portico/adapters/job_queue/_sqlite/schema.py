@@ -7,6 +7,7 @@ hold the status, though it follows from their condition, because SQLite looks it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 from portico.adapters.job_queue._rows import StoredJob
@@ -110,8 +111,15 @@ _READ = {
     **{name: f"CAST({name} AS TEXT)" for name in ("error_type", "error_message", "traceback")},
 }
 """SQLite keeps a value of any type in any column; these are read as what they should be."""
-COLUMNS = ", ".join(_READ.get(f.name, f.name) for f in fields(StoredJob))
-"""What `StoredJob(*row)` takes."""
+
+
+def columns(unread: Mapping[str, str]) -> str:
+    """What `StoredJob(*row)` takes, with something else in the place of some columns."""
+    read = {**_READ, **unread}
+    return ", ".join(read.get(f.name, f.name) for f in fields(StoredJob))
+
+
+COLUMNS = columns({})
 
 
 def upgrade(connection: Connection, place: str) -> None:

@@ -12,6 +12,7 @@ from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._callers import sqlite
 from portico.adapters.job_queue._callers.steps import Steps
 from portico.adapters.job_queue._opening import not_open
+from portico.adapters.job_queue._paging import StoredPage
 from portico.adapters.job_queue._rows import PENDING, RETRYING, SCHEDULED, STATUS, StoredJob
 from portico.adapters.job_queue._sqlite import (
     attempts,
@@ -234,7 +235,7 @@ class SqliteStore(SqlStore):
 
         return await self._read(work)
 
-    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> list[StoredJob]:
+    async def page(self, jobs: JobFilter, limit: int, before: int | None) -> StoredPage:
         now = self._clock()
         return await self._read(lambda found: reading.page(found, jobs, limit, before, now))
 
