@@ -13,6 +13,7 @@ from benchmarks.watch import OnDone, nobody, run_until
 from portico import compose
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Answer, Exchange, Settlement
+from portico.ports.wanted import EVERYTHING, Wanted
 
 INSERT_BATCH = 1000
 
@@ -74,9 +75,13 @@ class _Count:
         self._queue.exchange = self._exchange  # type: ignore[method-assign]
 
     async def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> Exchange:
-        answer = await self._exchange(settlements, queues, limit)
+        answer = await self._exchange(settlements, queues, limit, wanted)
         self.exchanges += 1
         if settlements:
             confirmed = sum(receipt.answer is Answer.OK for receipt in answer.receipts)

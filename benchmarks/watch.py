@@ -10,6 +10,7 @@ from typing import Self
 from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Answer, Exchange, Settlement, Transition
+from portico.ports.wanted import EVERYTHING, Wanted
 
 OnDone = Callable[[int], None]
 
@@ -57,10 +58,14 @@ class Watch:
         self._queue.exchange = self._exchange  # type: ignore[method-assign]
 
     async def _watched(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> Exchange:
         kept = [self._keep(settlement) for settlement in settlements]
-        answer = await self._exchange(kept, queues, limit)
+        answer = await self._exchange(kept, queues, limit, wanted)
         for settlement, receipt in zip(kept, answer.receipts, strict=True):
             if settlement.transition in self._fatal:
                 raise RuntimeError(f"a job of the benchmark failed: {settlement.failure}")

@@ -46,6 +46,7 @@ from portico.ports.leasing import (
     Transition,
 )
 from portico.ports.transaction import SyncTransaction, Transaction
+from portico.ports.wanted import EVERYTHING, Wanted
 
 __all__ = [
     "Answer",
@@ -230,14 +231,23 @@ class JobQueueAdapter(ABC):
         del queues
 
     async def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> Exchange:
         """Settle what is finished and lease what can be started, in one transaction.
 
         Each settlement compares the token, so a stale or foreign one changes nothing, and one
         that was applied before is recognised. Leases come from the queues in the given, strict
         order, at most `limit` in all, sorted as they should start.
+
+        Jobs of types that are not wanted are passed over and stay as they are. A store may give
+        them out all the same where very many of them come first; one that leaves this method to
+        its default always does. `wanted` is given only where it leaves something out.
         """
+        del wanted
         return await nine_methods.exchange(self, settlements, queues, limit)
 
     async def wait(self, queues: Sequence[str], timeout: float) -> None:

@@ -22,6 +22,7 @@ from portico.kits.job.pipeline import Pipeline
 from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor import allocation, birth, garbage, notify, wire
 from portico.supervisor.assembly import crew_of, launcher_of, pool_of
+from portico.supervisor.bystanders import tell_of_bystanders
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.launch import AppError, BootError
@@ -124,7 +125,23 @@ class Supervisor:
         garbage.calm()
         allocation.retain()
         self._working = True
-        await self._pipeline.run()
+        if self._config.app == DEFAULT_APP:
+            await self._run_the_examples()
+        else:
+            await self._pipeline.run()
+
+    async def _run_the_examples(self) -> None:
+        """Somebody's own jobs may wait in these queues: the examples are not tried on them."""
+        served = self._crew.job_types
+        self._pipeline.serve_only(served)
+        telling = asyncio.get_running_loop().create_task(
+            tell_of_bystanders(self._queue, self._config.queues, served)
+        )
+        telling.add_done_callback(_raise_its_error)
+        try:
+            await self._pipeline.run()
+        finally:
+            telling.cancel()
 
     async def _open_store(self) -> None:
         """Make contact with the store, which may be started at the same time as this process."""

@@ -17,6 +17,7 @@ from portico.testing.contract.nine_method_rules import NineMethodRules
 from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks
 from portico.testing.contract.record_rules import RecordRules
 from portico.testing.contract.state_table_rules import StateTableRules
+from portico.testing.contract.wanted_rules import WantedRules
 from tests.contract.toy_queue import ToyQueue
 from tests.support.postgres_queues import postgres_queue
 from tests.support.redis_queues import redis_queue
@@ -80,6 +81,11 @@ class TestBulk(_Opened, BulkRules):
 
 @WHOLE
 class TestLeasing(_Opened, LeasingRules):
+    pass
+
+
+@WHOLE
+class TestWanted(_Opened, WantedRules):
     pass
 
 

@@ -14,6 +14,7 @@ from portico import compose
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
+from tests.support.records import record_of
 from tests.support.supervisors import Place
 from tests.support.waiting import wait_until
 
@@ -23,6 +24,24 @@ async def test_a_plain_start_in_an_empty_folder_serves_the_bundled_examples(here
     await supervisor.started()
     note = await supervisor.event("bundled_examples")
     assert "--app" in note["note"]
+
+
+async def test_the_bundled_examples_leave_jobs_of_other_types_untouched_and_name_them(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    others = [await queue.enqueue(make_job(job_type="mail.send", priority=9)) for _ in range(30)]
+    own = await queue.enqueue(make_job(job_type="system.echo"))
+    supervisor = here.supervisor(app="portico.examples:app")
+    assert (await ended(queue, own.id)).status is JobStatus.COMPLETED
+    told = await supervisor.event("other_types_wait")
+    assert told["types"] == {"mail.send": 30}
+    assert "--app" in told["note"]
+    for job in others:
+        record = await record_of(queue, job.id)
+        assert (record.job.status, record.attempt) == (JobStatus.PENDING, 0)
+    assert not supervisor.events("job_put_off")
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended() == 0
 
 
 async def test_drain_finishes_what_is_due_and_leaves_what_is_not(

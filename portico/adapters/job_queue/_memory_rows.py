@@ -12,6 +12,7 @@ from itertools import count
 from portico.adapters.job_queue._attempts import StoredAttempt, stored_attempt
 from portico.adapters.job_queue._rows import RETRYING, SCHEDULED, STATUS, StoredJob
 from portico.ports.leasing import MAX_HISTORY, Failure
+from portico.ports.wanted import EVERYTHING, Wanted
 
 _places = count(1)
 _LATER = frozenset({SCHEDULED, RETRYING})
@@ -96,9 +97,17 @@ class MemoryQueue:
         else:
             self._let_wait(entry)
 
-    def take(self, limit: int, now: int) -> Iterator[MemoryRow]:
+    def take(self, limit: int, now: int, wanted: Wanted = EVERYTHING) -> Iterator[MemoryRow]:
         """The rows to start next, at most `limit`; they wait no longer."""
         self._promote(now)
+        passed_over: list[Entry] = []
+        yield from self._taken(limit, now, wanted, passed_over)
+        for entry in passed_over:
+            self._let_wait(entry)
+
+    def _taken(
+        self, limit: int, now: int, wanted: Wanted, passed_over: list[Entry]
+    ) -> Iterator[MemoryRow]:
         while limit and self._priorities:
             lane = self._lanes[self._priorities[0]]
             while limit and lane:
@@ -108,6 +117,9 @@ class MemoryQueue:
                     continue
                 if row.run_at > now and row.status in _LATER:  # the clock was set back
                     heappush(self._later, entry)
+                    continue
+                if not wanted.has(row.job_type):
+                    passed_over.append(entry)
                     continue
                 row.place = 0
                 limit -= 1

@@ -24,6 +24,7 @@ from portico.ports.leasing import (
     Renewal,
     Settlement,
 )
+from portico.ports.wanted import EVERYTHING, Wanted
 
 
 class Store(ABC):
@@ -40,7 +41,11 @@ class Store(ABC):
 
     @abstractmethod
     def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> asyncio.Future[Exchange]:
         """Begin an exchange; it happens even when nobody waits for the answer any more."""
 

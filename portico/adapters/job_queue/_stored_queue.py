@@ -33,6 +33,7 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
+from portico.ports.wanted import EVERYTHING, Wanted
 
 _CANCELS = ("cancel requests",)
 _POLL = 1.0
@@ -81,10 +82,14 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
         return await self._store.insert(drafts)
 
     async def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> Exchange:
         heard = self._bell.count
-        pending = self._store.exchange(settlements, queues, limit)
+        pending = self._store.exchange(settlements, queues, limit, wanted)
         try:
             exchanged = await asyncio.shield(pending)
         except asyncio.CancelledError:

@@ -52,6 +52,7 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
+from portico.ports.wanted import EVERYTHING, Wanted
 
 _WAITING = frozenset({PENDING, SCHEDULED, RETRYING})
 _COMPLETE = Transition.COMPLETE
@@ -128,11 +129,15 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
         return inserted(row.status, now)
 
     async def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> Exchange:
         now = self._now()
         receipts = [self._settle(settlement, now) for settlement in settlements]
-        leases: list[Lease] = self._lease(queues, limit, now) if limit > 0 else []
+        leases: list[Lease] = self._lease(queues, limit, now, wanted) if limit > 0 else []
         if len(leases) < limit:
             self._bell.quiet(queues, self._bell.count)
         return Exchange(receipts, leases, self._next_due(queues, now))
@@ -168,7 +173,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
             queue.push(row)
             self._bell.ring((row.queue_name,))
 
-    def _lease(self, queues: Sequence[str], limit: int, now: int) -> list[Lease]:
+    def _lease(self, queues: Sequence[str], limit: int, now: int, wanted: Wanted) -> list[Lease]:
         nonce = secrets.token_bytes(12)
         expires = self._monotonic() + self.lease_seconds
         leases: list[Lease] = []
@@ -176,7 +181,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
             queue = self._queues.get(name)
             if queue is None or len(leases) == limit:
                 continue
-            for row in queue.take(limit - len(leases), now):
+            for row in queue.take(limit - len(leases), now, wanted):
                 queue.counts[row.status] -= 1
                 row.status, row.started_at, row.nonce = RUNNING, now, nonce
                 row.attempt += 1

@@ -34,9 +34,10 @@ from portico.kits.job.lookout import Lookout
 from portico.kits.job.outage import AWAY, Outage
 from portico.kits.job.outbox import Outbox
 from portico.kits.job.retry import RetryPolicies
+from portico.kits.job.served import Served
 from portico.ports.job_executor import JobExecutor, Outcome, Released
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Exchange, Lease
+from portico.ports.leasing import Exchange, Lease, Settlement
 from portico.utils.logging import get_logger
 
 LEASE_SECONDS = 60.0
@@ -116,6 +117,7 @@ class Pipeline:
         self._keeper = LeaseKeeper(
             queue, executor, self._journal, self._outage, lease_seconds=lease_seconds, clock=clock
         )
+        self._served = Served(queue)
         self._opened = self._ended = False
         executor.on_change(self._changed)
 
@@ -166,6 +168,10 @@ class Pipeline:
             self._ended = True
             await _cancel([*tasks, *self._drain.tasks()])
             await self._lookout.close()
+
+    def serve_only(self, types: Iterable[str]) -> None:
+        """Lease jobs of these types alone, and leave all others as they are."""
+        self._served.serve_only(types)
 
     def stop(self, grace: float) -> None:
         """Lease no more, let running jobs go on for `grace` seconds, settle everything.
@@ -252,7 +258,7 @@ class Pipeline:
         outcomes, settlements = self._outbox.batch()
         self._asked_at = self._clock()
         try:
-            exchange = await self._queue.exchange(settlements, queues, limit)
+            exchange = await self._asked(settlements, queues, limit)
         except DatabaseError as error:
             if not settlements:
                 raise
@@ -262,8 +268,19 @@ class Pipeline:
             self._asked_at = inf
         self._outage.end(len(settlements))
         self._outbox.told(len(settlements))
+        snoozed = self.progress.snoozed
         self._journal.settled(outcomes, settlements, exchange.receipts)
+        if self.progress.snoozed > snoozed:
+            self._served.put_off(outcomes, self._clock())
         return exchange
+
+    async def _asked(
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+    ) -> Exchange:
+        wanted = self._served.wanted(self._clock())
+        if wanted.everything or not limit:
+            return await self._queue.exchange(settlements, queues, limit)
+        return await self._queue.exchange(settlements, queues, limit, wanted)
 
     def _accept(self, leases: Sequence[Lease]) -> None:
         self.progress.leased += len(leases)

@@ -26,6 +26,7 @@ import pytest
 _MODULES = (
     "bulk_rules", "exchange_rules", "history_rules", "leasing_rules", "listing_rules",
     "more_rules", "nine_method_rules", "queue_support", "record_rules", "state_table_rules",
+    "wanted_rules",
 )  # fmt: skip
 
 # Before they are loaded: otherwise a rule that is broken fails without saying what it saw.
@@ -40,6 +41,7 @@ from portico.testing.contract.nine_method_rules import NineMethodRules  # noqa: 
 from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks  # noqa: E402
 from portico.testing.contract.record_rules import RecordRules  # noqa: E402
 from portico.testing.contract.state_table_rules import StateTableRules  # noqa: E402
+from portico.testing.contract.wanted_rules import WantedRules  # noqa: E402
 
 __all__ = [
     "LEASE_SECONDS",
@@ -53,6 +55,7 @@ __all__ = [
     "NineMethodRules",
     "RecordRules",
     "StateTableRules",
+    "WantedRules",
 ]
 
 
@@ -60,6 +63,7 @@ class JobQueueContract(
     NineMethodRules,
     BulkRules,
     LeasingRules,
+    WantedRules,
     StateTableRules,
     RecordRules,
     ListingRules,

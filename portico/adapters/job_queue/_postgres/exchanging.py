@@ -9,21 +9,14 @@ from uuid import UUID
 
 import asyncpg
 
-from portico.adapters.job_queue._postgres import settling
+from portico.adapters.job_queue._postgres import choosing, settling
 from portico.adapters.job_queue._postgres.connections import AnyConnection, Connections
 from portico.adapters.job_queue._postgres.leasing import Owner
 from portico.adapters.job_queue._rows import token_of
 from portico.exceptions import DatabaseError, QueueConnectionError
 from portico.ports.document import MAX_STORED
-from portico.ports.leasing import (
-    Answer,
-    Exchange,
-    Failure,
-    Lease,
-    Receipt,
-    Settlement,
-    Transition,
-)
+from portico.ports.leasing import Answer, Exchange, Failure, Lease, Receipt, Settlement, Transition
+from portico.ports.wanted import EVERYTHING, Wanted
 from portico.utils.logging import get_logger
 
 TOO_LARGE = Failure(
@@ -54,6 +47,7 @@ class Exchanging:
         self._exchange = settling.exchange_statement(schema)
         self._settle = settling.settle_statement(schema)
         self._whole = settling.whole_statement(schema)
+        self._choose = choosing.statement(schema)
         self._unheard = (
             f"SELECT id, attempt, nonce FROM {schema}.portico_jobs "
             "WHERE status = 'running' AND nonce = ANY ($1::bytea[])"
@@ -62,18 +56,18 @@ class Exchanging:
         """Nonces of grants that may have been committed unheard, and how often to look for them."""
 
     async def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, wanted: Wanted
     ) -> Exchange:
         """Settle, then lease."""
         if self._doubtful:
             await self.give_back()
         try:
-            return await self._together(settlements, queues, limit)
+            return await self._together(settlements, queues, limit, wanted)
         except DatabaseError as error:
             if not settlements or not isinstance(error.cause, _REFUSED):
                 raise
         receipts = await self._apart(settlements)
-        return (await self._together((), queues, limit))._replace(receipts=receipts)
+        return (await self._together((), queues, limit, wanted))._replace(receipts=receipts)
 
     async def give_back(self) -> None:
         """Release what was granted by a commit whose answer got lost.
@@ -103,42 +97,62 @@ class Exchanging:
                 del self._doubtful[nonce]
 
     async def _together(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> Exchange:
         plan = settling.plan_of(settlements)
         nonce = secrets.token_bytes(12)
         holder = await self._owner.id() if limit > 0 else 0
 
         asked = (queues, max(0, min(limit, 2**20)), nonce, holder, self._owner.lease_micros)
+        apart = limit > 0 and not wanted.everything  # it is leased in a statement of its own
+        at_once = (queues, 0, *asked[2:]) if apart else asked
 
         async def work(connection: AnyConnection) -> _Granted:
-            receipts: dict[int, Receipt] = {}
-            for wave in plan.waves[:-1]:
-                told = await self._settled(connection, [settlements[n] for n in wave])
-                receipts.update(zip(wave, told, strict=True))
-            last = plan.waves[-1] if plan.waves else []
-            ends, completions = ([settlements[n] for n in one] for one in (last, plan.completions))
-            rows = await self._rows(connection, ends, completions, asked)
-            told = settling.settle_receipts(ends, (row for row in rows if row[0] == "settled"))
-            receipts.update(zip(last, told, strict=True))
-            standing = (row for row in rows if row[0] == "standing")
-            told = settling.completion_receipts(completions, standing)
-            receipts.update(zip(plan.completions, told, strict=True))
-            leases = settling.in_order(row for row in rows if row[0] == "lease")
-            due = rows[-1]["run_at"] if rows else None
-            return _Granted([receipts[n] for n in range(len(settlements))], leases, due)
+            granted = await self._granted(connection, settlements, plan, at_once)
+            if not apart:
+                return granted
+            return granted._replace(
+                leases=await choosing.choose(connection, self._choose, asked, wanted)
+            )
 
         try:
-            granted = await self._connections.run(work, atomic=len(plan.waves) > 1)
+            granted = await self._connections.run(work, atomic=apart or len(plan.waves) > 1)
         except (QueueConnectionError, BaseExceptionGroup):
             if limit > 0:
                 self._doubtful[nonce] = _LOOKS
             raise
-        leases = await self._fit(granted.leases, queues, limit)
+        leases = await self._fit(granted.leases, queues, limit, wanted)
         if any(map(settling.is_to_stop, granted.leases)):
             self._ring_cancels()
         due = granted.next_due
         return Exchange(granted.receipts, leases, None if due is None else max(0, due) / 1_000_000)
+
+    async def _granted(
+        self,
+        connection: AnyConnection,
+        settlements: Sequence[Settlement],
+        plan: settling.Plan,
+        asked: tuple[Any, ...],
+    ) -> _Granted:
+        receipts: dict[int, Receipt] = {}
+        for wave in plan.waves[:-1]:
+            told = await self._settled(connection, [settlements[n] for n in wave])
+            receipts.update(zip(wave, told, strict=True))
+        last = plan.waves[-1] if plan.waves else []
+        ends, completions = ([settlements[n] for n in one] for one in (last, plan.completions))
+        rows = await self._rows(connection, ends, completions, asked)
+        told = settling.settle_receipts(ends, (row for row in rows if row[0] == "settled"))
+        receipts.update(zip(last, told, strict=True))
+        standing = (row for row in rows if row[0] == "standing")
+        told = settling.completion_receipts(completions, standing)
+        receipts.update(zip(plan.completions, told, strict=True))
+        leases = settling.in_order(row for row in rows if row[0] == "lease")
+        due = rows[-1]["run_at"] if rows else None
+        return _Granted([receipts[n] for n in range(len(settlements))], leases, due)
 
     async def _rows(
         self,
@@ -157,14 +171,16 @@ class Exchanging:
         settled = settling.settle_arguments(ends, channel)
         return await connection.fetch(self._whole, *settled, *values)
 
-    async def _fit(self, rows: list[Any], queues: Sequence[str], limit: int) -> list[Lease]:
+    async def _fit(
+        self, rows: list[Any], queues: Sequence[str], limit: int, wanted: Wanted
+    ) -> list[Lease]:
         """The leases that can be carried to a worker; others take the place of what cannot."""
         large = [row for row in rows if settling.is_too_large(row)]
         fitting = [row for row in rows if not settling.is_too_large(row)] if large else rows
         leases = settling.leases_of(fitting)
         if large:
             await self._bury(large)
-            leases += (await self._together((), queues, limit - len(leases))).leases
+            leases += (await self._together((), queues, limit - len(leases), wanted)).leases
         return leases
 
     async def _bury(self, rows: list[Any]) -> None:

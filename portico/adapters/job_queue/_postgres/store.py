@@ -41,6 +41,7 @@ from portico.ports.leasing import (
     Renewal,
     Settlement,
 )
+from portico.ports.wanted import EVERYTHING, Wanted
 
 T = TypeVar("T")
 
@@ -127,10 +128,14 @@ class PostgresStore(SqlStore):
         """Nothing to do: each commit tells the server, and the server everybody."""
 
     def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> asyncio.Future[Exchange]:
         known = [name for name in queues if is_text(name)]
-        return self._begun(self._exchanging.exchange(settlements, known, limit))
+        return self._begun(self._exchanging.exchange(settlements, known, limit, wanted))
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
         renewals = await self._owner.renew(leases)

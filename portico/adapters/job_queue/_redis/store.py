@@ -31,7 +31,6 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
     CANCELLED,
-    Answer,
     Exchange,
     Failure,
     Inserted,
@@ -39,11 +38,11 @@ from portico.ports.leasing import (
     Lease,
     LeaseKey,
     Outlook,
-    Receipt,
     Recovered,
     Renewal,
     Settlement,
 )
+from portico.ports.wanted import EVERYTHING, Wanted
 from portico.utils.logging import get_logger
 
 TOO_LARGE = Failure(
@@ -54,16 +53,6 @@ _FAREWELL = 2.0
 """Seconds that exchanges under way, and what they granted to nobody, have when this closes."""
 _WAITED = 4
 """Of a lease length, so much: who waited longer for the store than that recovers nothing."""
-_RENEWALS = {
-    b"ok": Renewal(Answer.OK), b"cancel": Renewal(Answer.OK, cancel=True),
-    b"lost": Renewal(Answer.LOST), b"not_found": Renewal(Answer.NOT_FOUND),
-}  # fmt: skip
-_RECEIPTS = {
-    f"{answer.value}:{status.value}".encode(): Receipt(answer, status)
-    for answer in Answer
-    for status in JobStatus
-} | {b"not_found": Receipt(Answer.NOT_FOUND, None)}
-
 _RELEASED = rows.packed_ending("release", None, note=rows.note_of(None))
 
 logger = get_logger(__name__)
@@ -124,21 +113,28 @@ class RedisStore(Store):
         return [inserted(status.decode(), now) if status else None for status in answer[2]]
 
     def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> asyncio.Future[Exchange]:
-        exchange = asyncio.ensure_future(self._exchange(settlements, queues, limit))
+        exchange = asyncio.ensure_future(self._exchange(settlements, queues, limit, wanted))
         self._exchanges.add(exchange)
         exchange.add_done_callback(self._exchanges.discard)
         return exchange
 
     async def _exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, wanted: Wanted
     ) -> Exchange:
         await self._give_back()
         nonce, calls = secrets.token_hex(12), []
         if settlements:
             calls.append(Call("settle", rows.settlement_arguments(settlements)))
-        leasing = (nonce, self._length, limit, self._owner, MAX_STORED, self._too_large, *queues)
+        leasing = (
+            nonce, self._length, limit, self._owner, MAX_STORED, self._too_large,
+            *rows.wanted_arguments(wanted), *queues,
+        )  # fmt: skip
         if limit > 0 and queues:
             calls.append(Call("lease", leasing))
         try:
@@ -153,7 +149,7 @@ class RedisStore(Store):
             raise
 
     def _exchanged(self, answers: Mapping[str, Any], nonce: str) -> Exchange:
-        receipts = [_RECEIPTS[word] for word in _unless_refused(answers.get("settle", []))]
+        receipts = [rows.RECEIPTS[word] for word in _unless_refused(answers.get("settle", []))]
         granted = self._granted(answers.get("lease"))
         if granted is None:
             return Exchange(receipts, [])
@@ -204,7 +200,7 @@ class RedisStore(Store):
         arguments: list[Any] = [self._length]
         for lease in leases:
             arguments += (lease.id.hex(), lease.token.hex())
-        return [_RENEWALS[word] for word in await self._client.one("renew", *arguments)]
+        return [rows.RENEWALS[word] for word in await self._client.one("renew", *arguments)]
 
     async def recover(self, limit: int) -> list[Recovered]:
         began, now = self._monotonic(), await self._now()

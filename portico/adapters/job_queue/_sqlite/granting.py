@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
 from operator import itemgetter
@@ -15,6 +16,7 @@ from portico.adapters.job_queue._sqlite.schema import LATER
 from portico.adapters.job_queue._sqlite.settling import settle
 from portico.ports.document import MAX_STORED
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
+from portico.ports.wanted import EVERYTHING, Wanted
 from portico.utils.logging import get_logger
 
 TOO_LARGE = Failure(
@@ -40,8 +42,9 @@ WITH RECURSIVE levels (level) AS (
 )"""
 """The priorities that wait for their time: each takes one step into the index."""
 
-_PENDING = """
-SELECT seq, priority, run_at FROM portico_jobs WHERE status = 'pending' AND queue_name = :queue
+_COLUMNS = "SELECT seq, priority, run_at FROM portico_jobs"
+_PENDING = f"""
+{_COLUMNS} WHERE status = 'pending' AND queue_name = :queue{{wanted}}
 ORDER BY priority DESC, run_at, seq LIMIT :limit"""
 
 _DUE = f"""
@@ -51,7 +54,7 @@ SELECT seq, priority, run_at FROM (
     SELECT seq, priority, run_at FROM levels CROSS JOIN portico_jobs
     WHERE level IS NOT NULL AND seq IN (
         SELECT seq FROM portico_jobs
-        WHERE {_LATER_HERE} AND priority = level AND run_at <= :now
+        WHERE {_LATER_HERE} AND priority = level AND run_at <= :now{{wanted}}
         ORDER BY run_at, seq LIMIT :limit
     )
 ) ORDER BY priority DESC, run_at, seq LIMIT :limit"""
@@ -63,8 +66,6 @@ SELECT min((SELECT run_at FROM portico_jobs WHERE {_LATER_HERE} AND priority = l
             AND run_at > :now ORDER BY run_at LIMIT 1))
 FROM levels WHERE level IS NOT NULL"""
 """When the first row is due that waits for its time, and the first that is not due yet."""
-
-_ANY_PENDING = f"SELECT 1 FROM ({_PENDING.replace(':limit', '1')})"
 
 _LARGE = f"length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) > {MAX_STORED}"
 _SOUND = " AND ".join([
@@ -87,16 +88,39 @@ SELECT seq, run_at, id, attempt + 1, queue_name, job_type,
     CAST(error_message AS TEXT), suspect, cancel_requested, {_SOUND} FROM portico_jobs"""
 """Of a row over the limit the documents stay where they are: a batch of them would not fit into
 memory."""
-_READ_PENDING = _PENDING.replace("SELECT seq, priority, run_at FROM portico_jobs", _LEASED)
-_READ_DUE = f"""{_LEVELS}{_LEASED} WHERE seq IN (SELECT seq FROM ({_DUE}))
-ORDER BY priority DESC, run_at, seq"""
-
 _GRANT = """
 UPDATE portico_jobs SET status = 'running', attempt = attempt + 1, nonce = :nonce,
     started_at = :now, owner_id = :owner, owner_beat = :beat
 WHERE seq IN (SELECT seq FROM ({rows}))"""
-_GRANT_PENDING = _GRANT.format(rows=_PENDING)
-_GRANT_DUE = _LEVELS + _GRANT.format(rows=_DUE)
+
+
+class _Statements(NamedTuple):
+    """What is asked of one queue: of PENDING jobs alone, or of all that are due."""
+
+    any_pending: str
+    any_due: str
+    read_pending: str
+    read_due: str
+    grant_pending: str
+    grant_due: str
+
+    @classmethod
+    def of(cls, wanted: str) -> _Statements:
+        """With a further condition, of which types jobs are wanted."""
+        pending, due = _PENDING.format(wanted=wanted), _DUE.format(wanted=wanted)
+        return cls(
+            f"SELECT 1 FROM ({pending.replace(':limit', '1')})",
+            f"{_LEVELS} SELECT 1 FROM ({due.replace(':limit', '1')})",
+            pending.replace(_COLUMNS, _LEASED),
+            f"{_LEVELS}{_LEASED} WHERE seq IN (SELECT seq FROM ({due}))\n"
+            "ORDER BY priority DESC, run_at, seq",
+            _GRANT.format(rows=pending),
+            _LEVELS + _GRANT.format(rows=due),
+        )
+
+
+_OF_ALL = _Statements.of("")
+_OF_SOME = _Statements.of(" AND (job_type IN (SELECT value FROM json_each(:types))) = :only")
 _PAYLOAD = 6
 """Its place in what is read."""
 
@@ -115,18 +139,30 @@ class Granted(NamedTuple):
     """Someone asked to stop one of these jobs, during an attempt that ended otherwise."""
 
 
-def anything_due(connection: Connection, queues: Sequence[str], now: int) -> Granted | None:
+def anything_due(
+    connection: Connection, queues: Sequence[str], now: int, wanted: Wanted = EVERYTHING
+) -> Granted | None:
     """When there is nothing to lease: no leases, and when there will be some."""
-    nearest = None
+    statements, values = _asked(wanted)
+    values["now"], nearest = now, None
     for queue in queues:
-        values = {"queue": queue, "now": now}
-        first, _ = connection.execute(_NEXT, values).fetchone()
-        if _is_due(first, now):
+        values["queue"] = queue
+        first, later = connection.execute(_NEXT, values).fetchone()
+        due = _is_due(first, now)
+        if due and wanted.everything:
             return None
-        if connection.execute(_ANY_PENDING, values).fetchone() is not None:
+        found = connection.execute(statements.any_due if due else statements.any_pending, values)
+        if found.fetchone() is not None:
             return None
-        nearest = _earlier(nearest, first)
+        nearest = _earlier(nearest, later if due else first)
     return Granted([], nearest)
+
+
+def _asked(wanted: Wanted) -> tuple[_Statements, dict[str, object]]:
+    """The statements, and what they need to know of the types."""
+    if wanted.everything:
+        return _OF_ALL, {}
+    return _OF_SOME, {"types": json.dumps(sorted(wanted.types)), "only": int(wanted.only)}
 
 
 def _is_due(first: object, now: int) -> bool:
@@ -135,7 +171,13 @@ def _is_due(first: object, now: int) -> bool:
 
 
 def grant(
-    connection: Connection, owner: Owner, queues: Sequence[str], limit: int, now: int
+    connection: Connection,
+    owner: Owner,
+    queues: Sequence[str],
+    limit: int,
+    now: int,
+    *,
+    wanted: Wanted = EVERYTHING,
 ) -> Granted:
     """Lease what is due, queue by queue."""
     rows: list[Row] = []
@@ -144,7 +186,8 @@ def grant(
     nonce = secrets.token_bytes(12)
     owner.give_back(connection, now)
     owner.granted(owner_id, nonce)
-    values: dict[str, object] = {"now": now, "nonce": nonce, "owner": owner_id, "beat": beat}
+    statements, values = _asked(wanted)
+    values |= {"now": now, "nonce": nonce, "owner": owner_id, "beat": beat}
     for queue in queues:
         values["queue"] = queue
         first, later = connection.execute(_NEXT, values).fetchone()
@@ -153,7 +196,7 @@ def grant(
         again = True
         while again and len(rows) < limit:
             values["limit"] = limit - len(rows)
-            found, again = _granted(connection, values, due=due)
+            found, again = _granted(connection, statements, values, due=due)
             rows += found
     owner.places.update({row[2]: row[0] for row in rows})
     return Granted(_leases(rows, nonce), nearest, any(map(_CANCEL_REQUESTED, rows)))
@@ -168,20 +211,22 @@ def _leases(rows: Sequence[Row], nonce: bytes) -> list[Lease]:
 
 
 def _granted(
-    connection: Connection, values: dict[str, object], *, due: bool
+    connection: Connection, statements: _Statements, values: dict[str, object], *, due: bool
 ) -> tuple[list[Row], bool]:
     """What can be leased, in order, and whether there were rows that cannot.
 
     They are read first, and marked then, within one transaction: what RETURNING tells is copied
     once more, and comes in no order.
     """
-    rows = connection.execute(_READ_DUE if due else _READ_PENDING, values).fetchall()
+    rows = connection.execute(
+        statements.read_due if due else statements.read_pending, values
+    ).fetchall()
     if not rows:
         return rows, False
     if not all(map(_IS_SOUND, rows)):
         _bury_damaged(connection, [row for row in rows if not row[-1]], values)
         return [], True
-    connection.execute(_GRANT_DUE if due else _GRANT_PENDING, values)
+    connection.execute(statements.grant_due if due else statements.grant_pending, values)
     if large := [row for row in rows if row[_PAYLOAD] is None]:
         rows = [row for row in rows if row[_PAYLOAD] is not None]
         _bury(connection, large, values)

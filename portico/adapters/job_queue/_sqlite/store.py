@@ -42,6 +42,7 @@ from portico.ports.leasing import (
     Renewal,
     Settlement,
 )
+from portico.ports.wanted import EVERYTHING, Wanted
 
 T = TypeVar("T")
 
@@ -157,20 +158,24 @@ class SqliteStore(SqlStore):
         toucher.close()
 
     def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> asyncio.Future[Exchange]:
         def look(connection: Connection) -> Exchange | None:
             if self._owner.in_doubt:
                 return None  # what is to be given back is not due yet
             now = self._clock()
-            nothing = granting.anything_due(connection, queues, now)
+            nothing = granting.anything_due(connection, queues, now, wanted)
             return None if nothing is None else _exchange([], nothing, now)
 
         def work(connection: Connection) -> Exchange:
             now = self._clock()
             receipts = settling.settle(connection, settlements, now, self._owner.places)
             self._touch = self._touch or any(r.status in _WAITING for r in receipts)
-            granted = granting.grant(connection, self._owner, queues, limit, now)
+            granted = granting.grant(connection, self._owner, queues, limit, now, wanted=wanted)
             self._alert = self._alert or granted.to_stop
             return _exchange(receipts, granted, now)
 

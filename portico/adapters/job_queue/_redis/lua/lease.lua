@@ -1,12 +1,17 @@
 -- ARGV: nonce, lease length in microseconds, limit, owner, the largest body, the packed failure of
--- a larger one, then the queues. Answers with the time, when the next waiting job will be due, what
+-- a larger one, which types are wanted ('all', 'only' or 'without' those that follow, each with a
+-- blank before and behind it), then the queues. Answers with the time, when the next waiting job will be due, what
 -- was too large, the leases, and 1 when nothing is leased yet because more is due than one script
 -- may look at: ask again.
 local PROMOTED_AT_ONCE = 1000
+local PASSED_OVER = 10000 -- unwanted jobs of one queue before those behind them are given up
+local QUEUES_FROM = 9
 local HEAD = 512 -- bytes; more than any head has
 local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
 local length, limit, largest = checked(ARGV[2]), checked(ARGV[3]), checked(ARGV[5])
 local too_large = checked_told(ARGV[6])
+local which, types = ARGV[7], ARGV[8]
+if which ~= 'all' and which ~= 'only' and which ~= 'without' then error('which types?', 0) end
 local now = clock()
 local started = text(now)
 local now_place = string.format('%018d', now)
@@ -103,37 +108,65 @@ local function body_of(id, key)
     )
 end
 
+local function take_one(queue, place)
+    local id = string.sub(place, -32)
+    local key = job_key(id)
+    local row = redis.call('HMGET', key, 'status', 'token', 'error')
+    if not row[1] or not WAITING[row[1]] then return end
+    if row[1] ~= 'pending' and string.sub(place, 1, 18) > now_place then
+        redis.call('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back
+        return
+    end
+    local body = body_of(id, key)
+    if body then
+        grant(key, queue, id, row, body)
+    else
+        refuse(key, queue, id, row)
+    end
+end
+
 local function take(queue)
     local ready = queue_key(queue, 'ready')
     while #ids < limit do
         local places = redis.call('ZRANGE', ready, 0, limit - #ids - 1)
         if #places == 0 then return end
         redis.call('ZREMRANGEBYRANK', ready, 0, #places - 1)
-        for _, place in ipairs(places) do
-            local id = string.sub(place, -32)
-            local key = job_key(id)
-            local row = redis.call('HMGET', key, 'status', 'token', 'error')
-            if row[1] and WAITING[row[1]] then
-                if row[1] ~= 'pending' and string.sub(place, 1, 18) > now_place then
-                    redis.call('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back
-                else
-                    local body = body_of(id, key)
-                    if body then
-                        grant(key, queue, id, row, body)
-                    else
-                        refuse(key, queue, id, row)
-                    end
-                end
-            end
-        end
+        for _, place in ipairs(places) do take_one(queue, place) end
     end
 end
 
+local function is_wanted(place)
+    local type = redis.call('HGET', job_key(string.sub(place, -32)), 'type')
+    if not type then return true end -- it was deleted: to be cleared away
+    return (string.find(types, ' ' .. type .. ' ', 1, true) ~= nil) == (which == 'only')
+end
+
+-- Those of the wanted types; the others keep their places.
+local function take_wanted(queue)
+    local ready, passed = queue_key(queue, 'ready'), 0
+    while #ids < limit and passed < PASSED_OVER do
+        local places = redis.call('ZRANGE', ready, passed, passed + 255)
+        if #places == 0 then return end
+        for _, place in ipairs(places) do
+            if #ids == limit then return end
+            if is_wanted(place) then
+                redis.call('ZREM', ready, place)
+                take_one(queue, place)
+            else
+                passed = passed + 1
+            end
+        end
+    end
+    if which == 'without' then take(queue) end
+end
+
+local taking = which == 'all' and take or take_wanted
+
 local all_seen = true
-for number = 7, #ARGV do
+for number = QUEUES_FROM, #ARGV do
     all_seen = #ids == limit or promote(ARGV[number])
     if not all_seen then break end
-    take(ARGV[number])
+    taking(ARGV[number])
 end
 
 write_all('ZADD', LEASES, held)
@@ -143,7 +176,7 @@ if #ids > 0 then
 end
 
 local next_due = ''
-for number = 7, #ARGV do
+for number = QUEUES_FROM, #ARGV do
     local first = redis.call('ZRANGE', queue_key(ARGV[number], 'later'), 0, 0)[1]
     local due = first and string.sub(first, 1, 18) or ''
     if due ~= '' and (next_due == '' or due < next_due) then next_due = due end

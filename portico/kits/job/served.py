@@ -1,0 +1,48 @@
+"""Which job types are leased here: those that are served, as far as that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from inspect import signature
+
+from portico.kits.job import settlement
+from portico.ports.job_executor import Outcome, Unroutable
+from portico.ports.job_queue import JobQueueAdapter
+from portico.ports.wanted import EVERYTHING, Wanted
+
+_MOST = 100
+"""Types that are left out at a time; what is put off beyond them is put off again and again."""
+
+
+class Served:
+    """What a lease step is to give out.
+
+    A type of which a job had to be put off, for nobody here serves it, is not leased again for as
+    long as that job is put off. Then somebody looks again: another release may serve it by now, and
+    what nobody serves is dead-lettered in the end.
+    """
+
+    def __init__(self, queue: JobQueueAdapter) -> None:
+        self._can_choose = "wanted" in signature(queue.exchange).parameters
+        self._only: frozenset[str] | None = None
+        self._unserved: dict[str, float] = {}
+        """Types that nobody serves, and until when they are left out."""
+
+    def serve_only(self, types: Iterable[str]) -> None:
+        """Lease jobs of these types and leave all others to others."""
+        self._only = frozenset(types)
+
+    def put_off(self, outcomes: Iterable[Outcome], now: float) -> None:
+        """These attempts have ended, some of them because nobody serves their type."""
+        for lease, verdict, *_ in outcomes:
+            if type(verdict) is Unroutable and len(self._unserved) < _MOST:
+                self._unserved[lease.job_type] = now + settlement.SNOOZE_DELAY
+
+    def wanted(self, now: float) -> Wanted:
+        """The types to ask for."""
+        if not self._can_choose or (self._only is None and not self._unserved):
+            return EVERYTHING
+        if self._only is not None:
+            return Wanted(self._only, only=True)
+        self._unserved = {kind: until for kind, until in self._unserved.items() if until > now}
+        return Wanted(frozenset(self._unserved))
