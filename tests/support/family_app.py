@@ -21,7 +21,7 @@ from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 from portico.ports.job import Job, JobResult
-from tests.support.fault_app import Fault, write
+from tests.support.fault_app import Fault, sleep, write
 
 LONG = 3600.0
 INTERRUPT = "kill -INT $$; exit 5"
@@ -143,6 +143,11 @@ def found_in_child() -> dict[str, Any]:
     }
 
 
+async def loop(job: Job) -> JobResult:
+    """Which loop runs this."""
+    return told(module=type(asyncio.get_running_loop()).__module__)
+
+
 KEPT: list[Any] = []
 """What jobs leave to the end of their worker."""
 
@@ -168,5 +173,6 @@ async def keep_shared(job: Job) -> JobResult:
 
 ACTS: tuple[Callable[[Job], Any], ...] = (
     bad_row, terminate, broken_pool, fork, keep_handler, programs, alarm, surroundings, keep_shared,
+    loop,
 )  # fmt: skip
-app = [Fault(act.__name__, partial(act)) for act in ACTS]
+app = [Fault("sleep", sleep), *(Fault(act.__name__, partial(act)) for act in ACTS)]
