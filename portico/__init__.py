@@ -91,15 +91,17 @@ _HOMES = {
 """Where a name is, below `portico`; the others are exceptions."""
 
 
-def __getattr__(name: str) -> object:
-    """Import on first use, and keep it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or a checker would take any name for one that there is
 
-    found: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'exceptions')}"), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> object:
+        """Import on first use, and keep it."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        found: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'exceptions')}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
