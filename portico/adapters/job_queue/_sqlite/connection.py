@@ -23,6 +23,9 @@ from portico.exceptions import (
     PorticoError,
     QueueConnectionError,
 )
+from portico.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's transaction."""
@@ -108,6 +111,7 @@ def open_writer(place: Place) -> Connection:
             except BaseException:
                 connection.close()
                 raise
+        _warn_of_other_names(place)
     except sqlite3.Error as error:
         raise _refused(error, place) from error
     except OSError as error:
@@ -117,6 +121,18 @@ def open_writer(place: Place) -> Connection:
             cause=error,
         ) from error
     return connection
+
+
+def _warn_of_other_names(place: Place) -> None:
+    names = place.path.stat().st_nlink
+    if names > 1:
+        logger.warning(
+            "store_has_other_names",
+            store=str(place.path),
+            names=names,
+            next="keep one hard link: SQLite keeps a log of changes beside each name, and whoever "
+            "opens the file by another one damages it; a symbolic link is safe",
+        )
 
 
 def open_reader(place: Place) -> Connection:
@@ -239,7 +255,15 @@ def _alone(place: Place) -> Iterator[None]:
     """One process at a time: two that switch a new file to WAL at once get in each other's way."""
     descriptor = wake_file.open_for(place.path)
     try:
-        if descriptor is not None:
+        if descriptor is None:
+            logger.warning(
+                "wake_file_unusable",
+                store=str(place.path),
+                file=str(wake_file.path_for(place.path)),
+                next="work is looked for once a second; let this user write that file, or remove "
+                "it: it is made anew",
+            )
+        else:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import stat
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -22,8 +23,9 @@ from typing import Protocol
 
 
 def path_for(database: Path) -> Path:
-    """Where the wake file of a database is."""
-    return database.with_name(f"{database.name}-wake")
+    """Where the wake file of a database is: beside the file itself, whatever links lead to it."""
+    real = database.resolve()
+    return real.with_name(f"{real.name}-wake")
 
 
 def open_for(database: Path) -> int | None:
@@ -32,15 +34,47 @@ def open_for(database: Path) -> int | None:
     `None` when that is not possible: then everybody polls.
     """
     try:
-        mode = database.stat().st_mode & 0o666
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(path_for(database), flags, mode)
+        known = database.stat()
+        try:
+            descriptor = _opened(path_for(database), known)
+        except PermissionError:  # somebody else made it, and keeps out the database's own user
+            if known.st_uid != os.geteuid():
+                raise
+            path_for(database).unlink()
+            descriptor = _opened(path_for(database), known)
     except OSError:
         return None
+    if not _is_plain(descriptor):
+        os.close(descriptor)
+        return None
+    mode = known.st_mode & _MODE
     with suppress(OSError):  # not ours: it was created with the mode that its owner wanted
-        if os.fstat(descriptor).st_mode & 0o666 != mode:  # a change would be an alert
+        if os.fstat(descriptor).st_mode & _MODE != mode:  # a change would be an alert
             os.fchmod(descriptor, mode)
     return descriptor
+
+
+_MODE = 0o666
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def _opened(path: Path, database: os.stat_result) -> int:
+    """Open a wake file; a new one belongs to whom the database belongs to, if root makes it."""
+    try:
+        descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, database.st_mode & _MODE)
+    except FileExistsError:
+        return os.open(path, _FLAGS)
+    if os.geteuid() == 0:
+        with suppress(OSError):  # not every file system has owners
+            os.fchown(descriptor, database.st_uid, database.st_gid)
+    return descriptor
+
+
+def _is_plain(descriptor: int) -> bool:
+    """Whether it is a file with no other name: one that has is somebody else's, to be written to by
+    nobody."""
+    found = os.fstat(descriptor)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
 
 
 class Toucher:
