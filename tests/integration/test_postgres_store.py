@@ -587,6 +587,23 @@ async def test_a_url_that_cannot_be_read_shows_no_password(url: str) -> None:
     assert "sh@" not in said
 
 
+async def test_a_password_of_any_characters_opens_the_database(
+    url: str, postgres: PostgresServer
+) -> None:
+    role = f"odd_{url.rpartition('/')[2]}"
+    postgres.run(f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'a[b]c''d\"e f%g'")
+    theirs = url.replace("portico:portico@", f"{role}:a[b]c'd\"e f%25g@")
+    async with opened(theirs) as queue:
+        assert await queue.insert(drafts(1))
+
+
+@pytest.mark.parametrize("url", ["postgresql://h,[::1/d", "postgresql://u:x@[hu:1/d"])
+async def test_a_host_that_cannot_be_read_is_not_quoted_by_the_driver(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read") as refused:
+        await DatabaseJobQueueAdapter(url).initialize()
+    assert "hu" not in f"{refused.value!r} {refused.value.__cause__!r}"
+
+
 @pytest.mark.parametrize("whole", [False, True], ids=["the sessions", "the whole server"])
 async def test_a_server_that_hangs_keeps_nobody_for_long(whole: bool) -> None:
     folder = server_folder("hung")

@@ -97,17 +97,17 @@ def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
     if isinstance(error, PorticoError):
         return error
     cause = error if isinstance(error, Exception) else None
-    for kind, what, reason in _UNFIT:
-        if isinstance(error, kind):
-            return ConfigurationError(
-                f"{place} cannot be used: {reason} ({_said(error)})", {"reason": what}, cause
-            )
-    if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
+    if _is_unreadable(error):
         # Not what it says: it may quote a password that was taken for something else.
         return ConfigurationError(
             f"{place} cannot be read; write / ? # @ : and % in names and passwords as %2F %3F %23 "
             "%40 %3A and %25, and ports as numbers"
         )
+    for kind, what, reason in _UNFIT:
+        if isinstance(error, kind):
+            return ConfigurationError(
+                f"{place} cannot be used: {reason} ({_said(error)})", {"reason": what}, cause
+            )
     # One that goes down says no to encryption, too, and the driver takes its goodbye for that.
     rejected = isinstance(error, ConnectionError) and "rejected SSL" in str(error)
     if rejected and place.tls != "prefer":
@@ -126,6 +126,13 @@ def translated(error: BaseException, place: PostgresPlace) -> PorticoError:
                 cause=cause,
             )
     return DatabaseError(f"{place}: {_said(error)}", cause=cause)
+
+
+def _is_unreadable(error: BaseException) -> bool:
+    """Whether the driver could not take the URL apart."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return isinstance(error, ValueError) and "connection URI" in str(error)
+    return isinstance(error, ValueError) and not isinstance(error, SSLError)
 
 
 def _said(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from portico.adapters.job_queue._admission import OPTIONS, Admission
 from portico.exceptions import ConfigurationError
@@ -88,8 +88,7 @@ def place_of(url: str, *, reading: bool = False) -> tuple[PostgresPlace, Admissi
             f"queue URL is {shown!r}; give postgresql://user:password@host/database"
         )
     options = options_of(parts, _OWN | _LIBPQ)
-    login = "" if parts.login is None else f"{parts.login}@"
-    address = f"postgresql://{login}{parts.hosts}{parts.path}"
+    address = f"postgresql://{_login(parts.login)}{parts.hosts}{parts.path}"
     tls = _tls(shown, address, options)
     migrate = _one_of(shown, options, "migrate", {"yes": True, "no": False}, default="yes") is True
     if reading and len(_hosts(address, options)) == 1:
@@ -112,6 +111,14 @@ def place_of(url: str, *, reading: bool = False) -> tuple[PostgresPlace, Admissi
         _connect(shown, address, options, tls),
     )
     return place, Admission.of(shown, options)
+
+
+def _login(login: str | None) -> str:
+    """With every character spelled out that the driver would stumble over, such as a bracket."""
+    if login is None:
+        return ""
+    user, colon, password = login.partition(":")
+    return f"{quote(unquote(user), safe='')}{colon}{quote(unquote(password), safe='')}@"
 
 
 def _tls(shown: str, address: str, options: Mapping[str, str]) -> str:
