@@ -154,7 +154,8 @@ def _masked_line(line: str) -> str:
 def _masked_store(text: str, password: int) -> str:
     """One store's URL and what follows; its password begins there, if there is one."""
     last = text.rfind("@")
-    if 0 < password <= last and not (_PORT.match(text, password) and " " in text[password:last]):
+    port = _PORT.match(text, password) and " " in text[password:last]
+    if 0 < password <= last and not port and not text.startswith(f"{MASK}@", password):
         text = f"{text[:password]}{MASK}{text[last:]}"
     return _STORE_OPTION.sub(_without_secret, _WEB_PASSWORD.sub(rf"\1:{MASK}@", text))
 

@@ -184,6 +184,12 @@ def test_a_file_in_a_folder_that_is_gone_is_refused(
         compose.job_queue("sqlite:///jobs.db")
 
 
+@pytest.mark.parametrize("where", ["user:***@h/0", "***@h/0", "h:6379/0", "h/0", ":***@h"])
+def test_what_is_said_behind_a_url_that_is_masked_already_stays(where: str) -> None:
+    said = f"queue URL redis://{where}: this user may not do that; allow it +@all -@admin +info"
+    assert masked_urls(said) == said
+
+
 def test_neither_a_configuration_nor_what_status_reads_holds_a_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
