@@ -79,8 +79,9 @@ def told(outcomes: list[Created], *, return_exceptions: bool) -> list[Created]:
     if return_exceptions or not refused:
         return outcomes
     others = len(outcomes) - len(refused)
+    rest = f"the other {others} are created" if others else "none is created"
     raise ExceptionGroup(
-        f"{len(refused)} of {len(outcomes)} jobs were refused, the other {others} are created; "
+        f"{len(refused)} of {len(outcomes)} jobs were refused, {rest}; "
         "return_exceptions=True tells which",
         refused,
     )

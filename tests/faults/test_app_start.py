@@ -146,3 +146,22 @@ async def test_an_application_that_does_not_close_is_killed_in_time_and_the_log_
     assert await supervisor.ended() == 0
     (killed,) = supervisor.events("worker_killed")
     assert killed["reason"] == "its application did not close within 1 s"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("Fine.handle = lambda self, job: JobResult(success=True)", "write `async def handle"),
+        ("Fine.max_runing = 4", "'max_runing'; did you mean 'max_running'?"),
+    ],
+    ids=["a plain handle", "a misspelt attribute"],
+)
+async def test_a_handler_that_cannot_be_meant_so_ends_the_start_and_costs_no_job(
+    code: str, told: str, here: Place, queue: JobQueueAdapter
+) -> None:
+    job = await queue.enqueue(make_job(job_type="test.fine"))
+    write(here, f"{code}\napp = [Fine()]")
+    supervisor = here.supervisor(app="shop:app")
+    assert await supervisor.ended() == 4
+    assert told in (await supervisor.event("supervisor_failed"))["error"]
+    assert await queue.get_job(job.id) == job
