@@ -15,7 +15,7 @@ import click
 
 from portico import __version__
 from portico.exceptions import ConfigurationError, PorticoError
-from portico.supervisor import privileges
+from portico.supervisor import privileges, titles
 from portico.supervisor.config import SupervisorConfig, configure
 from portico.supervisor.settings import SETTINGS
 from portico.supervisor.spawning import SpawnError, Zygote, start_zygote
@@ -44,6 +44,7 @@ stop, this process before it has said with which code it ends."""
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = "portico supervisor") -> NoReturn:
     """Run a supervisor with these command-line arguments, and exit."""
+    titles.show("portico supervisor")  # at once: the arguments may hold a password
     _heed_early_signals()
     _open_standard_descriptors()
     command(args=None if arguments is None else list(arguments), prog_name=prog_name)

@@ -18,6 +18,7 @@ import msgspec
 
 from portico.exceptions import PorticoError
 from portico.supervisor.birth import Descriptors
+from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.output import OutputLog
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
 from portico.supervisor.reaping import end_of, has_ended
@@ -143,20 +144,25 @@ class ZygoteLauncher(Launcher):
     async def _loaded(self) -> Loaded:
         """What the zygote says when it has loaded the application, if it comes to that."""
         assert self._handle is not None
-        handle = os.dup(self._handle)
+        assert self._output is not None
+        handle, output = os.dup(self._handle), os.dup(self._output)
         try:
             reply = await self._reply(_BOOT, "load the application")
         except _OverdueError as error:
             raise AppError(f"{error.message}, which is --app {self._target!r}") from error
         except SpawnError:
             status = await end_of(self.pid, handle, _FORK)
+            self._printed.read(output)  # what it has said since it hung up
+            self._printed.flush()
             told = f"the process that loads --app {self._target!r} {status}"
             if status.code is None:
                 raise SpawnError(told) from None
             hint = "the application's code, or a library that it imports, ended it (os._exit?)"
+            hint = "it has printed why" if status.code == EXIT_APP else hint
             raise AppError(f"{told}: {hint}") from None
         finally:
             os.close(handle)
+            os.close(output)
         return msgspec.msgpack.decode(reply, type=Loaded)
 
     async def launch(self, fds: Descriptors) -> int:

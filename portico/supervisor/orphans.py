@@ -103,7 +103,7 @@ class Orphans:
         logger.warning(
             "orphan_adopted",
             pid=pid,
-            command=" ".join(process.cmdline())[:_LONGEST_COMMAND],
+            command=" ".join(process.cmdline()).strip()[:_LONGEST_COMMAND],
             action="killed" if self._kill else "left running",
             note="a handler started it in a session of its own, and its worker is gone; "
             + ("what is to go on has to be started elsewhere" if self._kill else _LEFT),

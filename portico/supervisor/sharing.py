@@ -200,7 +200,12 @@ def _native_threads() -> dict[int, str]:
         for tid in map(int, os.listdir("/proc/self/task")):
             with suppress(OSError), open(f"/proc/self/task/{tid}/comm", encoding="utf-8") as file:
                 found[tid] = file.read().strip()
-    return {tid: name for tid, name in found.items() if {tid, name}.isdisjoint(known | _HARMLESS)}
+    unnamed = found.get(os.getpid())
+    return {
+        tid: "unnamed" if name == unnamed else name
+        for tid, name in found.items()
+        if {tid, name}.isdisjoint(known | _HARMLESS)
+    }
 
 
 def _few(names: list[str]) -> str:

@@ -25,9 +25,9 @@ from typing import Any, TypeVar
 from weakref import getweakrefcount
 
 from portico.exceptions import ConfigurationError
-from portico.kits.job.execution import Execution, broken, listens, this_task
+from portico.kits.job.execution import Execution, broken, mourners_of, this_task
 from portico.kits.job.failures import failure_of
-from portico.kits.job.handlers import Handlers, most_running
+from portico.kits.job.handlers import most_running
 from portico.kits.job.job_service import JobService
 from portico.kits.job.threads import watch_threads
 from portico.ports.job_executor import Completed, Verdict
@@ -46,6 +46,7 @@ from portico.supervisor.loop_settings import LoopSettings
 from portico.supervisor.parentage import Parentage
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.stepping import into, rest_of
+from portico.supervisor.titles import WorkerTitle
 from portico.utils.logging import get_logger, replace_console_handlers
 
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class Worker:
         self._outside: Outside
         self._most = inf if hello.max_jobs is None else hello.max_jobs
         self._begun = 0
+        self._title = WorkerTitle(hello.worker, hello.concurrency)
         self.ready = False
         """Whether the application is open and jobs may run."""
 
@@ -124,7 +126,7 @@ class Worker:
             if self._parentage is not None:
                 self._parentage.watch(self._loop)
             self.ready = True
-            types, mourners = sorted(handlers), _mourners(handlers)
+            types, mourners = sorted(handlers), mourners_of(handlers)
             self._outbox.send(wire.Ready(wire.VERSION, types, mourners, most_running(handlers)))
             await asyncio.gather(*(self._slot(n) for n in range(self._hello.concurrency)))
             self.ready = False
@@ -181,7 +183,7 @@ class Worker:
         that did not wait has left a trace on it. After such a job nothing is awaited here: who
         knows the task may cancel it.
         """
-        inbox, outbox, task = self._inbox, self._outbox, this_task(self._loop)
+        inbox, outbox, title, task = self._inbox, self._outbox, self._title, this_task(self._loop)
         references, weakly = getrefcount(task), getweakrefcount(task)
         threads, tasks, settings = care.threads, care.scope.tasks, self._settings
         turn_ends = perf_counter() + _TURN
@@ -189,11 +191,13 @@ class Worker:
             errand = inbox.take()
             if errand is None:
                 outbox.flush()
+                title.idle()
                 await inbox.arrival()
                 turn_ends = perf_counter() + _TURN
                 continue
             if inbox.empty:
                 outbox.flush()  # this one may take long, and nobody waits behind it to be recalled
+            title.running(errand.lease.job_type)
             self._page.begin(slot, errand.serial)
             threads.work = None
             if (
@@ -210,6 +214,7 @@ class Worker:
                 return errand.lease
             if perf_counter() >= turn_ends:
                 outbox.flush()
+                title.turn()
                 await asyncio.sleep(0)
                 turn_ends = perf_counter() + _TURN
         outbox.flush()
@@ -337,11 +342,6 @@ class Worker:
         if running := self._running.get(serial):
             stop = self._execution.cancel if requested else self._execution.interrupt
             stop(running[1])
-
-
-def _mourners(handlers: Handlers) -> list[str]:
-    """The types whose handler has an `on_failure` of its own."""
-    return sorted(job_type for job_type, handler in handlers.items() if listens(handler))
 
 
 def unready(reason: str, cause: BaseException | None) -> wire.Unready:

@@ -31,7 +31,16 @@ import msgspec
 
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
-from portico.supervisor import allocation, birth, buffers, parting, privileges, registry, sharing
+from portico.supervisor import (
+    allocation,
+    birth,
+    buffers,
+    parting,
+    privileges,
+    registry,
+    sharing,
+    titles,
+)
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.imprint import Bare, Imprint
 from portico.supervisor.spawning import Born, Load, Loaded
@@ -43,6 +52,7 @@ _PACKET = 64 * 1024
 def main() -> NoReturn:
     """Import the application, then fork a worker per packet until the supervisor hangs up."""
     birth.detach_signals()
+    titles.show("portico zygote")
     birth.be_no_module()
     birth.close_all_but({0, 1, 2, CONTROL_FD})
     control = socket.socket(fileno=birth.move_out_of_the_way(CONTROL_FD))
@@ -52,16 +62,21 @@ def main() -> NoReturn:
     privileges.confine(msgspec.json.decode(sys.argv[1], type=privileges.Limits))
     allocation.retain()  # what is set here holds in every copy
     birth.open_standard_streams()
+    serve(control, _loaded(control, load.target))
+
+
+def _loaded(control: socket.socket, target: str) -> Callable[[birth.Descriptors], NoReturn]:
+    """Import the application, say how that went, and return what makes workers of its copies."""
     bare = Bare(control.fileno())
-    app, report = _import(load.target)
+    app, report = _import(target)
     try:
-        imprint = bare.take_off(load.target)
+        imprint = bare.take_off(target)
     except ConfigurationError as error:  # there may be no way left to tell the supervisor
         sys.stderr.write(f"portico: {error}\n")
         os._exit(EXIT_APP)
     birth.leave_orphans()
     if not report.error:
-        report = Loaded(hazards=sharing.hazards(load.target, imprint.opened))
+        report = Loaded(hazards=sharing.hazards(target, imprint.opened))
     _write_out(imprint)
     _tell(control, report)
     if report.error:
@@ -70,7 +85,7 @@ def main() -> NoReturn:
     gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
     from portico.supervisor.worker import become_worker
 
-    serve(control, partial(become_worker, app, imprint=imprint))
+    return partial(become_worker, app, imprint=imprint)
 
 
 def _write_out(imprint: Imprint) -> None:

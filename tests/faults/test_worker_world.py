@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.security.conftest import APP, answer
+from tests.support.accounts import MISBEHAVING, account, enqueue
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
+from tests.support.waiting import wait_until
 
 OPENED = "tests.support.opened_app:app"
 USE = """
@@ -277,3 +280,48 @@ async def test_the_current_folder_is_not_searched_where_python_was_told_not_to(
     assert (
         "importing shop (not from the current folder: Python was started with -P" in failed["error"]
     )
+
+
+def name_of(process: psutil.Process) -> str:
+    """As `ps` shows it; behind it lies what is left of its arguments' place."""
+    return " ".join(process.cmdline()).strip()
+
+
+async def title(process: psutil.Process, expected: str) -> None:
+    await wait_until(lambda: name_of(process) == expected)
+
+
+@pytest.mark.parametrize("method", ["zygote", "spawn"])
+async def test_the_list_of_processes_says_who_is_who_and_what_runs(
+    method: str, here: Place, queue: JobQueueAdapter
+) -> None:
+    supervisor = here.supervisor(
+        "--start-method", method, "--workers", "1", "--log-level", "DEBUG", app=MISBEHAVING
+    )
+    (worker,) = await supervisor.ready(1)
+    await title(psutil.Process(supervisor.pid), "portico supervisor")
+    for child in supervisor.descendants():
+        await title(child, "portico worker 1" if child == worker else "portico zygote")
+        assert "PATH" in child.environ()  # nothing but the arguments is written over
+    blocking = await enqueue(queue, "block_until_go")
+    await title(worker, "portico worker 1: test.block_until_go")
+    waiting = await enqueue(queue, "until_go")
+    (here.folder / "go").touch()
+    for job in (blocking, waiting, await enqueue(queue, "pid")):
+        await account(here, queue, job, JobStatus.COMPLETED)
+    await title(worker, "portico worker 1")
+
+
+async def test_a_worker_with_several_jobs_at_a_time_names_none_in_its_title(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    supervisor = here.supervisor(
+        "--concurrency", "2", "--workers", "1", "--log-level", "DEBUG", app=MISBEHAVING
+    )
+    (worker,) = await supervisor.ready(1)
+    jobs = [await enqueue(queue, "until_go") for _ in range(2)]
+    await supervisor.until(lambda: here.ledger.count("BEGIN") == 2)
+    assert name_of(worker) == "portico worker 1"
+    (here.folder / "go").touch()
+    for job in jobs:
+        await account(here, queue, job, JobStatus.COMPLETED)

@@ -30,6 +30,7 @@ ALLOWED = {
     "psutil": "processes: liveness, memory",
     "click": "command lines",
     "rich": "tables",
+    "setproctitle": "names for processes, in place of arguments that may hold a password",
     "apsw": "leases and settles in SQLite in half the time of the standard library's module",
     "asyncinotify": "wakes idle processes when another one enqueues; standard library has none",
 }
@@ -48,6 +49,7 @@ import it: import-linter sees to that, and a test below that a running superviso
 ENVIRONMENT = {
     "supervisor/config.py": {"PORTICO_<OPTION>"},
     "supervisor/allocation.py": {"MALLOC_<...>_ of glibc: where they are set, they stand"},
+    "supervisor/titles.py": {"<told not to write over it>"},
     "supervisor/spawning.py": {"<passed on, without the stores' addresses>"},
     "supervisor/privileges.py": {"<set for the new user>"},
     "supervisor/notify.py": {"NOTIFY_SOCKET"},

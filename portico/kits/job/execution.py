@@ -231,6 +231,11 @@ def listens(handler: JobHandler) -> bool:
     return hook is not None and hook is not JobHandler.on_failure
 
 
+def mourners_of(handlers: Mapping[str, JobHandler]) -> list[str]:
+    """The types whose handler has an `on_failure` of its own."""
+    return sorted(job_type for job_type, handler in handlers.items() if listens(handler))
+
+
 def _bind(lease: Lease, job: Job) -> None:
     bind_values({
         "job_id": job.id, "job_type": lease.job_type, "queue": lease.queue_name,

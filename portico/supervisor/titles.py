@@ -1,0 +1,70 @@
+"""What our processes are called in lists of processes, such as those of `ps` and `top`.
+
+A title takes the place of the arguments, with whatever they gave away, and of nothing else: what
+`/proc` shows of a process's environment stays there.
+"""
+
+from __future__ import annotations
+
+import os
+
+_CHANGES = 8
+"""Changes of a worker's title in one turn of its loop. Each costs a tenth of a job that does
+nothing; so they cost less than a hundredth of the time, however the types take turns."""
+_SPARE_THE_ENVIRONMENT = "SPT_NOENV"
+
+
+def show(title: str) -> None:
+    """Call this process so."""
+    given = os.environ.get(_SPARE_THE_ENVIRONMENT)
+    os.environ[_SPARE_THE_ENVIRONMENT] = "yes"  # read once, where the first title is set
+    try:
+        from setproctitle import setproctitle
+
+        setproctitle(title)
+    finally:
+        if given is None:
+            del os.environ[_SPARE_THE_ENVIRONMENT]
+        else:
+            os.environ[_SPARE_THE_ENVIRONMENT] = given
+
+
+class WorkerTitle:
+    """Of a worker: its number, and the type of the job that it runs, never that of another."""
+
+    def __init__(self, worker: int, concurrency: int = 1) -> None:
+        """Call this process a worker. One with several jobs at a time names none of them."""
+        from setproctitle import setproctitle
+
+        self._set = setproctitle
+        self._plain = f"portico worker {worker}"
+        self._most = _CHANGES if concurrency == 1 else 0
+        self._left = self._most
+        self.shown: str | None = None
+        """The type that it names."""
+        show(self._plain)
+
+    def turn(self) -> None:
+        """The loop gets a turn: the title may change again."""
+        self._left = self._most
+
+    def running(self, job_type: str) -> None:
+        """A job of this type begins."""
+        if job_type == self.shown:
+            return
+        if self._left > 1:
+            self._left -= 1
+            self.shown = job_type
+            self._set(f"{self._plain}: {job_type}")
+        else:
+            self._name_none()
+
+    def idle(self) -> None:
+        """Nothing runs."""
+        self.turn()
+        self._name_none()
+
+    def _name_none(self) -> None:
+        if self.shown is not None:
+            self.shown = None
+            self._set(self._plain)

@@ -1,0 +1,47 @@
+"""The title of a worker: never of a type that it does not run, and seldom changed."""
+
+from __future__ import annotations
+
+import pytest
+import setproctitle
+
+from portico.supervisor.titles import WorkerTitle
+
+
+@pytest.fixture
+def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    seen: list[str] = []
+    monkeypatch.setattr(setproctitle, "setproctitle", seen.append)
+    return seen
+
+
+def test_it_names_what_runs_until_nothing_does(titles: list[str]) -> None:
+    title = WorkerTitle(3)
+    title.running("report.generate")
+    assert title.shown == "report.generate"
+    title.idle()
+    title.idle()
+    assert titles == ["portico worker 3", "portico worker 3: report.generate", "portico worker 3"]
+
+
+def test_types_that_take_turns_too_fast_are_not_named_until_the_next_turn(
+    titles: list[str],
+) -> None:
+    title = WorkerTitle(3)
+    for n in range(1000):
+        title.running(f"type.{n % 2}")
+    assert len(titles) < 12
+    assert titles[-1] == "portico worker 3"
+    assert title.shown is None
+    title.turn()
+    title.running("type.7")
+    assert titles[-1] == "portico worker 3: type.7"
+
+
+def test_where_several_jobs_run_at_a_time_none_is_named(titles: list[str]) -> None:
+    title = WorkerTitle(3, concurrency=2)
+    title.running("report.generate")
+    title.turn()
+    title.running("report.generate")
+    title.idle()
+    assert titles == ["portico worker 3"]
