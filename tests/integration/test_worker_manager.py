@@ -423,7 +423,7 @@ async def test_a_running_job_is_cancelled_by_request_long_before_its_lease_is_re
     await queue.initialize()
     others = [(await queue.enqueue(make_job())).id for _ in range(2)]
     job = await queue.enqueue(make_job(payload={"long": True}))
-    async with WorkerManager(queue, [handler], concurrency=3):
+    async with WorkerManager(queue, [handler], concurrency=3) as manager:
         await wait_until(lambda: len(handler.jobs) == 3)
         assert await queue.request_cancel(job.id)
         failed = await ended(queue, job.id, timeout=8)
@@ -432,6 +432,7 @@ async def test_a_running_job_is_cancelled_by_request_long_before_its_lease_is_re
             assert (await ended(queue, other)).status is JobStatus.COMPLETED
     await queue.close()
     assert (failed.status, failed.error_message) == (JobStatus.FAILED, "Job cancelled")
+    assert (manager.progress.cancelled, manager.progress.failed) == (1, 0)
     assert len(handler.told) == 1
 
 

@@ -25,7 +25,7 @@ from portico.kits.job.job_service import JobService
 from portico.ports.audit import AuditEvent, AuditQuery
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_creator import JobCreator
-from portico.ports.leasing import Failure, JobFilter, Lease, Settlement, Transition
+from portico.ports.leasing import CANCELLED, Failure, JobFilter, Lease, Settlement, Transition
 
 
 @pytest.fixture
@@ -277,6 +277,7 @@ async def test_creation_and_cancellation_are_audited(queue: MemoryJobQueueAdapte
     [
         (JobStatus.COMPLETED, None, "completed", True),
         (JobStatus.FAILED, Failure("ValueError", "no"), "failed", False),
+        (JobStatus.FAILED, CANCELLED, "cancelled", True),
         (JobStatus.DEAD_LETTER, Failure("ValueError", "no"), "dead_lettered", False),
     ],
 )
