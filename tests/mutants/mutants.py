@@ -46,6 +46,7 @@ from portico.ports.leasing import (
     Settlement,
     Transition,
 )
+from portico.ports.wanted import EVERYTHING, Wanted
 
 
 class AcknowledgedById(MemoryJobQueueAdapter):
@@ -365,6 +366,33 @@ class StoresWhatItIsTold(DatabaseJobQueueAdapter):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_attempts, "_whole", lambda value: value)
             return await super().exchange(settlements, queues, limit)
+
+
+class LeasesWhatIsNotWanted(MemoryJobQueueAdapter):
+    """Which types are wanted is of no account."""
+
+    def _lease(self, queues: Sequence[str], limit: int, now: int, wanted: Wanted) -> list[Lease]:
+        return super()._lease(queues, limit, now, EVERYTHING)
+
+
+class LeavesTheWantedOutInstead(MemoryJobQueueAdapter):
+    """Only these, or all but these: one is taken for the other."""
+
+    def _lease(self, queues: Sequence[str], limit: int, now: int, wanted: Wanted) -> list[Lease]:
+        turned = wanted if wanted.everything else wanted._replace(only=not wanted.only)
+        return super()._lease(queues, limit, now, turned)
+
+
+class SendsTheUnwantedBack(MemoryJobQueueAdapter):
+    """A job that is passed over loses its place."""
+
+    def _lease(self, queues: Sequence[str], limit: int, now: int, wanted: Wanted) -> list[Lease]:
+        leases = super()._lease(queues, limit, now, wanted)
+        for row in self._rows.values():
+            if row.place and not wanted.has(row.job_type):
+                row.run_at = now
+                self._queues[row.queue_name].push(row)
+        return leases
 
 
 class TellsOfCancelsAtRenewalOnly(MemoryJobQueueAdapter):

@@ -25,12 +25,13 @@ from portico.testing.contract.nine_method_rules import NineMethodRules
 from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks
 from portico.testing.contract.record_rules import RecordRules
 from portico.testing.contract.state_table_rules import StateTableRules
+from portico.testing.contract.wanted_rules import WantedRules
 from tests.contract.model_stores import MemoryStore, SqliteStore
 from tests.contract.test_queue_model import machine_on
 from tests.mutants import mutants
 
 LEASING, TABLE, NINE = LeasingRules(), StateTableRules(), NineMethodRules()
-RECORDS, MORE, HISTORY = RecordRules(), MoreRules(), HistoryRules()
+RECORDS, MORE, HISTORY, WANTED = RecordRules(), MoreRules(), HistoryRules(), WantedRules()
 
 Mutant = type[JobQueueAdapter]
 Catcher = Callable[..., Any]
@@ -55,6 +56,17 @@ def model(mutant: Mutant, histories: int = 300) -> None:
 
 
 CAUGHT_BY: dict[Mutant, list[Catcher]] = {
+    mutants.LeasesWhatIsNotWanted: [
+        WANTED.test_only_the_wanted_types_are_leased_in_their_order,
+        WANTED.test_all_but_the_unwanted_types_are_leased,
+    ],
+    mutants.LeavesTheWantedOutInstead: [
+        WANTED.test_only_the_wanted_types_are_leased_in_their_order,
+        WANTED.test_due_jobs_of_a_wanted_type_are_found_behind_unwanted_ones,
+    ],
+    mutants.SendsTheUnwantedBack: [
+        WANTED.test_what_is_not_wanted_is_not_touched_and_keeps_its_place,
+    ],
     mutants.AcknowledgedById: [
         model,
         LEASING.test_a_stale_token_changes_nothing,
