@@ -146,7 +146,7 @@ async def test_a_death_is_judged_where_jobs_have_no_deadline(folder: Path) -> No
 
 async def test_a_death_by_a_signal_without_a_name_is_judged_like_any_other(folder: Path) -> None:
     async with arena(folder) as here:
-        _, verdict = await here.outcome(here.submit("die", signal=signal.SIGRTMIN + 6))
+        _, verdict, _ = await here.outcome(here.submit("die", signal=signal.SIGRTMIN + 6))
         assert isinstance(verdict, Crashed)
         assert "signal 40" in verdict.failure.message
         await here.ready(2)
@@ -166,7 +166,7 @@ async def test_two_workers_that_die_at_once_are_judged_each_by_its_own_signal(
         for pid in dying:  # without a turn of the loop, which would collect the first
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         for lease, number in deaths:
-            _, verdict = await here.outcome(lease)
+            _, verdict, _ = await here.outcome(lease)
             assert isinstance(verdict, Crashed)
             assert f"was killed by {number.name}" in verdict.failure.message
         await here.ready(2)
@@ -184,7 +184,7 @@ async def test_a_job_that_forges_frames_is_charged_with_the_death_of_its_worker(
 ) -> None:
     """Uncharged it would be run again and again, and kill a worker every time."""
     async with arena(folder) as here:
-        _, verdict = await here.outcome(here.submit("forge", frame=frame))
+        _, verdict, _ = await here.outcome(here.submit("forge", frame=frame))
         assert isinstance(verdict, Crashed)
         await here.ready(2)
 
@@ -376,7 +376,7 @@ async def test_a_worker_that_is_starting_when_the_application_is_reloaded_gets_t
         here.flag("hold").unlink()
 
         async def generation() -> int:
-            _, verdict = await here.outcome(here.submit("fine"))
+            _, verdict, _ = await here.outcome(here.submit("fine"))
             assert isinstance(verdict, Completed)
             found: int = json.loads(verdict.result)["generation"]
             return found
@@ -538,7 +538,7 @@ async def test_a_job_that_waits_for_its_on_failure_can_be_cancelled(folder: Path
         lease = await waiting_to_mourn(here)
         here.pool.cancel([lease])
         here.flag("hold").unlink()
-        _, verdict = await here.outcome(lease)
+        _, verdict, _ = await here.outcome(lease)
         assert isinstance(verdict, Failed)
         assert not verdict.retryable
 
@@ -570,7 +570,7 @@ async def test_a_cancelled_job_that_runs_into_its_deadline_stays_cancelled(folde
         lease = here.submit("stubborn")
         await here.started(lease)
         here.pool.cancel([lease])
-        _, verdict = await here.outcome(lease)
+        _, verdict, _ = await here.outcome(lease)
         assert isinstance(verdict, Failed)
         assert not verdict.retryable
         assert verdict.failure.message == "Job cancelled"
@@ -583,7 +583,7 @@ async def test_a_cancellation_that_crosses_the_end_of_its_job_changes_nothing(
         for _ in range(200):
             lease = here.submit("quick")
             here.pool.cancel([lease])
-            _, verdict = await here.outcome(lease)
+            _, verdict, _ = await here.outcome(lease)
             assert isinstance(verdict, Completed | Failed)
         assert all(member.state is State.READY for member in here.crew.members)
         assert here.pool.held() == []
