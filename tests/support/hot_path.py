@@ -12,6 +12,7 @@ from portico.ports.draft import Draft
 from portico.ports.job import Job
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
+from portico.ports.wanted import Wanted
 
 QUEUES = ("default", "second")
 BATCH = 100
@@ -54,6 +55,13 @@ async def turn_of_failures(queue: JobQueueAdapter, held: list[Lease]) -> None:
     assert len(exchange.leases) == BATCH
 
 
+async def turn_without_a_type(queue: JobQueueAdapter, held: list[Lease]) -> None:
+    """The same with a type left out."""
+    without = Wanted(frozenset({"bench.other"}))
+    exchange = await queue.exchange(ends(held, Transition.RETRY), QUEUES, BATCH, without)
+    assert len(exchange.leases) == BATCH
+
+
 async def look(queue: JobQueueAdapter, held: list[Lease]) -> None:
     """See that nothing is due, and when something will be."""
     exchange = await queue.exchange((), ("second",), BATCH)
@@ -76,6 +84,6 @@ async def cancel_requests(queue: JobQueueAdapter, held: list[Lease]) -> None:
 
 
 ACTS: tuple[Callable[[JobQueueAdapter, list[Lease]], Awaitable[None]], ...] = (
-    turn, turn_of_failures, look, renew, recover, cancel_requests,
+    turn, turn_of_failures, turn_without_a_type, look, renew, recover, cancel_requests,
 )  # fmt: skip
 """Each is given the queue, and a batch of leases that it may settle."""
