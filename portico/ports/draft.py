@@ -12,6 +12,7 @@ from uuid import UUID
 
 from portico.exceptions import ValidationError
 from portico.ports import document
+from portico.ports.creators import checked_creator, id_of, with_creator, without_creator
 from portico.ports.instants import LONGEST_DELAY, checked_instant
 from portico.ports.job import Job, JobStatus
 from portico.ports.names import NAME
@@ -34,6 +35,7 @@ class Draft(NamedTuple):
     max_retries: int
     scheduled_at: datetime | None
     created_by: UUID | None
+    """What the stores know the creator by; see `creators` for one that is a text."""
     metadata: bytes
     delay: int | None = None
     """Microseconds from the instant at which the store takes it, by the store's clock; in place of
@@ -48,6 +50,8 @@ class Draft(NamedTuple):
                 way out.
         """
         check_metadata(job.metadata)
+        creator = None if job.created_by is None else checked_creator(job.created_by)
+        metadata = document.encode(job.metadata, "metadata", document.MAX_METADATA)
         return cls(
             checked_id(job.id, "id"),
             checked_name(job.queue_name, "queue_name"),
@@ -56,8 +60,8 @@ class Draft(NamedTuple):
             _checked_integer(job.priority, "priority", -_INT32),
             _checked_integer(job.max_retries, "max_retries", 0),
             checked_instant(job.scheduled_at, "scheduled_at"),
-            None if job.created_by is None else checked_id(job.created_by, "created_by"),
-            document.encode(job.metadata, "metadata", document.MAX_METADATA),
+            None if creator is None else id_of(creator),
+            with_creator(metadata, creator),
         )
 
     def check(self) -> None:
@@ -76,10 +80,11 @@ class Draft(NamedTuple):
                 raise ValidationError("delay and scheduled_at exclude each other; give one of them")
             _checked_integer(self.delay, "delay", 0, LONGEST_DELAY // timedelta(microseconds=1) + 1)
         document.check(self.payload, "payload")
-        document.check(self.metadata, "metadata", document.MAX_METADATA)
+        document.check(without_creator(self.metadata)[1], "metadata", document.MAX_METADATA)
 
     def stored(self, status: JobStatus, created_at: datetime) -> Job:
         """The job as the store has it now; decodes the documents."""
+        creator, metadata = without_creator(self.metadata)
         scheduled_at = self.scheduled_at
         if self.delay is not None:
             scheduled_at = created_at + timedelta(microseconds=self.delay)
@@ -92,9 +97,9 @@ class Draft(NamedTuple):
             max_retries=self.max_retries,
             scheduled_at=scheduled_at,
             status=status,
-            created_by=self.created_by,
+            created_by=creator or self.created_by,
             created_at=created_at,
-            metadata=document.decode(self.metadata),
+            metadata=document.decode(metadata),
         )
 
 

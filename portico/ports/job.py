@@ -59,7 +59,8 @@ class Job:
         failed_at: when it became FAILED or DEAD_LETTER.
         status: PENDING on a job that is not in a queue yet; the queue decides on enqueue.
         error_message: what the newest failed attempt said.
-        created_by: the user behind it, for audit.
+        created_by: the user behind it, for audit and lists: a UUID, or a text of up to 200
+            characters; a text that is a UUID's comes back as that UUID.
         created_at: set by the queue on enqueue.
         metadata: the application's own notes, a JSON object; Portico does not read it.
 
@@ -79,7 +80,7 @@ class Job:
     failed_at: datetime | None = None
     status: JobStatus = JobStatus.PENDING
     error_message: str | None = None
-    created_by: UUID | None = None
+    created_by: UUID | str | None = None
     created_at: datetime | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 

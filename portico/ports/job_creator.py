@@ -35,10 +35,10 @@ class JobCreator(ABC):
             queue_name: the queue to put it in.
             priority: higher runs first, within a queue.
             **options: `scheduled_at` (a datetime; a naive one is taken as local time), or `delay`
-                (seconds or a timedelta, by the store's clock),
-                `max_retries` (default 3), `created_by` (UUID), `metadata` (a JSON object of at
-                most 64 KiB), `job_id` (UUID; a new one when left out), `job_timeout` and
-                `kill_grace` (seconds: the deadlines of this one job, kept in its metadata).
+                (seconds or a timedelta, by the store's clock), `max_retries` (default 3),
+                `created_by` (UUID or text), `metadata` (a JSON object of at most 64 KiB), `job_id`
+                (UUID; a new one when left out), `job_timeout` and `kill_grace` (seconds: the
+                deadlines of this one job, kept in its metadata).
                 `JobOptions` says more of each.
 
         Returns:

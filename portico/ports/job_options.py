@@ -25,7 +25,8 @@ class JobOptions(TypedDict, total=False):
     max_retries: int
     """How often it may run again after an attempt that did not succeed. Default: 3."""
     created_by: UUID | str | None
-    """The user behind it, for the audit log and for lists: a UUID. Default: nobody."""
+    """The user behind it, for the audit log and for lists: a UUID, or a text of up to 200
+    characters. Default: nobody."""
     metadata: Mapping[str, Any] | None
     """The application's own notes, a JSON object of at most 64 KiB. Default: none."""
     job_id: UUID | str | None

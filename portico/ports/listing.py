@@ -11,7 +11,7 @@ from uuid import UUID
 
 from portico.exceptions import ValidationError
 from portico.ports import document
-from portico.ports.draft import checked_id
+from portico.ports.creators import checked_creator
 from portico.ports.instants import as_local, checked_instant
 from portico.ports.job import Job, JobStatus
 
@@ -36,7 +36,7 @@ class JobFilter:
     ended."""
     id_prefix: str = ""
     """What the id begins with: hexadecimal digits, dashes or none."""
-    created_by: UUID | None = None
+    created_by: UUID | str | None = None
     metadata: Mapping[str, Any] | None = None
     """Keys that a job's metadata must have, with equal values."""
     created_after: datetime | None = None
@@ -59,7 +59,7 @@ class JobFilter:
             )
         self._become("statuses", _statuses(self.statuses))
         if self.created_by is not None:
-            self._become("created_by", checked_id(self.created_by, "created_by"))
+            self._become("created_by", checked_creator(self.created_by))
         for name in ("created_after", "created_before"):
             value = getattr(self, name)
             if isinstance(value, datetime):

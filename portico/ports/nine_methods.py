@@ -16,6 +16,7 @@ from uuid import UUID
 from portico.exceptions import ConflictError, NotSupportedError, ValidationError
 from portico.ports import document
 from portico.ports.bulk import Created
+from portico.ports.creators import id_of, with_creator
 from portico.ports.draft import Draft, drafted
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Answer, Exchange, Inserted, Lease, Receipt, Settlement, Transition
@@ -139,8 +140,8 @@ def lease_of(job: Job) -> Lease:
         scheduled_at=_micros(job.scheduled_at),
         started_at=_micros(job.started_at or datetime.now(UTC)) or 0,
         created_at=_micros(job.created_at) or 0,
-        created_by=job.created_by.bytes if job.created_by else None,
-        metadata=document.encode(job.metadata, "metadata"),
+        created_by=id_of(job.created_by).bytes if job.created_by else None,
+        metadata=with_creator(document.encode(job.metadata, "metadata"), job.created_by),
         error_message=job.error_message,
         suspect=False,
     )

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from portico.exceptions import ValidationError
+from portico.ports import creators
 
 NAMES = ("job_timeout", "kill_grace")
 LONGEST = 366 * 86_400.0
@@ -57,9 +58,14 @@ def check_metadata(metadata: object) -> None:
     """Admit the metadata of a job.
 
     Raises:
-        ValidationError: it names a limit that is not usable.
+        ValidationError: it names a limit that is not usable, or has a key of Portico's own.
     """
     if metadata and isinstance(metadata, Mapping):
+        if creators.KEY in metadata:
+            raise ValidationError(
+                f"metadata[{creators.KEY!r}] is Portico's own; give created_by",
+                {"field": "metadata"},
+            )
         for name in NAMES:
             if name in metadata and (wrong := flaw(name, metadata[name])):
                 raise ValidationError(f"metadata[{name!r}] {wrong}", {"field": name})

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from portico.adapters.job_queue._rows import StoredJob, creator, micros
+from portico.adapters.job_queue._rows import StoredJob, micros
 from portico.exceptions import ValidationError
 from portico.ports import document
+from portico.ports.creators import id_of
 from portico.ports.listing import JobFilter
 
 PAGE_BYTES = 8 * 2**20
@@ -75,7 +76,7 @@ def matches(row: StoredJob, jobs: JobFilter, now: int) -> bool:
 
 
 def _made_as(row: StoredJob, jobs: JobFilter) -> bool:
-    if jobs.created_by is not None and row.created_by != creator(jobs.created_by):
+    if jobs.created_by is not None and row.created_by != id_of(jobs.created_by).bytes:
         return False
     if jobs.created_after is not None and row.created_at < micros(jobs.created_after):
         return False

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from portico.exceptions import DatabaseError
 from portico.ports import document
+from portico.ports.creators import without_creator
 from portico.ports.draft import Draft
 from portico.ports.job import WAITING, Job, JobStatus
 from portico.ports.leasing import AttemptRecord, Glance, Inserted, JobRecord, Lease
@@ -106,11 +107,6 @@ def uuid_of(value: object) -> UUID | None:
     return UUID(bytes=value) if isinstance(value, bytes) and len(value) == 16 else None  # noqa: PLR2004
 
 
-def creator(value: UUID) -> bytes:
-    """Who created a job, as it is stored."""
-    return value.bytes
-
-
 def new_row(draft: Draft, now: int) -> tuple[Any, ...]:
     """A draft as `StoredJob` keeps it, from `id` to `run_at`. Only the future is SCHEDULED."""
     if draft.delay is not None:
@@ -126,7 +122,7 @@ def new_row(draft: Draft, now: int) -> tuple[Any, ...]:
         draft.priority,
         draft.max_retries,
         scheduled_at,
-        None if draft.created_by is None else creator(draft.created_by),
+        None if draft.created_by is None else draft.created_by.bytes,
         now,
         draft.metadata,
         SCHEDULED if later else PENDING,
@@ -184,6 +180,7 @@ def job_of_lease(lease: Lease) -> Job:
     Raises:
         ValueError: a stored document cannot be decoded.
     """
+    creator, metadata = without_creator(lease.metadata)
     return Job(
         id=lease.job_id,
         queue_name=lease.queue_name,
@@ -196,9 +193,9 @@ def job_of_lease(lease: Lease) -> Job:
         started_at=instant(lease.started_at),
         status=JobStatus.RUNNING,
         error_message=lease.error_message,
-        created_by=None if lease.created_by is None else UUID(bytes=lease.created_by),
+        created_by=creator or uuid_of(lease.created_by),
         created_at=instant(lease.created_at),
-        metadata=document.decode(lease.metadata),
+        metadata=document.decode(metadata),
     )
 
 
@@ -209,7 +206,8 @@ def job_of(row: StoredJob) -> Job:
         DatabaseError: a stored document cannot be decoded; the message names the job.
     """
     try:
-        return _job(row, document.decode(row.payload), document.decode(row.metadata))
+        _, metadata = without_creator(row.metadata)
+        return _job(row, document.decode(row.payload), document.decode(metadata))
     except ValueError as error:
         job_id = uuid_of(row.id)
         raise DatabaseError(
@@ -268,7 +266,7 @@ def _job(row: StoredJob, payload: dict[str, Any], metadata: dict[str, Any]) -> J
         failed_at=ended_at if row.status in (FAILED, DEAD_LETTER) else None,
         status=status_of(row.status),
         error_message=_standing(row).message,
-        created_by=uuid_of(row.created_by),
+        created_by=without_creator(row.metadata)[0] or uuid_of(row.created_by),
         created_at=instant(row.created_at),
         metadata=metadata,
     )

@@ -15,6 +15,7 @@ from uuid import UUID, SafeUUID
 import msgspec
 
 from portico.ports import document
+from portico.ports.creators import without_creator
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Lease
 
@@ -41,6 +42,8 @@ def job_of(lease: Lease) -> Job:
     Raises:
         ValueError: the stored job cannot be decoded; the message names the field.
     """
+    text, metadata = without_creator(lease.metadata)
+    creator = _uuid(lease.created_by) if text is None and lease.created_by is not None else text
     job = _new(Job)
     # Job(...) sets its 17 fields one by one, past a frozen __setattr__: three times the cost.
     _set_fields(
@@ -60,9 +63,9 @@ def job_of(lease: Lease) -> Job:
             "failed_at": None,
             "status": _running,
             "error_message": lease.error_message,
-            "created_by": None if lease.created_by is None else _uuid(lease.created_by),
+            "created_by": creator,
             "created_at": _instant(lease.created_at),
-            "metadata": {} if lease.metadata == _EMPTY else _opened(lease.metadata, "metadata"),
+            "metadata": {} if metadata == _EMPTY else _opened(metadata, "metadata"),
         },
     )
     return job

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from portico.ports.audit import AuditAction, AuditAdapter, AuditEvent
 from portico.ports.cancellation import tells_cancellation
+from portico.ports.creators import without_creator
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Failure, Lease
 from portico.utils.logging import get_logger
@@ -43,7 +44,8 @@ class JobAudit:
         details["status"] = job.status.value
         if job.scheduled_at is not None:
             details["scheduled_at"] = job.scheduled_at.isoformat()
-        await self._log(AuditAction.CREATE, job.id, job.created_by, details)
+        user, told = _user(job.created_by)
+        await self._log(AuditAction.CREATE, job.id, user, details | told)
 
     async def cancelled(self, job_id: UUID, *, running: bool = False) -> None:
         """A waiting job was cancelled, or, with `running`, asked to stop."""
@@ -62,9 +64,10 @@ class JobAudit:
         details |= {"status": status.value, "attempt": lease.attempt}
         if failure is not None:
             details["error_type"] = failure.type
-        user = UUID(bytes=lease.created_by) if lease.created_by else None
+        text, _ = without_creator(lease.metadata)
+        user, told = _user(text or (UUID(bytes=lease.created_by) if lease.created_by else None))
         error = failure.message if failure is not None else None
-        await self._log(AuditAction.UPDATE, lease.job_id, user, details, error)
+        await self._log(AuditAction.UPDATE, lease.job_id, user, details | told, error)
 
     async def _log(
         self,
@@ -93,3 +96,10 @@ class JobAudit:
 
 def _details(event: str, job_type: str, queue_name: str, priority: int) -> dict[str, Any]:
     return {"event": event, "job_type": job_type, "queue_name": queue_name, "priority": priority}
+
+
+def _user(creator: UUID | str | None) -> tuple[UUID | None, dict[str, Any]]:
+    """The user of an event, who is a UUID; one that is a text is told in the details."""
+    if isinstance(creator, str):
+        return None, {"created_by": creator}
+    return creator, {}

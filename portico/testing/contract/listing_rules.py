@@ -93,6 +93,37 @@ class ListingRules:
         await queue.cancel_job(jobs[0].id)
         assert await found(queue, created_by=ann, statuses=("failed",)) == [jobs[0].id]
 
+    async def test_a_creator_may_be_any_text_and_comes_back_as_given(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        as_uuid = uuid4()
+        names = ["ann@example.org", "ö'\"\\ \n\u2028", "\x00" * 200, "😀" * 200, str(as_uuid)]
+        jobs = [await enqueued(queue, created_by=by, metadata={"m": 1}) for by in names]
+        jobs.append(await enqueued(queue, created_by="bob"))
+        given: list[Any] = [*names[:4], as_uuid, "bob"]
+        assert [job.created_by for job in jobs] == given
+        assert [await queue.get_job(job.id) for job in jobs] == jobs
+        for name, job in zip(given, jobs, strict=True):
+            assert await every_page(queue, created_by=name) == [[job]]
+            [[bare]] = await every_page(queue, created_by=name, documents=False)
+            assert (bare.created_by, bare.metadata) == (name, {})
+        assert await found(queue, created_by="bob", metadata={"m": 1}) == []
+        assert await found(queue, created_by=names[0], metadata={"m": 1}) == [jobs[0].id]
+        for job in jobs:
+            leased = await queue.dequeue("default", timeout=0)
+            assert leased is not None
+            assert (leased.created_by, leased.metadata) == (job.created_by, job.metadata)
+
+    @pytest.mark.parametrize("wrong", ["", "x" * 201, 7, "\ud800", b"bob"])
+    async def test_a_creator_that_is_neither_a_uuid_nor_a_text_is_refused(
+        self, queue: JobQueueAdapter, wrong: Any
+    ) -> None:
+        for refused in ({"created_by": wrong}, {"metadata": {"portico.created_by": "x"}}):
+            with pytest.raises(ValidationError, match="created_by"):
+                await enqueued(queue, **refused)
+        with pytest.raises(ValidationError, match=r"created_by is .*; give a UUID, or a text"):
+            JobFilter(created_by=wrong)
+
     async def test_a_list_goes_by_metadata(self, queue: JobQueueAdapter) -> None:
         kinds: list[dict[str, Any]] = [
             {"tenant": "ö'\"\\", "n": 1}, {"tenant": "b", "n": True}, {"n": [1, {"a": None}]}, {},

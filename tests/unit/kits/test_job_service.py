@@ -116,7 +116,7 @@ async def test_a_delay_is_seconds_or_a_timedelta_and_tells_the_instant(
         ({"max_retries": -1}, ("max_retries", "-1")),
         ({"scheduled_at": "tomorrow"}, ("scheduled_at", "tomorrow")),
         ({"job_id": "7"}, ("job_id", "'7'", "UUID")),
-        ({"created_by": "me"}, ("created_by", "'me'", "UUID")),
+        ({"created_by": ""}, ("created_by", "''", "UUID", "text of 1 to 200 characters")),
         ({"after": 5}, ("unknown option 'after'", "scheduled_at", "max_retries", "metadata")),
         ({"delay": 5, "scheduled_at": datetime.now(UTC)}, ("delay and scheduled_at", "one of")),
         ({"delay": -1}, ("delay is -1", "seconds from 0", "timedelta")),

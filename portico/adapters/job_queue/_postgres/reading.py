@@ -18,6 +18,7 @@ from portico.adapters.job_queue._rows import (
     StoredJob,
     micros,
 )
+from portico.ports.creators import BEGINNING, id_of
 from portico.ports.job import JobStatus
 from portico.ports.leasing import JobFilter, Outlook
 
@@ -31,7 +32,11 @@ _OWNER = "(SELECT name FROM {schema}.portico_owners owner WHERE owner.id = job.o
 _SIZE = "octet_length(payload) + octet_length(metadata)"
 _NOT_SHOWN = {"result", "traceback"}
 """By no list."""
-_EMPTY = {"payload": "'{}'::bytea", "metadata": "'{}'::bytea"}
+_EMPTY = {
+    "payload": "'{}'::bytea",
+    "metadata": "CASE WHEN substr(job.created_by::text, 15, 1) = '5' "  # it may stand for a text
+    f"THEN substring(job.metadata FROM 1 FOR {BEGINNING}) ELSE '{{}}'::bytea END",
+}
 _HISTORY = ", ".join(StoredAttempt._fields)
 _ID, _CREATED_BY = 1, 8
 _SILENT = 300 * 1_000_000
@@ -274,7 +279,7 @@ SELECT count(*) FROM gone""",
             values += jobs.ids
             conditions.append(f"id BETWEEN ${len(values) - 1} AND ${len(values)}")
         if jobs.created_by is not None:
-            values.append(jobs.created_by)
+            values.append(id_of(jobs.created_by))
             conditions.append(f"created_by = ${len(values)}")
         if jobs.created_after is not None:
             values.append(micros(jobs.created_after))

@@ -15,6 +15,7 @@ from portico.adapters.job_queue._paging import (
 )
 from portico.adapters.job_queue._redis import rows
 from portico.adapters.job_queue._rows import DEAD_LETTER, FAILED, StoredJob, micros
+from portico.ports.creators import id_of
 from portico.ports.document import EMPTY
 from portico.ports.listing import JobFilter
 
@@ -100,7 +101,7 @@ def _conditions(jobs: JobFilter) -> tuple[Any, ...]:
     texts = needles(jobs)
     return (
         jobs.queue_name or "", jobs.job_type or "", age, jobs.id_digits, int(jobs.documents),
-        "" if jobs.created_by is None else jobs.created_by.hex,
+        "" if jobs.created_by is None else id_of(jobs.created_by).hex,
         "" if jobs.created_after is None else micros(jobs.created_after),
         "" if jobs.created_before is None else micros(jobs.created_before),
         len(texts), *texts, *(status.value for status in jobs.each_status),
@@ -111,5 +112,4 @@ def _row(jobs: JobFilter, job_id: bytes, pairs: Sequence[bytes], body: bytes | N
     row = rows.stored_job(bytes.fromhex(job_id.decode()), pairs, body)
     if not jobs.documents:  # it is only the beginning of a body
         row.payload = EMPTY
-        row.metadata = row.metadata if jobs.metadata else EMPTY
     return row

@@ -15,7 +15,6 @@ from portico.adapters.job_queue._rows import (
     RUNNING,
     STATUS,
     StoredJob,
-    creator,
     inserted,
     micros,
     new_row,
@@ -23,6 +22,7 @@ from portico.adapters.job_queue._rows import (
 from portico.adapters.job_queue._sqlite import attempts
 from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER, columns
+from portico.ports.creators import BEGINNING, id_of
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Inserted, JobFilter, Outlook
@@ -90,7 +90,11 @@ def find(connection: Connection, job_id: bytes) -> StoredJob | None:
 _SIZE = "coalesce(length(payload), 0) + coalesce(length(metadata), 0)"
 _SMALL = "seq, id, queue_name, job_type, status, created_at, ended_at, created_by"
 _NOT_SHOWN = {"result": "NULL", "traceback": "NULL"}
-_DOCUMENTS = {"payload": "x'7b7d'", "metadata": "x'7b7d'"}
+_DOCUMENTS = {
+    "payload": "x'7b7d'",
+    "metadata": "CASE WHEN substr(hex(created_by), 13, 1) = '5'"  # it may stand for a text
+    f" THEN substr(CAST(metadata AS BLOB), 1, {BEGINNING}) ELSE x'7b7d' END",
+}
 
 
 def page(
@@ -268,7 +272,7 @@ def _conditions(jobs: JobFilter, now: int) -> tuple[list[str], list[object]]:
         values += [JobStatus(status).value for status in jobs.each_status]
     if jobs.created_by is not None:
         conditions.append("created_by = ?")
-        values.append(creator(jobs.created_by))
+        values.append(id_of(jobs.created_by).bytes)
     if jobs.created_after is not None:
         conditions.append("created_at >= ?")
         values.append(micros(jobs.created_after))
