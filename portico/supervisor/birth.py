@@ -159,8 +159,16 @@ def open_descriptors() -> list[int]:
     """Every descriptor that may be open in this process."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError):
-            return [int(name) for name in os.listdir(folder)]
+            return [fd for fd in map(int, os.listdir(folder)) if _is_open(fd)]
     return list(range(os.sysconf("SC_OPEN_MAX")))
+
+
+def _is_open(fd: int) -> bool:
+    """Not so any more: the one by which the folder was read."""
+    with suppress(OSError):
+        os.fstat(fd)
+        return True
+    return False
 
 
 def fork() -> int:

@@ -190,6 +190,15 @@ async def test_a_start_names_what_was_opened_at_import_that_forked_workers_shoul
         assert "--start-method spawn" in hazard["warning"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_the_only_thing_that_was_opened_is_named_too(here: Place) -> None:
+    shop(here, "import sqlite3; database = sqlite3.connect('shop.db')")
+    supervisor = here.supervisor("--drain", "--workers", "1", app="shop:app")
+    assert await supervisor.ended() == 0
+    (databases,) = supervisor.events("import_opened_databases")
+    assert f"{here.folder}/shop.db" in databases["warning"]
+
+
 @pytest.mark.parametrize("method", ["zygote", "spawn"])
 async def test_a_check_says_the_same(method: str, here: Place, listener: socket.socket) -> None:
     said = "connections databases threads"

@@ -211,8 +211,8 @@ def have_the_zygote_run(mutant: Mutant) -> None:
     """Start zygotes with this fault as well."""
     execute = spawning.execute
 
-    def executing(module: Any, fds: Any) -> int:
-        return execute([*command_of(mutant, module[0])[2:], *module[1:]], fds)
+    def executing(module: Any, fds: Any, **options: Any) -> int:
+        return execute([*command_of(mutant, module[0])[2:], *module[1:]], fds, **options)
 
     spawning.execute = executing
 
