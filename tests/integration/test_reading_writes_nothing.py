@@ -19,8 +19,8 @@ from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.cli.command import run
 from portico.exceptions import ConfigurationError, QueueConnectionError
 from portico.ports.job import JobStatus
-from tests.integration.test_sqlite_file import as_nobody
 from tests.support.jobs import make_job
+from tests.support.modesty import as_nobody
 from tests.support.servers import PostgresServer
 
 READING = [
@@ -120,7 +120,7 @@ async def test_who_may_only_read_the_file_reads_the_queue(exposed: Path) -> None
         reader = compose.job_queue(url, create=False)
         await reader.initialize()
         assert await reader.get_job(job.id) == job
-        with pytest.raises(QueueConnectionError, match="it has become read-only"):
+        with pytest.raises(QueueConnectionError, match="the file is read-only"):
             await reader.cancel_job(job.id)
         await reader.close()
     exposed.chmod(0o755)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,9 +28,8 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import JobFilter, Settlement, Transition
 from tests.support.jobs import make_job
+from tests.support.modesty import as_nobody
 from tests.support.waiting import wait_until
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -70,19 +68,6 @@ def exposed() -> Iterator[Path]:
         Path(directory).chmod(0o777)
         yield Path(directory)
         Path(directory).chmod(0o777)
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root may write everything, so within this block a test is not root."""
-    if os.getuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 async def opened(url: str) -> DatabaseJobQueueAdapter:
@@ -475,10 +460,10 @@ def plan(connection: sqlite3.Connection, statement: str) -> str:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (granting._GRANT_PENDING, "portico_jobs_pending"),
-        (granting._GRANT_DUE, "portico_jobs_later"),
+        (granting._OF_ALL.grant_pending, "portico_jobs_pending"),
+        (granting._OF_ALL.grant_due, "portico_jobs_later"),
         (granting._NEXT, "portico_jobs_later"),
-        (granting._ANY_PENDING, "portico_jobs_pending"),
+        (granting._OF_ALL.any_pending, "portico_jobs_pending"),
     ],
 )
 async def test_leasing_reads_only_the_indexes_of_waiting_jobs(
