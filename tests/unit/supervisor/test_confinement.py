@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from itertools import count
+from random import Random
 
 from portico.ports.job_executor import Crashed, Deferred
 from portico.ports.leasing import Lease
@@ -319,3 +320,67 @@ def test_a_confined_job_moves_on_when_its_worker_is_busy_for_long() -> None:
     ward.load.stuck = True
     pool.tell(events.Turn())
     assert pool.holders("killer") == [other]
+
+
+class Walk:
+    """A random history of a pool, with what has to hold after each step of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.pool = Pool(self.random.randint(1, 4), self.random.choice((1, 1, 2)))
+        self.leased: list[Lease] = []
+        self.reported: list[Lease] = []
+
+    def step(self) -> None:
+        random, pool = self.random, self.pool
+        busy = [seat for seat in pool.seats if seat.inflight]
+        kind = random.choice(("lease", "end", "end", "wait"))
+        if kind == "lease":
+            types = random.choices(("healthy", "killer", "murderer"), (6, 3, 1), k=4)
+            self.leased += (leases := [lease(job_type) for job_type in types])
+            pool.lease(*leases)
+        elif kind == "end" and busy:
+            self.end(random.choice(busy))
+        else:
+            pool.wait(random.choice((0.01, 0.3, 3.0)))
+        self.check()
+
+    def end(self, seat: Seat) -> None:
+        """Its first job kills it, or all that it holds has run."""
+        first = seat.inflight[min(seat.inflight)].lease
+        if first.job_type == "healthy":
+            healthy = [s for s, a in seat.inflight.items() if a.lease.job_type == "healthy"]
+            ends = [(serial, b"{}", 0.001) for serial in healthy]
+            self.pool.tell(events.Said(seat, [wire.Batch(1, ends)], {}, max(healthy)))
+        else:
+            self.pool.die(seat)
+
+    def check(self) -> None:
+        pool = self.pool
+        self.reported += [outcome.lease for outcome in pool.scheduler.take()]
+        confined = [seat for seat in pool.seats if seat.load.alone]
+        assert len(confined) <= 1, "one worker for all of them"
+        assert all(len(seat.inflight) == 1 for seat in confined)
+        idle = [seat for seat in pool.seats if seat.load.open and not seat.load.jobs]
+        assert not idle or not pool.scheduler._backlog.ahead, "others wait, and a worker is idle"
+
+    def finish(self) -> None:
+        for _ in range(20 * len(self.leased)):
+            for seat in [seat for seat in self.pool.seats if seat.inflight]:
+                self.end(seat)
+            self.pool.wait()
+            self.check()
+            if self.pool.scheduler.empty:
+                break
+        assert sorted(self.reported) == sorted(self.leased), "each has ended, once"
+
+
+def test_whatever_happens_no_worker_idles_and_no_two_run_confined_jobs() -> None:
+    confined = 0
+    for seed in range(60):
+        walk = Walk(seed)
+        for _ in range(150):
+            walk.step()
+        confined += bool(walk.pool.events("type_confined"))
+        walk.finish()
+    assert confined > 30, "or it tells nothing"
