@@ -172,13 +172,28 @@ class Confinement:
         self._others_first = True
 
 
-def blamed(conclusions: Sequence[Conclusion]) -> Blame | None:
-    """Who is to blame for a death, if one job alone is."""
+def blamed(conclusions: Sequence[Conclusion], killed_for: str | None) -> Blame | None:
+    """Who is to blame for a death, if one job alone is.
+
+    Args:
+        conclusions: what the death means for each thing that the worker held.
+        killed_for: why we killed it, when we did.
+    """
+    if killed_for is None and (lease := _of_the_hook(conclusions)):
+        return Blame(lease, 0.0)
     for conclusion in conclusions:
         failure, outcome = conclusion.failure, conclusion.outcome
         if conclusion.ruling is Ruling.MOURN and failure is not None and outcome is not None:
             seconds = failure.evidence.run_seconds if failure.evidence else outcome.seconds
             return Blame(outcome.lease, seconds or 0.0)
+    return None
+
+
+def _of_the_hook(conclusions: Sequence[Conclusion]) -> Lease | None:
+    """The job whose `on_failure` alone ran there when the worker died."""
+    ran = [one for one in conclusions if one.ruling is not Ruling.ELSEWHERE]
+    if len(ran) == 1 and ran[0].ruling is Ruling.HOOK_LOST:
+        return ran[0].assignment.lease
     return None
 
 

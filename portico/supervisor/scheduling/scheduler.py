@@ -138,7 +138,7 @@ class Scheduler:
         inflight, seat.inflight = seat.inflight, {}
         death = Death(event.exit, self._now, event.killed_for, event.output_since)
         conclusions = inquest.conclude(inflight, event.started, death)
-        self._blame(seat, blamed(conclusions))
+        self._blame(seat, blamed(conclusions, event.killed_for))
         for conclusion in reversed(conclusions):
             assignment, ruling, outcome, failure = conclusion
             self._backlog.over(assignment)

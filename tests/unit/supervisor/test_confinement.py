@@ -7,7 +7,7 @@ from itertools import count
 from random import Random
 
 from portico.ports.job_executor import Crashed, Deferred
-from portico.ports.leasing import Lease
+from portico.ports.leasing import Failure, Lease
 from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
 from portico.supervisor.exit import Exit
@@ -99,6 +99,29 @@ def test_a_type_whose_jobs_kill_again_and_again_is_confined_and_the_log_names_it
     pool.crash(1)
     assert pool.scheduler.confined == ["killer"]
     assert pool.events("type_confined") == ["killer"]
+
+
+def test_a_type_whose_on_failure_kills_again_and_again_is_confined_as_well() -> None:
+    pool = Pool()
+    failed = Failure("ValueError", "wrong")
+    for _ in range(confinement.FEWEST):
+        pool.lease(lease("killer"))
+        [seat] = pool.holders("killer")
+        [serial] = seat.inflight
+        ended = wire.Ended(serial, "Failed", failed, True, 0.001, True)
+        pool.tell(events.Said(seat, [ended], {serial: pool.now}, serial))
+        pool.die(seat)
+        assert seat.blamed
+    assert pool.scheduler.confined == ["killer"]
+
+
+def test_a_worker_that_dies_with_nothing_to_do_is_nobodys_fault() -> None:
+    pool = Pool()
+    for _ in range(2 * confinement.FEWEST):
+        seat = pool.seats.pop()
+        pool.tell(events.Died(seat, {}, Exit(None, signal.SIGKILL), None, lambda _: ""))
+        pool.join()
+        assert not seat.blamed
 
 
 def test_one_poison_job_does_not_confine_its_type() -> None:
