@@ -45,6 +45,8 @@ KEPT = """
 from tests.support import opened_app as shop
 now = shop.held()
 result = {str(fd): [what, now.get(fd)] for fd, what in shop.opened.items() if now.get(fd) != what}
+assert shop.HERE.joinpath(shop.folder.name).is_dir(), "removed by a worker that has left"
+assert shop.HERE.joinpath(shop.named.name).is_file(), "removed by a worker that has left"
 """
 
 

@@ -52,7 +52,7 @@ reading, writing = os.pipe()
 os.set_inheritable(writing, True)
 poll, mapped = select.epoll(), mmap.mmap(-1, 4096)
 mapped[:5] = b"model"
-folder = tempfile.TemporaryDirectory()
+folder, named = tempfile.TemporaryDirectory(), tempfile.NamedTemporaryFile()  # noqa: SIM115
 lock = get_context("spawn").Lock()
 many = [os.open(os.devnull, os.O_RDONLY) for _ in range(MANY)]
 os.close(many.pop(0))
