@@ -30,9 +30,10 @@ _WORTH = 0.1
 """Of a type's work: what its deaths may cost in the starts of workers before it is confined."""
 _SHARE = 0.2
 """Of the one worker's time: what the deaths of all confined types together may cost."""
-_SHORTEST = 0.2
-"""Seconds between two jobs of confined types, at least, when the first has killed its worker: what
-a death costs elsewhere, in the log and in the store, is not in the start."""
+_SHORTEST, _LONGEST = 0.2, 10.0
+"""Seconds between two jobs of confined types when the first has killed its worker. At least: what a
+death costs elsewhere, in the log and in the store, is not in the start. At most: they have to come
+to their end."""
 
 
 class Blame(NamedTuple):
@@ -107,8 +108,9 @@ class Confinement:
         conduct.deaths.append((now, conduct.worked - blame.ran))
         conduct.forget(now)
         if self.holds(job_type):
-            self._until[job_type] = now + GOOD_CONDUCT
-            self.not_before = now + max(_SHORTEST, seat.birth * (1 / _SHARE - 1))
+            pause = seat.birth * (1 / _SHARE - 1)
+            self.not_before = now + min(_LONGEST, max(_SHORTEST, pause))
+            self._until[job_type] = self.not_before + GOOD_CONDUCT
         elif conduct.hurts(seat.birth):
             self._until[job_type] = now + GOOD_CONDUCT
             return [_confined(job_type, len(conduct.deaths), blame.lease)]

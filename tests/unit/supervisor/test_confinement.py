@@ -319,6 +319,20 @@ def test_a_death_starts_the_time_of_good_conduct_anew() -> None:
     assert pool.scheduler.confined == ["killer"]
 
 
+def test_where_workers_start_slowly_the_confined_still_come_to_their_end() -> None:
+    pool = Pool()
+    pool.crash()
+    pool.wait()
+    pool.lease(lease("killer"), lease("killer"))
+    [seat] = pool.holders("killer")
+    seat.birth = 60.0
+    pool.die(seat)
+    pool.wait(5.0)
+    assert not pool.holders("killer"), "each death costs a minute of a worker"
+    pool.wait(5.0)
+    assert pool.holders("killer")
+
+
 def test_the_confined_are_charged_as_ever() -> None:
     pool = Pool()
     pool.crash()
