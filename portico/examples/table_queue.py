@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from portico.exceptions import ConflictError
+from portico.ports.creators import as_given, portable
 from portico.ports.draft import Draft
 from portico.ports.job import CANCELLED_MESSAGE, WAITING, Job, JobStatus, QueueStats
 from portico.ports.job_queue import JobQueueAdapter, queue_stats
@@ -170,8 +171,8 @@ def table_queue(url: str, lease: float) -> TableQueue:
 
 
 def _body(job: Job) -> bytes:
-    return msgspec.json.encode(job)
+    return msgspec.json.encode(portable(job))
 
 
 def _job(body: bytes) -> Job:
-    return msgspec.json.decode(body, type=Job)
+    return as_given(msgspec.json.decode(body, type=Job))

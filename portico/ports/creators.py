@@ -7,9 +7,11 @@ job's metadata, where every store and every worker finds it, and no reader of me
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from uuid import UUID, uuid5
 
 from portico.exceptions import ValidationError
+from portico.ports.job import Job
 
 KEY = "portico.created_by"
 LONGEST = 200
@@ -66,6 +68,22 @@ def without_creator(metadata: bytes) -> tuple[str | None, bytes]:
     if not isinstance(creator, str) or not metadata.startswith(written):
         return None, metadata
     return creator, b"{" + metadata[len(written) :].removeprefix(b",")
+
+
+def portable(job: Job) -> Job:
+    """A job for whoever encodes and decodes it by its types: its creator is a UUID."""
+    creator = job.created_by
+    if not isinstance(creator, str):
+        return job
+    return replace(job, created_by=id_of(creator), metadata={KEY: creator, **job.metadata})
+
+
+def as_given(job: Job) -> Job:
+    """A portable job as it was."""
+    if KEY not in job.metadata:
+        return job
+    metadata = dict(job.metadata)
+    return replace(job, created_by=metadata.pop(KEY), metadata=metadata)
 
 
 def _is_text(value: str) -> bool:

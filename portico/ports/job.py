@@ -9,8 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
+
+if TYPE_CHECKING:
+    Creator: TypeAlias = UUID | str
+else:  # what decodes jobs by their types takes no union of what is text, see `creators.portable`
+    Creator = UUID
 
 
 class JobStatus(str, Enum):
@@ -80,7 +85,7 @@ class Job:
     failed_at: datetime | None = None
     status: JobStatus = JobStatus.PENDING
     error_message: str | None = None
-    created_by: UUID | str | None = None
+    created_by: Creator | None = None
     created_at: datetime | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 

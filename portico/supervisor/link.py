@@ -20,6 +20,7 @@ from portico.exceptions import (
     ValidationError,
 )
 from portico.ports.bulk import taken
+from portico.ports.creators import as_given
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.job_queue import JobQueueAdapter
@@ -101,7 +102,7 @@ class PipeQueue(JobQueueAdapter, QueueView):
 
     async def get_job(self, job_id: UUID | str) -> Job | None:
         job: Job | None = await self._ask_of_job("get_job", job_id, Job | None)
-        return job
+        return None if job is None else as_given(job)
 
     async def get_result(self, job_id: UUID | str) -> dict[str, Any] | None:
         result: dict[str, Any] | None = await self._ask_of_job(

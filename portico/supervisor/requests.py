@@ -25,7 +25,9 @@ from portico.exceptions import (
     QueueFullError,
     ValidationError,
 )
+from portico.ports.creators import portable
 from portico.ports.draft import Draft
+from portico.ports.job import Job
 from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor import wire
 from portico.utils.logging import get_logger
@@ -113,7 +115,8 @@ class StoreDesk:
         if request.verb == "insert":
             for draft in argument:
                 draft.check()  # a worker is not trusted to have done so
-        return await getattr(self._queue, request.verb)(argument)
+        value = await getattr(self._queue, request.verb)(argument)
+        return portable(value) if isinstance(value, Job) else value
 
 
 def _code(error: Exception) -> str:

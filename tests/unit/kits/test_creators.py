@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,16 @@ from portico.kits.job import JobService
 from portico.kits.job.execution import job_of
 from portico.kits.job.job_audit import JobAudit
 from portico.ports.audit import AuditQuery
-from portico.ports.creators import BEGINNING, id_of, with_creator, without_creator
+from portico.ports.creators import (
+    BEGINNING,
+    as_given,
+    id_of,
+    portable,
+    with_creator,
+    without_creator,
+)
 from portico.ports.draft import Draft
-from portico.ports.job import JobStatus
+from portico.ports.job import Job, JobStatus
 from portico.testing.jobs import make_job
 
 _METADATA = [b"{}", b'{"a":1}', b'{"a":{"b":"}"},"c":[]}', b'{"a":"\xc3\xa4"}', b'{"damaged":\xff']
@@ -63,6 +71,13 @@ async def test_the_audit_log_tells_a_text_in_its_details_and_a_uuid_as_the_user(
     events = await audit.search_events(AuditQuery())
     told = [(event.user_id, event.details.get("created_by")) for event in events]
     assert sorted(told, key=repr) == sorted([(None, "bob")] * 2 + [(ann, None)] * 2, key=repr)
+
+
+def test_a_job_may_be_encoded_and_decoded_by_its_types() -> None:
+    for creator in ("ann", uuid4(), None):
+        job = make_job(created_by=creator, metadata={"m": 1})
+        body = msgspec.json.encode(portable(job))
+        assert as_given(msgspec.json.decode(body, type=Job)) == job
 
 
 def test_a_draft_that_came_from_another_process_may_have_a_text() -> None:
