@@ -292,7 +292,7 @@ async def test_the_command_and_the_service_refuse_a_bad_url_without_telling_its_
 
 async def test_a_service_that_was_not_opened_says_so(tmp_path: Path) -> None:
     service = compose.job_service(f"sqlite:///{tmp_path / 'jobs.db'}")
-    with pytest.raises(QueueConnectionError, match=r"call initialize\(\) first"):
+    with pytest.raises(QueueConnectionError, match=r"await queue\.initialize\(\)"):
         await service.create_job("a.b", {})
 
 
