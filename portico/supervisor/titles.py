@@ -55,7 +55,7 @@ class WorkerTitle:
         if self._left > 1:
             self._left -= 1
             self.shown = job_type
-            self._set(f"{self._plain}: {job_type}")
+            self._set(f"{self._plain}: {_readable(job_type)}")
         else:
             self._name_none()
 
@@ -68,3 +68,10 @@ class WorkerTitle:
         if self.shown is not None:
             self.shown = None
             self._set(self._plain)
+
+
+def _readable(job_type: str) -> str:
+    """Whatever a store holds for a type: what cannot be shown is spelt out."""
+    if job_type.isprintable():
+        return job_type
+    return job_type.encode("unicode_escape").decode("ascii")

@@ -45,3 +45,22 @@ def test_where_several_jobs_run_at_a_time_none_is_named(titles: list[str]) -> No
     title.running("report.generate")
     title.idle()
     assert titles == ["portico worker 3"]
+
+
+@pytest.mark.parametrize(
+    ("job_type", "shown"),
+    [
+        ("a\0b", r"a\x00b"),
+        ("a\nb\x1b[2J", r"a\nb\x1b[2J"),
+        ("\udcff", r"\udcff"),
+        ("", ""),
+        ("é", "é"),
+    ],
+)
+def test_no_type_is_too_odd_for_a_title(job_type: str, shown: str) -> None:
+    before = setproctitle.getproctitle()
+    try:
+        WorkerTitle(3).running(job_type)  # the library itself takes no NUL, and no half of a pair
+        assert setproctitle.getproctitle() == f"portico worker 3: {shown}"[: len(before)]
+    finally:
+        setproctitle.setproctitle(before)
