@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+from typing import Any
 
 _SPELLED_OUT = "backslashreplace"
 
@@ -20,7 +17,7 @@ class OutputLost(OSError):
 class _Output(io.FileIO):
     """A descriptor of which one knows that it was the output which failed, and nothing else."""
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:

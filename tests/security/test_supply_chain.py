@@ -56,6 +56,7 @@ ENVIRONMENT = {
     "supervisor/trouble.py": {"XDG_RUNTIME_DIR"},
     "adapters/job_queue/_postgres/place.py": {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"},
     "utils/log_output.py": {"NO_COLOR"},
+    "cli/streams.py": {"NO_COLOR", "FORCE_COLOR", "TERM"},
     "examples/__init__.py": {"<one is set for a library>"},
     "examples/smtp_settings.py": {"SMTP_<FIELD> of the bundled examples"},
 }
@@ -187,9 +188,12 @@ def test_only_the_modules_that_are_known_for_it_look_at_the_environment() -> Non
 def test_the_readme_names_every_variable_that_is_read() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`PORTICO_<OPTION>`" in readme
-    ours = {"NO_COLOR", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"}
+    ours = {"NO_COLOR", "FORCE_COLOR", "TERM", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"}
     variables = ours | {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
-    names = "`NO_COLOR`, `NOTIFY_SOCKET`, `XDG_RUNTIME_DIR` and PostgreSQL's own variables,"
+    names = (
+        "`NO_COLOR`, `FORCE_COLOR`, `TERM`, `COLUMNS`, `NOTIFY_SOCKET`, `XDG_RUNTIME_DIR` and "
+        "PostgreSQL's own variables,"
+    )
     assert (
         f"{names} such as `PGSSLMODE`, are read from the environment, and glibc's `MALLOC_…_`, "
         "which stand where they are set"
