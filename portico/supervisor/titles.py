@@ -11,22 +11,21 @@ import os
 _CHANGES = 8
 """Changes of a worker's title in one turn of its loop. Each costs a tenth of a job that does
 nothing; so they cost less than a hundredth of the time, however the types take turns."""
-_SPARE_THE_ENVIRONMENT = "SPT_NOENV"
 
 
 def show(title: str) -> None:
     """Call this process so."""
-    given = os.environ.get(_SPARE_THE_ENVIRONMENT)
-    os.environ[_SPARE_THE_ENVIRONMENT] = "yes"  # read once, where the first title is set
+    given = os.environ.get("SPT_NOENV")
+    os.environ["SPT_NOENV"] = "yes"  # read once, where the first title is set
     try:
         from setproctitle import setproctitle
 
         setproctitle(title)
     finally:
         if given is None:
-            del os.environ[_SPARE_THE_ENVIRONMENT]
+            del os.environ["SPT_NOENV"]
         else:
-            os.environ[_SPARE_THE_ENVIRONMENT] = given
+            os.environ["SPT_NOENV"] = given
 
 
 class WorkerTitle:

@@ -190,6 +190,7 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     assert "`PORTICO_<OPTION>`" in readme
     ours = {"NO_COLOR", "FORCE_COLOR", "TERM", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"}
     variables = ours | {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
+    variables |= {"SPT_NOENV"}  # put back as it was found, once a library has read ours
     names = (
         "`NO_COLOR`, `FORCE_COLOR`, `TERM`, `COLUMNS`, `NOTIFY_SOCKET`, `XDG_RUNTIME_DIR` and "
         "PostgreSQL's own variables,"
