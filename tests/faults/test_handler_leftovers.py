@@ -90,7 +90,8 @@ async def test_threads_of_a_failed_attempt_are_gone_before_on_failure_and_the_ne
     for name in names:
         job = await enqueue(queue, name, end=end)
         behind = await enqueue(queue, "pid", max_retries=0)
-        await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2)
+        error = "ValueError" if end == "raises" else "JobTimeoutError"
+        await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error=error)
         await account(here, queue, behind, JobStatus.COMPLETED)
         check_that_nothing_overlaps(here, job)
         (told,) = supervisor.events("attempt_goes_on", job_id=str(job.id))
@@ -120,7 +121,8 @@ async def test_processes_of_a_failed_attempt_are_ended_before_on_failure_and_the
     )
     for name, more in names:
         job = await enqueue(queue, name, end=end, **more)
-        await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2)
+        error = "ValueError" if end == "raises" else "JobTimeoutError"
+        await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error=error)
         check_that_nothing_overlaps(here, job)
         assert supervisor.events("handler_left_processes", job_id=str(job.id))
     assert not supervisor.events("worker_exited"), "a worker was given up for that"
@@ -134,7 +136,9 @@ async def test_a_process_in_a_session_of_its_own_is_killed_with_the_worker_that_
         "--workers", "1", "--job-timeout", "2s", "--kill-grace", "100ms",
         app=LEFTOVERS, TUNING=AT_ONCE,
     )  # fmt: skip
-    await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2)
+    await account(
+        here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error="JobTimeoutError"
+    )
     check_that_nothing_overlaps(here, job)
     (killed,) = supervisor.events("strays_killed")
     assert "/bin/sh -c" in killed["processes"][0]
@@ -173,7 +177,9 @@ async def test_what_neighbours_have_running_is_theirs_and_they_are_let_end(
     await supervisor.until(lambda: here.ledger.count("ROW", beside.id) > 3)
     for name in ("asyncio_process", "plain_process", "forked"):
         job = await enqueue(queue, name, end="raises")
-        await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2)
+        await account(
+            here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error="ValueError"
+        )
         check_that_nothing_overlaps(here, job)
     assert not supervisor.events("attempt_goes_on"), (
         "a neighbour's processes were taken for its own"
@@ -185,7 +191,9 @@ async def test_what_neighbours_have_running_is_theirs_and_they_are_let_end(
     assert not here.ledger.count("FAILED", going_on.id)
     (here.folder / "go").touch()
     await account(here, queue, beside, JobStatus.COMPLETED)
-    await account(here, queue, going_on, JobStatus.COMPLETED, retries=1, executions=2)
+    await account(
+        here, queue, going_on, JobStatus.COMPLETED, retries=1, executions=2, error="ValueError"
+    )
     assert await pid_of(queue, behind) != await pid_of(queue, beside)
     await supervisor.until(lambda: len(supervisor.workers()) == 1, what="the old one's end")
 
@@ -232,7 +240,9 @@ async def test_what_a_failed_job_has_given_to_a_pool_of_processes_is_ended_and_b
     job = await enqueue(queue, "pool_of_processes", end="raises", priority=5)
     after = [await enqueue(queue, "use_the_pool", max_retries=0) for _ in range(3)]
     supervisor = here.supervisor("--workers", "1", app=LEFTOVERS, TUNING=AT_ONCE)
-    await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2)
+    await account(
+        here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error="ValueError"
+    )
     check_that_nothing_overlaps(here, job)
     for other in (*before, *after):
         await account(here, queue, other, JobStatus.COMPLETED)
