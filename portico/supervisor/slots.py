@@ -88,6 +88,7 @@ class Worker:
         self._outside: Outside
         self._most = inf if hello.max_jobs is None else hello.max_jobs
         self._begun = 0
+        self._unfinished = printing.labels.unfinished
         self._title = WorkerTitle(hello.worker, hello.concurrency)
         self.ready = False
         """Whether the application is open and jobs may run."""
@@ -186,6 +187,7 @@ class Worker:
         inbox, outbox, title, task = self._inbox, self._outbox, self._title, this_task(self._loop)
         references, weakly = getrefcount(task), getweakrefcount(task)
         threads, tasks, settings = care.threads, care.scope.tasks, self._settings
+        execution = self._execution
         turn_ends = perf_counter() + _TURN
         while not inbox.closing:
             errand = inbox.take()
@@ -197,7 +199,8 @@ class Worker:
                 continue
             if inbox.empty:
                 outbox.flush()  # this one may take long, and nobody waits behind it to be recalled
-            title.running(errand.lease.job_type)
+            if errand.lease.job_type != title.shown:
+                title.running(errand.lease.job_type)
             self._page.begin(slot, errand.serial)
             threads.work = None
             if (
@@ -208,7 +211,8 @@ class Worker:
                 or tasks
                 or threads.work is not None  # type: ignore[redundant-expr] # the job sets it
                 or settings.changed
-                or self._worn_out
+                or execution.exhausted  # this worker is to be replaced
+                or self._begun >= self._most
             ):
                 outbox.flush()
                 return errand.lease
@@ -219,11 +223,6 @@ class Worker:
                 turn_ends = perf_counter() + _TURN
         outbox.flush()
         return None
-
-    @property
-    def _worn_out(self) -> bool:
-        """Whether this worker is to be replaced."""
-        return self._execution.exhausted or self._begun >= self._most
 
     async def _run(self, slot: int, errand: Errand, task: asyncio.Task[Any]) -> bool:
         """Run an errand and report its end; whether it has kept the task for itself."""
@@ -251,7 +250,7 @@ class Worker:
         except Exception as defect:  # noqa: BLE001 - ours: no handler's gets out of there
             verdict = broken(defect)
         elapsed = perf_counter() - started
-        if elapsed > _BRIEF or printing.labels.unfinished:
+        if elapsed > _BRIEF or self._unfinished:
             printing.last_words(lease, alone=self._parentage is None)
         if self._running.pop(serial, None) is None:
             self._outbox.send(wire.Mourned(serial))  # its end was reported before on_failure

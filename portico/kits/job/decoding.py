@@ -42,8 +42,11 @@ def job_of(lease: Lease) -> Job:
     Raises:
         ValueError: the stored job cannot be decoded; the message names the field.
     """
-    text, metadata = without_creator(lease.metadata)
-    creator = _uuid(lease.created_by) if text is None and lease.created_by is not None else text
+    creator: UUID | str | None = None if lease.created_by is None else _uuid(lease.created_by)
+    metadata = lease.metadata
+    if metadata != _EMPTY:  # most jobs have none
+        text, metadata = without_creator(metadata)
+        creator = creator if text is None else text
     job = _new(Job)
     # Job(...) sets its 17 fields one by one, past a frozen __setattr__: three times the cost.
     _set_fields(
