@@ -125,7 +125,8 @@ async def test_half_of_a_result_that_is_too_large_for_a_tray_is_none(
     assert await queue.get_result(large.id) == {"filler": "x" * size}
     assert await supervisor.event("frame_truncated")
     assert await death_of(supervisor) == [str(large.id)]
-    assert (await record_of(queue, large.id)).error_type == "WorkerLostError"
+    (lost,) = (await record_of(queue, large.id)).attempts
+    assert lost.error_type == "WorkerLostError"
     await supervisor.until(lambda: len(supervisor.workers()) == 2, what="the whole pool")
 
 
