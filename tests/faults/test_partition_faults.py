@@ -28,6 +28,7 @@ from tests.faults.server_faults import (
     server_of_its_own,
 )
 from tests.support.clocks import Clock
+from tests.support.freezing import freeze
 from tests.support.hosts import Host, Network, network
 from tests.support.jobs import ended, make_job
 from tests.support.servers import PostgresServer, RedisServer, server_folder
@@ -154,7 +155,7 @@ async def test_a_supervisor_that_slept_past_its_lease_settles_nothing_of_the_oth
     sleeper = here.supervisor(*LEASE, "--workers", "1", app=APP)
     await sleeper.until(lambda: here.ledger.count("BEGIN", job.id))
     other = here.supervisor(*LEASE, "--workers", "1", app=APP)
-    sleeper.signal(signal.SIGSTOP)
+    await freeze(sleeper, here.folder)
     try:
         await other.until(lambda: here.ledger.count("BEGIN", job.id) == 2)
     finally:

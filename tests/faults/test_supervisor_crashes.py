@@ -9,6 +9,7 @@ import pytest
 
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
+from tests.support.freezing import freeze
 from tests.support.jobs import ended, make_job
 from tests.support.records import counts, record_of
 from tests.support.supervisors import BROKEN, Place, SupervisorProcess
@@ -180,7 +181,7 @@ async def test_an_end_that_waited_in_a_frozen_supervisor_does_not_settle_another
     first = here.ledger.of("BEGIN", job.id)[0][2]
     second = here.supervisor("--lease", "1s", "--workers", "1")
     await second.started()
-    frozen.signal(signal.SIGSTOP)
+    await freeze(frozen, here.folder)
     await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2, timeout=12)
     (here.folder / f"go-{first}").touch()
     await second.until(lambda: here.ledger.count("END", job.id) == 1)

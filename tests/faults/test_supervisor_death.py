@@ -16,6 +16,7 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.supervisor.scheduling.watch import KILL_AFTER
+from tests.support.freezing import freeze
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 from tests.support.waiting import wait_until
@@ -238,7 +239,7 @@ async def test_a_frozen_supervisor_loses_its_lease_and_does_not_settle_what_anot
     await frozen.started()
     second = here.supervisor("--lease", "1s", "--workers", "1")
     await second.started()
-    frozen.signal(signal.SIGSTOP)
+    await freeze(frozen, here.folder)
     await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2, timeout=12)
     frozen.signal(signal.SIGCONT)
     await frozen.event("lease_lost", timeout=10)

@@ -22,6 +22,7 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Settlement, Transition
+from tests.support.freezing import freeze
 from tests.support.jobs import ended, make_job
 from tests.support.odd_supervisor import odd
 from tests.support.redis_queues import own_namespace
@@ -187,6 +188,7 @@ async def test_a_pause_of_everything_beyond_a_lease_costs_nothing_when_nobody_el
     supervisor = here.supervisor("--lease", "1s", "--workers", "1", app=APP)
     await supervisor.until(lambda: here.ledger.count("BEGIN", running.id))
     waiting = await queue.enqueue(make_job(job_type="test.fine"))
+    await freeze(supervisor, here.folder)
     signal_all(supervisor, signal.SIGSTOP)
     await while_time_passes(2.5)
     signal_all(supervisor, signal.SIGCONT)
@@ -207,6 +209,7 @@ async def test_after_a_pause_of_everything_the_job_that_another_took_is_killed_a
     await paused.started()
     second = here.supervisor("--lease", "1s", "--workers", "1", app=APP)
     await second.started()
+    await freeze(paused, here.folder)
     signal_all(paused, signal.SIGSTOP)
     await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2, timeout=12)
     signal_all(paused, signal.SIGCONT)
