@@ -78,8 +78,8 @@ class AcknowledgedByAFormerHolder(MemoryJobQueueAdapter):
         super().__init__(*args, **kwargs)
         self._given: set[LeaseKey] = set()
 
-    def _lease(self, queues: Sequence[str], limit: int, now: int) -> list[Lease]:
-        leases = super()._lease(queues, limit, now)
+    def _lease(self, *asked: Any) -> list[Lease]:
+        leases = super()._lease(*asked)
         self._given.update((lease.id, lease.token) for lease in leases)
         return leases
 
@@ -170,8 +170,8 @@ class TokenIsTheAttempt(MemoryJobQueueAdapter):
     """The token is the attempt's number: a store that loses the write of a lease, or a redrive,
     gives out the same one a second time."""
 
-    def _lease(self, queues: Sequence[str], limit: int, now: int) -> list[Lease]:
-        leases = super()._lease(queues, limit, now)
+    def _lease(self, *asked: Any) -> list[Lease]:
+        leases = super()._lease(*asked)
         for lease in leases:
             self._rows[lease.id].nonce = bytes(12)
         return [lease._replace(token=lease.token[:4] + bytes(12)) for lease in leases]
@@ -245,9 +245,9 @@ class PriorityIgnored(MemoryJobQueueAdapter):
 
 
 class _Impatient(MemoryQueue):
-    def take(self, limit: int, now: int) -> Iterator[MemoryRow]:
+    def take(self, limit: int, now: int, *asked: Any) -> Iterator[MemoryRow]:
         del now
-        return super().take(limit, 2**62)
+        return super().take(limit, 2**62, *asked)
 
 
 class DueTimeIgnored(MemoryJobQueueAdapter):
