@@ -23,7 +23,13 @@ async def test_a_type_that_kills_its_workers_is_confined_to_one_and_the_others_w
     here: Place, queue: JobQueueAdapter
 ) -> None:
     tuning = "supervisor.scheduling.watch:SOON=60"  # else a stalled machine looks like a long job
-    supervisor = here.supervisor("--workers", "3", TUNING=tuning)
+    supervisor = here.supervisor("--workers", "3", "--log-level", "DEBUG", TUNING=tuning)
+
+    def whole() -> bool:
+        """All three are ready: each that died has been replaced."""
+        ready, dead = supervisor.events("worker_ready"), supervisor.events("worker_exited")
+        return len(ready) == 3 + len(dead)
+
     first = [
         await queue.enqueue(make_job(job_type="test.kill_itself", max_retries=0))
         for _ in range(_CONFINED_BY)
@@ -32,7 +38,7 @@ async def test_a_type_that_kills_its_workers_is_confined_to_one_and_the_others_w
     assert confined["job_type"] == "test.kill_itself"
     for pill in first:
         assert (await ended(queue, pill.id)).status is JobStatus.DEAD_LETTER
-    await supervisor.until(lambda: len(supervisor.workers()) == 3, what="the whole pool")
+    await supervisor.until(whole, what="the whole pool")
     before = {worker.pid for worker in supervisor.workers()}
     killers, healthy = [], []
     for number in range(60):
@@ -47,7 +53,7 @@ async def test_a_type_that_kills_its_workers_is_confined_to_one_and_the_others_w
         assert (await ended(queue, pill.id)).status is JobStatus.DEAD_LETTER
         assert (await counts(queue, pill.id))["crashes"] == 3
         assert here.ledger.count("BEGIN", pill.id) == 3
-    await supervisor.until(lambda: len(supervisor.workers()) == 3, what="the whole pool")
+    await supervisor.until(whole, what="the whole pool")
     stayed = before & {worker.pid for worker in supervisor.workers()}
     assert len(stayed) == 2, "all of these deaths came to one worker's lot"
     assert not supervisor.events("crash_storm")
