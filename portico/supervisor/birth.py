@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from types import FrameType
 from typing import NamedTuple
 
@@ -214,10 +215,15 @@ def prctl(option: int, value: int) -> None:
     Raises:
         OSError: the system refuses.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
+    if _libc().prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl({option}): {errno.errorcode.get(code, code)}")
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    """Once for a process and all that are forked from it: in each of them it takes memory."""
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def reseed() -> None:

@@ -16,6 +16,14 @@ from typing import Any
 _SETTERS = ("set_debug", "set_exception_handler", "set_task_factory", "set_default_executor")
 
 
+def _new_executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="asyncio")
+
+
+_spare = [_new_executor()]
+"""One without a thread yet, made before workers are forked: so it takes no memory of theirs."""
+
+
 class LoopSettings:
     """The settings of one loop."""
 
@@ -84,6 +92,6 @@ class LoopSettings:
         await asyncio.wait([ended], timeout=timeout)
 
     def _renew(self) -> None:
-        self._executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+        self._executor = _spare.pop() if _spare else _new_executor()
         self._set["set_default_executor"](self._executor)
         self._kept["set_default_executor"] = self._executor

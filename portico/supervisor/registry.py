@@ -19,6 +19,7 @@ from typing import Any
 from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
 from portico.kits.job.handlers import Handlers, handlers_by_type
+from portico.ports.job_handler import JobHandler
 from portico.ports.worker_context import WorkerContext
 from portico.utils.logging import get_logger
 
@@ -85,6 +86,28 @@ def _failed(what: str, error: BaseException) -> ConfigurationError:
     return ConfigurationError(f"{what} failed: {reason.type}{told}", cause=error)
 
 
+class Checked(dict[str, JobHandler]):
+    """Handlers that were looked at already."""
+
+
+def checked(app: Any) -> Any:
+    """The handlers of an application that is a registry, looked at once for all workers that are
+    forked from here: each of them would make copies of the memory that this touches. Anything else
+    stays as it is.
+
+    Raises:
+        ConfigurationError: it is no registry, or two handlers serve one type.
+    """
+    if _is_factory(app) or inspect.isawaitable(app) or isinstance(app, AbstractAsyncContextManager):
+        return app
+    try:
+        return Checked(handlers_by_type(app, "the app"))
+    except ConfigurationError:
+        raise
+    except BaseException as error:
+        raise _failed("opening the app", error) from error
+
+
 async def open_app(app: Any, context: WorkerContext, stack: AsyncExitStack) -> Handlers:
     """Turn what `load` found into handlers; context managers are entered on `stack`.
 
@@ -92,6 +115,8 @@ async def open_app(app: Any, context: WorkerContext, stack: AsyncExitStack) -> H
         ConfigurationError: its code raises something, then the cause has the traceback; or what it
             yields is no registry, or two handlers serve one type.
     """
+    if type(app) is Checked:
+        return app
     try:
         if _is_factory(app):
             app = app(context) if _takes_context(app) else app()

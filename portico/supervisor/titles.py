@@ -7,6 +7,8 @@ A title takes the place of the arguments, with whatever they gave away, and of n
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 
 _CHANGES = 8
 """Changes of a worker's title in one turn of its loop. Each costs a tenth of a job that does
@@ -15,17 +17,24 @@ nothing; so they cost less than a hundredth of the time, however the types take 
 
 def show(title: str) -> None:
     """Call this process so."""
+    _setter()(title)
+
+
+@cache  # for this process and all that are forked from it
+def _setter() -> Callable[[str], None]:
+    """What sets a title, told for good to leave the environment alone."""
     given = os.environ.get("SPT_NOENV")
     os.environ["SPT_NOENV"] = "yes"  # read once, where the first title is set
     try:
-        from setproctitle import setproctitle
+        from setproctitle import getproctitle, setproctitle
 
-        setproctitle(title)
+        setproctitle(getproctitle())
     finally:
         if given is None:
             del os.environ["SPT_NOENV"]
         else:
             os.environ["SPT_NOENV"] = given
+    return setproctitle
 
 
 class WorkerTitle:
@@ -33,9 +42,7 @@ class WorkerTitle:
 
     def __init__(self, worker: int, concurrency: int = 1) -> None:
         """Call this process a worker. One with several jobs at a time names none of them."""
-        from setproctitle import setproctitle
-
-        self._set = setproctitle
+        self._set = _setter()
         self._plain = f"portico worker {worker}"
         self._most = _CHANGES if concurrency == 1 else 0
         self._left = self._most

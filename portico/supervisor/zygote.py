@@ -112,6 +112,7 @@ def _import(target: str) -> tuple[object, Loaded]:
     try:
         app = registry.load(target)
         registry.preload(target)
+        app = registry.checked(app)
         import uvloop  # noqa: F401 - every worker needs it
 
         from portico.supervisor import worker  # noqa: F401 - likewise

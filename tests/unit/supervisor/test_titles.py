@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import setproctitle
 
+from portico.supervisor import titles as titles_module
 from portico.supervisor.titles import WorkerTitle
 
 
 @pytest.fixture
 def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
-    monkeypatch.setattr(setproctitle, "setproctitle", seen.append)
+    monkeypatch.setattr(titles_module, "_setter", lambda: seen.append)
     return seen
 
 
