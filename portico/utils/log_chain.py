@@ -40,7 +40,7 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
 def configured(output: Output, log_format: str, cleaner: Cleaner) -> list[Processor]:
     """The chain that renders lines for an output."""
     render = render_json if log_format == "json" else partial(
-        render_console, colored=output.colored
+        render_console, colored=output.colored, terminal=output.is_a_terminal_alone
     )  # fmt: skip
 
     def line(_logger: Any, _method: str, event: Event) -> str:

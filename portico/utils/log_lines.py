@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from datetime import date, datetime
 from enum import Enum
 from pathlib import PurePath
@@ -55,6 +55,8 @@ _CUT = 32  # characters that saying so takes
 _COLORS = {"debug": 36, "info": 32, "warning": 33, "error": 31, "critical": 31}
 _FIRST = ("timestamp", "level", "logger", "event")
 _BLOCKS = ("exception", "stack")
+_BLOCKS_OF_A_TERMINAL = (*_BLOCKS, "traceback")
+"""A program that reads the log elsewhere gets a job's traceback within the line of that job."""
 
 
 def _secret_pattern(own: tuple[str, ...] = ()) -> re.Pattern[str]:
@@ -181,8 +183,17 @@ def escaped_json(text: str) -> str:
     return _CONTROL_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
-def render_console(event: Mapping[str, Any], *, colored: bool = False) -> str:
-    """One line for people; a traceback follows indented, so no text of it can pass for a line."""
+def render_console(
+    event: Mapping[str, Any], *, colored: bool = False, terminal: bool = False
+) -> str:
+    """One line for people; a traceback follows indented, so no text of it can pass for a line.
+
+    Args:
+        event: cleaned.
+        colored: whether the level has its colour.
+        terminal: whether a traceback that is a field, such as that of a job, follows so, too.
+    """
+    apart = _BLOCKS_OF_A_TERMINAL if terminal else _BLOCKS
     level = str(event.get("level", "info"))
     head = f"{level.upper():<8}"
     if colored:
@@ -190,20 +201,20 @@ def render_console(event: Mapping[str, Any], *, colored: bool = False) -> str:
     name = f"{escaped(str(event['logger']))}: " if event.get("logger") else ""
     blocks = "".join(
         f"\n    {escaped(line)}"
-        for key in _BLOCKS
+        for key in apart
         for line in str(event.get(key, "")).split("\n")
         if line
     )
-    text = f"{escaped(str(event['event']))}{render_pairs(event)}"
+    text = f"{escaped(str(event['event']))}{render_pairs(event, apart)}"
     return f"{event.get('timestamp', '')} {head} {name}{text}{blocks}"
 
 
-def render_pairs(event: Mapping[str, Any]) -> str:
-    """The fields of a cleaned event as ` key=value` each, for people."""
+def render_pairs(event: Mapping[str, Any], apart: Collection[str] = _BLOCKS) -> str:
+    """The fields of a cleaned event as ` key=value` each, but for those that stand apart."""
     return "".join(
         f" {escaped(key)}={_console_value(value)}"
         for key, value in event.items()
-        if key not in _FIRST and key not in _BLOCKS
+        if key not in _FIRST and key not in apart
     )
 
 

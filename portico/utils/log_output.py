@@ -42,6 +42,7 @@ class LogOutput:
         self._is_pipe = _is_pipe(self._descriptor)
         self.longest = select.PIPE_BUF if self._is_pipe else _LONGEST
         self.is_terminal = self._descriptor is not None and os.isatty(self._descriptor)
+        self.is_a_terminal_alone = self.is_terminal
         self.colored = self.is_terminal and not os.environ.get("NO_COLOR")
         self.dropped = 0
         self._reported = 0
@@ -126,6 +127,7 @@ class BothOutputs:
         self._shown = shown
         self._kept = kept
         self.is_terminal = shown.is_terminal
+        self.is_a_terminal_alone = False
         self.colored = shown.colored
         self.longest = min(shown.longest, kept.longest)
 

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import pty
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import click
 import pytest
 import structlog
 
@@ -446,6 +448,35 @@ def test_without_configuration_lines_go_to_the_standard_loggers(
     (record,) = caplog.records
     assert record.name == "portico.test"
     assert record.getMessage() == "hello you password=*** job_id=j"
+
+
+def test_a_traceback_of_a_job_is_printed_as_one_on_a_terminal_and_within_its_line_elsewhere(
+    out: io.StringIO,
+) -> None:
+    told = "Traceback:\n  here\x1b[2J\nValueError: x\n"
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as terminal, open(ours, "rb", buffering=0) as screen:
+        for stream in (terminal, out):
+            configure_logging(stream=stream)
+            log.error("job_failed", traceback=told, next="z")
+            reset_logging()
+        head, *block = click.unstyle(screen.read(10_000).decode()).splitlines()
+    assert head.endswith("portico.test: job_failed next=z")
+    assert block == ["    Traceback:", "      here\\x1b[2J", "    ValueError: x"]
+    (line,) = out.getvalue().splitlines()
+    assert line.endswith(r'traceback="Traceback:\n  here\x1b[2J\nValueError: x\n" next=z')
+
+
+def test_what_goes_to_a_file_beside_the_terminal_stays_a_line_for_each_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as terminal, open(ours, "rb"):
+        monkeypatch.setattr(sys, "stdout", terminal)
+        configure_logging(log_output="both", log_file_path=tmp_path / "log")
+        log.error("job_failed", traceback="Traceback:\n  here\n")
+        reset_logging()
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
 
 
 def test_importing_the_library_configures_nothing() -> None:
