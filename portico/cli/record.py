@@ -9,7 +9,7 @@ from typing import Any
 
 from portico.cli import tables
 from portico.cli.moments import moment, span
-from portico.cli.tables import first_line, fitting
+from portico.cli.tables import first_line, fitting, folded
 from portico.ports.job import JobStatus
 from portico.ports.leasing import AttemptRecord, Evidence, JobRecord, Transition
 
@@ -84,7 +84,7 @@ def _told(attempt: AttemptRecord) -> str:
     head = [str(attempt.attempt), attempt.ended_as, moment(attempt.ended_at) or ""]
     kind = f"{attempt.error_type}: " if attempt.error_type else ""
     error = fitting(f"{kind}{first_line(attempt.error_message)}", _INDENT)
-    lines = ["  ".join(head), error, ", ".join(_seen(attempt))]
+    lines = ["  ".join(head), error, *folded(", ".join(_seen(attempt)), _INDENT)]
     return "\n   ".join(line for line in lines if line)
 
 

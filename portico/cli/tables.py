@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import NamedTuple
 
 import click
@@ -114,6 +115,13 @@ def first_line(text: str | None) -> str:
 def fitting(text: str, indent: int = 0) -> str:
     """A line that is cut to what a terminal has room for below an indent; whole in a pipe."""
     return _cut(text, shutil.get_terminal_size().columns - indent) if sys.stdout.isatty() else text
+
+
+def folded(text: str, indent: int = 0) -> list[str]:
+    """A line as the lines that a terminal has room for below an indent; as it is in a pipe."""
+    if not sys.stdout.isatty():
+        return [text]
+    return wrap(text, max(shutil.get_terminal_size().columns - indent, _LEAST))
 
 
 def _shown(cell: Cell, *, terminal: bool) -> str:

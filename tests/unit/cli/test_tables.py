@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from portico.cli.listing import write_page
 from portico.cli.moments import Moment, since, span, took
+from portico.cli.record import write_record
 from portico.cli.tables import Column, fitted, table
 from portico.ports.job import Job, JobStatus
-from portico.ports.leasing import Glance, JobFilter, JobPage
+from portico.ports.leasing import AttemptRecord, Evidence, Glance, JobFilter, JobPage, JobRecord
 from tests.support.terminals import on_terminal
 
 NOW = datetime.now(UTC)
@@ -145,3 +146,25 @@ def test_what_an_attempt_took_is_not_told_of_a_job_that_was_cancelled_while_it_w
     ended = {"started_at": NOW, "failed_at": NOW + timedelta(seconds=1.25)}
     assert took(job(status=JobStatus.FAILED, **ended)) == Moment("1.2s", "1.250s")
     assert took(job(status=JobStatus.FAILED, **ended, error_message="Job cancelled")) is None
+
+
+def test_what_was_seen_of_an_attempt_fits_a_terminal_and_is_a_line_in_a_pipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen = Evidence(run_seconds=6.1, pid=1234, signal="SIGKILL", worker_cpu_seconds=1.5,
+                    worker_peak_rss=2**30)  # fmt: skip
+    attempt = AttemptRecord(
+        attempt=1,
+        ended_as="dead_letter",
+        started_at=NOW,
+        ended_at=NOW,
+        owner="host:1",
+        evidence=seen,
+    )
+    record = JobRecord(job=DEAD, attempt=1, attempts=(attempt,))
+    lines = on_terminal(lambda: write_record(record))
+    write_record(record)
+    assert all(len(line) <= 80 for line in lines)
+    whole = "ran 6.100 s, worker 1234 (killed by SIGKILL), CPU 1.50 s in its life, peak memory"
+    assert whole in " ".join(line.strip() for line in lines)
+    assert f"     {whole} 1024 MiB, held by host:1\n" in capsys.readouterr().out
