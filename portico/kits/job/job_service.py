@@ -196,16 +196,28 @@ class JobService(JobCreator):
             TimeoutError: it was still in work after `timeout` seconds.
             ResourceNotFoundError: there is no such job.
         """
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await self._ended(job_id)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(
+                f"job {job_id} has not ended within {timeout} s; it is left as it is, and get_job "
+                "tells its status"
+            ) from error
+
+    async def _ended(self, job_id: UUID | str) -> Job:
         delay = _FIRST_LOOK
-        async with asyncio.timeout(timeout):
-            while True:
-                job = await self.get_job(job_id)
-                if job is None:
-                    raise ResourceNotFoundError(f"there is no job {job_id}")
-                if job.status.terminal:
-                    return job
-                await asyncio.sleep(delay)
-                delay = min(delay * 1.5, _SLOWEST_LOOK)
+        while True:
+            job = await self.get_job(job_id)
+            if job is None:
+                raise ResourceNotFoundError(f"there is no job {job_id}")
+            if job.status.terminal:
+                return job
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, _SLOWEST_LOOK)
 
     async def get_job_stats(self, queue_name: str = "default") -> QueueStats:
         """How many jobs of the queue are in each status."""

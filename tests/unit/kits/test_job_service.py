@@ -223,7 +223,7 @@ async def test_waiting_for_a_job_ends_when_it_ends(
 
 async def test_waiting_for_a_job_ends_at_its_timeout(jobs: JobService) -> None:
     job = await jobs.create_job("a.b", {})
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=rf"job {job.id} has not ended within 0.01 s; .*get_job"):
         await jobs.wait_for(job.id, 0.01)
     with pytest.raises(ResourceNotFoundError):
         await jobs.wait_for(uuid4())
