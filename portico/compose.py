@@ -196,4 +196,12 @@ def same_file(url: str, other: str | None) -> bool:
         return False
     if os.path.exists(one) and os.path.exists(another):
         return os.path.samefile(one, another)
-    return os.path.realpath(one) == os.path.realpath(another)
+    return resolved(one) == resolved(another)
+
+
+def resolved(path: Path) -> str:
+    """Where a path leads; as it is where no file can have that name, which its adapter says."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return str(path)

@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 
 from portico.cli.exits import EPILOG
+from portico.cli.job_lines import Unreadable
 from portico.cli.options import as_deadline, as_instant, as_job_id, as_seconds, json_option
 from portico.cli.store import store_option, with_jobs
 from portico.exceptions import ValidationError
@@ -143,7 +144,7 @@ def _unreadable(target: str, error: OSError | ValueError) -> str:
 
 
 def _parsed(payload: str) -> Any:
-    text = _utf8(sys.stdin.buffer.read()) if payload == "-" else payload
+    text = _utf8(_piped()) if payload == "-" else payload
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -153,6 +154,13 @@ def _parsed(payload: str) -> Any:
             f"the payload is not JSON: {error}, at {_place(text, error.pos)}; give an object in "
             'quotes, such as \'{"to": "ann@example.org"}\''
         ) from error
+
+
+def _piped() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise Unreadable(f"the payload cannot be read: {error.strerror or error}") from error
 
 
 def _utf8(data: bytes) -> str:

@@ -38,8 +38,8 @@ def settle() -> None:
             os.fstat(fd)
         except OSError:
             os.dup2(os.open(os.devnull, unusable), fd)
-    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115 - for the process's life
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None or sys.stdout is sys.__stdout__:  # and not what a caller has put there
         encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
         buffer = io.BufferedWriter(_Output(1, "w", closefd=False))

@@ -103,7 +103,7 @@ def troubles(queue_url: str) -> list[Trouble]:
 def _key(queue_url: str) -> str:
     """The store, whatever else its URL says."""
     path = compose.sqlite_file(queue_url)
-    return os.path.realpath(path) if path else shown(queue_url.partition("?")[0])
+    return compose.resolved(path) if path else shown(queue_url.partition("?")[0])
 
 
 def _folders() -> list[Path]:

@@ -274,8 +274,9 @@ def test_a_newer_schema_is_refused_by_the_command_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["jobs.db", "sqlite://", "sqlite:///", "mysql://u:secret@host/db", "sqlite:///a.db?x=1"]
-)
+    "url", ["jobs.db", "sqlite://", "sqlite:///", "mysql://u:secret@host/db", "sqlite:///a.db?x=1",
+     "sqlite:///a%00b.db"],
+)  # fmt: skip
 async def test_the_command_and_the_service_refuse_a_bad_url_without_telling_its_password(
     url: str, tmp_path: Path
 ) -> None:
@@ -284,6 +285,8 @@ async def test_the_command_and_the_service_refuse_a_bad_url_without_telling_its_
     assert "queue URL" in result.stderr
     assert "secret" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    read = run(tmp_path, *COMMAND, "--queue-url", url, "status")
+    assert (read.returncode, read.stderr) == (1, result.stderr)
     with pytest.raises(ConfigurationError) as caught:
         compose.job_service(url)
     assert "queue URL" in str(caught.value)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import shlex
 import signal
 import struct
 import subprocess
@@ -321,3 +322,17 @@ def test_a_verb_that_is_not_there_is_a_usage_error(portico: Portico) -> None:
         done = portico(*arguments)
         assert done.returncode == 2
         assert way_out in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["a.b", "-"], ["-"]], ids=" ".join)
+def test_input_that_was_closed_is_told_in_words(
+    arguments: list[str], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    line = shlex.join([*COMMAND, "enqueue", *arguments])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{line} <&-"], env=environment, cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "cannot be read: Bad file descriptor" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

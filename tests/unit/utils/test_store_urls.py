@@ -133,6 +133,7 @@ def test_every_text_gives_an_adapter_or_is_refused(url: str) -> None:
     with contextlib.suppress(ConfigurationError):
         compose.audit(url)
     compose.sqlite_file(url)
+    assert isinstance(compose.same_file(url, "sqlite:///other.db"), bool)
 
 
 @pytest.mark.parametrize(
