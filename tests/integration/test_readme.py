@@ -103,6 +103,16 @@ def test_a_job_of_the_applications_own_transaction_can_be_run(tmp_path: Path) ->
     assert json.loads(result) == {"primes": 168}
 
 
+def test_the_tests_of_an_application_pass_as_they_are_written(tmp_path: Path) -> None:
+    for name, language, text in (
+        ("jobs.py", "python", "class CountPrimes"), ("conftest.py", "python", "pytest_plugins"),
+        ("pyproject.toml", "toml", "pytest"), ("test_jobs.py", "python", "perform("),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(block_with(language, text), encoding="utf-8")
+    said = run(tmp_path, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"])
+    assert re.search("^2 passed in", said, re.MULTILINE), said
+
+
 @pytest.mark.parametrize("code", blocks("python"))
 def test_every_python_block_compiles(code: str) -> None:
     compile(code, "README.md", "exec")
