@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from fcntl import ioctl
 from select import PIPE_BUF
 from struct import Struct
@@ -68,8 +70,8 @@ class Labels:
         self._pipe: tuple[int, int] | None = None
         self.unfinished: dict[tuple[bytes, int], JobWriter] = {}
         """Whose last line has no end yet, on which descriptor, and what has written it."""
-        self._context: Mapping[str, Any] | None = None
-        self._label = b""
+        self._known: tuple[Mapping[str, Any] | None, bytes] = (None, b"")
+        """The context that asked last, and its label: one value, for threads ask, too."""
 
     def begin(self, key: bytes, pipe: int) -> None:
         """Write frames with this key, from now on, to this pipe: a supervisor reads them there."""
@@ -82,11 +84,13 @@ class Labels:
     def current(self) -> bytes:
         """The job of the task or thread that asks, encoded; empty outside of one."""
         context = current_context()
-        if context is not self._context:
+        known, label = self._known
+        if context is not known:
             job = {name: context[name] for name in _JOB if name in context}
             label = _encode(job) if job else b""
-            self._context, self._label = context, label if len(label) <= _LONGEST_JOB else b""
-        return self._label
+            label = label if len(label) <= _LONGEST_JOB else b""
+            self._known = context, label
+        return label
 
     def finish(self, job_id: object) -> None:
         """An attempt has ended: what it wrote last is a line, whether it has an end or not."""
@@ -185,6 +189,16 @@ def stream(fd: int) -> io.TextIOWrapper:
 def frame(key: bytes, label: bytes, text: bytes, said: int = 0) -> bytes:
     """One write of one job, as it goes through the pipe."""
     return b"".join((key, _HEAD.pack(said, len(label), len(text)), label, text))
+
+
+def opening_words() -> None:
+    """The application is open: what it has printed so far is a line, whether it has an end or not,
+    and no job's."""
+    for text in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the application may have put anything there
+            text.flush()
+    if labels.read_at(STDOUT):
+        _put(STDOUT, frame(labels.key, _encode(NOBODY.facts()), b"", _OVER | _CLAIM))
 
 
 def last_words(lease: Lease, *, alone: bool) -> None:

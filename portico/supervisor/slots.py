@@ -120,6 +120,7 @@ class Worker:
             )
             # From here on: what the application has started is its own.
             replace_console_handlers()
+            printing.opening_words()
             self._outside = watch_tasks(self._loop)
             self._settings.keep()
             self._generators.watch()

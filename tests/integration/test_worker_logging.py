@@ -9,8 +9,10 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 
+pytestmark = pytest.mark.every_python
+
 APP = "tests.support.talkative_app:app"
-PLACES = ("handler", "nested", "task", "thread", "on_failure")
+PLACES = ("handler", "nested", "task", "thread", "own_thread", "pool", "on_failure")
 LOGGERS = ("ours", "structlog", "standard")
 
 

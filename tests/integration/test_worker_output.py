@@ -22,8 +22,8 @@ async def prints(queue: JobQueueAdapter, how: str, text: str = "", **fields: obj
     return await queue.enqueue(make_job(job_type="test.print", payload=payload, max_retries=0))
 
 
-async def drained(here: Place, *arguments: str) -> SupervisorProcess:
-    supervisor = here.supervisor("--workers", "1", "--drain", *arguments, app=APP)
+async def drained(here: Place, *arguments: str, app: str = APP) -> SupervisorProcess:
+    supervisor = here.supervisor("--workers", "1", "--drain", *arguments, app=app)
     assert await supervisor.ended() == 0
     return supervisor
 
@@ -55,6 +55,19 @@ async def test_a_line_without_an_end_does_not_become_the_next_jobs(
     assert lines_of(supervisor, second) == ["of the second"]
     (attempt,) = (await record_of(queue, first.id)).attempts
     assert "err of the first" in str(attempt)
+
+
+@pytest.mark.parametrize("method", ["zygote", "spawn"])
+async def test_a_line_that_the_application_leaves_open_is_not_the_first_jobs(
+    method: str, here: Place, queue: JobQueueAdapter
+) -> None:
+    job = await prints(queue, "prints", "fine")
+    supervisor = await drained(
+        here, "--start-method", method, app="tests.support.printing_app:opened"
+    )
+    assert lines_of(supervisor, job) == ["fine"]
+    *_, line = [line for line in supervisor.events("worker_output") if "job_id" not in line]
+    assert line["line"].endswith("opened")
 
 
 async def test_jobs_that_print_in_turns_in_one_worker_keep_their_lines_apart(

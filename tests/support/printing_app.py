@@ -71,3 +71,9 @@ class Prints(JobHandler):
 
 
 app = [Prints()]
+
+
+def opened() -> list[JobHandler]:
+    """Leave a line without an end, which Python has not even written yet."""
+    sys.stdout.write("opened")
+    return app

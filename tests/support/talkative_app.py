@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 
 import structlog
 
@@ -35,6 +36,10 @@ class Talk(JobHandler):
         await self._nested()
         await asyncio.gather(asyncio.create_task(self._in_task()))
         await asyncio.to_thread(say, "thread")
+        thread = threading.Thread(target=say, args=("own_thread",))
+        thread.start()
+        await asyncio.get_running_loop().run_in_executor(None, say, "pool")
+        thread.join()
         self._context.logger.info("of_the_context")
         if job.payload.get("fail"):
             raise RuntimeError("on purpose")

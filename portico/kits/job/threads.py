@@ -3,7 +3,8 @@
 A thread that a handler starts is the attempt's; so is what it gives to a pool of threads, for as
 long as a thread of the pool is at it, and what those threads start or give on in turn. Threads that
 are waiting in Python's or a library's own code for something to do are nobody's work. What is given
-to a pool of processes is told as well, where the application had loaded such pools before.
+to a pool of processes is told as well, where the application had loaded such pools before. What all
+these threads log and print stands under the attempt's job.
 
 Nothing of this costs a job that uses no threads.
 """
@@ -13,13 +14,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import thread as pools
 from contextvars import ContextVar
 from threading import Thread
 from types import FrameType
 from typing import Any
+
+from portico.utils.log_context import current_context, lend_context
 
 _MARK = "_portico_work"
 """Where a thread bears the attempt that it works for."""
@@ -80,12 +83,19 @@ class Work:
         thread.__dict__[_MARK] = self
         self._threads.add(thread)
 
-    def do(self, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Do one piece of it in this thread, which is a pool's."""
+    def do(
+        self,
+        context: Mapping[str, Any],
+        work: Callable[..., Any],
+        *args: Any,
+        **options: Any,
+    ) -> Any:
+        """Do one piece of it in this thread, which is a pool's, and log in this context."""
         if self._over:
             raise CancelledError("the job that wanted this has ended")
         thread = threading.current_thread()
         before = thread.__dict__.get(_MARK)
+        lent_before = lend_context(thread, context)
         thread.__dict__[_MARK] = self
         self._threads.add(thread)
         try:
@@ -93,6 +103,7 @@ class Work:
         finally:
             self._threads.discard(thread)
             thread.__dict__[_MARK] = before
+            lend_context(thread, lent_before)
 
 
 class Threads:
@@ -123,6 +134,7 @@ def watch_threads() -> None:
         work = current_work()
         if work is not None and getattr(thread, "_target", None) is not pools._worker:
             work.of(thread)
+            lend_context(thread, current_context())
         start(thread)
 
     def watched_submit(
@@ -131,7 +143,7 @@ def watch_threads() -> None:
         work = current_work()
         if work is None:
             return submit(pool, fn, *args, **options)
-        return submit(pool, work.do, fn, *args, **options)
+        return submit(pool, work.do, current_context(), fn, *args, **options)
 
     _watch_pools_of_processes()
     setattr(watched_start, _MARK, True)

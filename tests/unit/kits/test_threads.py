@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from threading import Event, Thread
@@ -8,6 +9,7 @@ from threading import Event, Thread
 import pytest
 
 from portico.kits.job.threads import Threads, Work, described, watch_threads
+from portico.utils.log_context import current_context, log_context
 from tests.support.waiting import wait_until
 
 
@@ -44,6 +46,36 @@ def wait_for(go: Event) -> None:
 async def test_a_job_without_threads_has_none(threads):
     await asyncio.sleep(0)
     assert threads.work is None
+
+
+async def test_threads_log_in_the_context_of_the_job_that_they_work_for_and_of_no_later_one(
+    threads,
+):
+    seen = []
+
+    def see():
+        seen.append(current_context().get("job_id"))
+
+    def start_another():
+        see()
+        with log_context(job_id="inner"):
+            nested = Thread(target=see)
+            nested.start()
+        nested.join()
+
+    with ThreadPoolExecutor(1) as pool:
+        with log_context(job_id="first"):
+            thread = Thread(target=start_another)
+            thread.start()
+            thread.join()
+            pool.submit(see).result()
+        Threads().enter()
+        await asyncio.to_thread(see)
+        with log_context(job_id="second"):
+            pool.submit(see).result()
+        outside = contextvars.Context().run(pool.submit, see)
+        outside.result()
+    assert seen == ["first", "inner", "first", None, "second", None]
 
 
 async def test_a_thread_that_the_job_started_goes_on_until_it_ends(threads, go):
