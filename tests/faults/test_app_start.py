@@ -12,6 +12,8 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 
+pytestmark = pytest.mark.every_python
+
 FINE = """
     from portico.ports.job import JobResult
 

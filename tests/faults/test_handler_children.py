@@ -13,6 +13,8 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.accounts import account, enqueue
 from tests.support.supervisors import Place
 
+pytestmark = pytest.mark.every_python
+
 FAMILY = "tests.support.family_app:app"
 
 

@@ -15,6 +15,8 @@ from tests.support import leftover_app
 from tests.support.accounts import AT_ONCE, account, end_of, enqueue, pid_of
 from tests.support.supervisors import Place
 
+pytestmark = pytest.mark.every_python
+
 LEFTOVERS = "tests.support.leftover_app:app"
 
 

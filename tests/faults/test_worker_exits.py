@@ -13,6 +13,8 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.accounts import account, enqueue, pid_of
 from tests.support.supervisors import Place
 
+pytestmark = pytest.mark.every_python
+
 ENDS = "tests.support.ends_app:app"
 
 

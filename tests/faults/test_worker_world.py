@@ -19,6 +19,8 @@ from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.every_python
+
 OPENED = "tests.support.opened_app:app"
 USE = """
 from pathlib import Path
