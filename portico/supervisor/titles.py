@@ -26,9 +26,9 @@ def _setter() -> Callable[[str], None]:
     given = os.environ.get("SPT_NOENV")
     os.environ["SPT_NOENV"] = "yes"  # read once, where the first title is set
     try:
-        from setproctitle import getproctitle, setproctitle
+        from setproctitle import setproctitle
 
-        setproctitle(getproctitle())
+        setproctitle("portico")  # not as it is: arguments need not be text
     finally:
         if given is None:
             del os.environ["SPT_NOENV"]
