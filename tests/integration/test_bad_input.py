@@ -226,7 +226,7 @@ def test_a_read_only_file_is_refused_by_the_command_and_the_supervisor(tmp_path:
         result = run(tmp_path, *arguments, heed_modes=True)
         assert result.returncode == 1, result.stderr
         assert "sqlite:///portico.db" in result.stderr
-        assert "is read-only; give this user the right to write it" in result.stderr
+        assert "is read-only for this user" in result.stderr
         assert "Traceback" not in result.stderr
     assert (tmp_path / "portico.db").read_bytes() == before
 

@@ -272,9 +272,11 @@ def _alone(place: Place) -> Iterator[None]:
 
 
 def _refused(error: sqlite3.Error, place: Place) -> PorticoError:
-    reason = _UNUSABLE.get(primary_code(error))
-    if reason is None:
+    code = primary_code(error)
+    if code not in _UNUSABLE:
         return translated(error, place)
+    seen = obstacle(place.path, writing=True) if code in _PERHAPS_NOT_OURS else None
+    reason = seen or _UNUSABLE[code]
     return ConfigurationError(f"{place} cannot be used: {reason}", cause=error)
 
 

@@ -26,7 +26,10 @@ def obstacle(path: Path, *, writing: bool) -> str | None:
     if not writing:
         return None
     if path.exists() and not _may(path, os.W_OK):
-        return f"the file is read-only; give this user the right to write it: {_user()}"
+        return (
+            f"the file is read-only for {_user()}; give it the right to write the file and its "
+            "directory, where SQLite keeps its log"
+        )
     if not _may(directory, os.W_OK | os.X_OK):
         return (
             f"{_user()} may not write in the directory {directory}; it must be able to write the "
