@@ -142,6 +142,7 @@ def test_every_text_gives_an_adapter_or_is_refused(url: str) -> None:
         ("sqlite:///jobs.db\n", "has a line break at character 18 of 18; remove it"),
         ("redis://h/0\r\n", "has a line break at character 12 of 13"),
         ("sqlite:///a%00b", "the control character '%00'"),
+        ("sqlite:///a\udcff.db", "bytes that are no text, .* another name"),
         ("postgresql://u:a/b@h/d", r"cannot be read; write / \? # @"),
         ("postgresql://h/d?secret&password=x", "options that cannot be read"),
         ("redis://h/0?timeot=5", "has the option 'timeot'; there are .*timeout"),

@@ -33,7 +33,21 @@ def place_of(url: str) -> tuple[Place, Admission]:
             "for a queue in this process, or sqlite:///jobs.db for a file"
         )
     options = options_of(parts, {"durability", *OPTIONS})
-    return Place(url, _absolute(url, name), _is_full(url, options)), Admission.of(url, options)
+    path = _absolute(url, name)
+    if not _is_text(path):
+        raise ConfigurationError(
+            f"queue URL {url!r} leads to {str(path)!r}, with bytes that are no text, which not "
+            "every copy of SQLite can open; give the file or its directory another name"
+        )
+    return Place(url, path, _is_full(url, options)), Admission.of(url, options)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _absolute(url: str, name: str) -> Path:
