@@ -100,7 +100,7 @@ def described(process: psutil.Process) -> str:
     """A process by its number and its command."""
     command = ""
     with suppress(Exception):  # it may be gone
-        command = " ".join(process.cmdline())[:_LONGEST_COMMAND]
+        command = " ".join(process.cmdline()).strip()[:_LONGEST_COMMAND]
     return f"process {process.pid}: {command}"
 
 

@@ -126,7 +126,10 @@ async def test_processes_of_a_failed_attempt_are_ended_before_on_failure_and_the
         error = "ValueError" if end == "raises" else "JobTimeoutError"
         await account(here, queue, job, JobStatus.COMPLETED, retries=1, executions=2, error=error)
         check_that_nothing_overlaps(here, job)
-        assert supervisor.events("handler_left_processes", job_id=str(job.id))
+        told = supervisor.events("handler_left_processes", job_id=str(job.id))
+        processes = [process for line in told for process in line["processes"]]
+        assert processes
+        assert processes == [process.strip() for process in processes], "the rest of a title"
     assert not supervisor.events("worker_exited"), "a worker was given up for that"
 
 
