@@ -3,10 +3,11 @@
     print ──► stream ──► key │ sizes │ job │ bytes ──► pipe ──► Reader ──► Piece with its job
     C, os.write, programs that a handler starts ────► pipe ──► Reader ──► Piece without one
 
-Python's own streams put each write into a frame that says whose it is. All else arrives bare: at
-the end of a job that may have written some, a frame claims what nobody has read yet. The key is
-random: nothing that a handler prints passes for a frame by chance. It proves nothing, for a
-handler could find it: what is read here is for logs and for people, and decides nothing.
+Python's own streams put each write into a frame that says whose it is: a job's, or nobody's where
+the application prints by itself, beside its jobs. All else arrives bare: at the end of a job that
+may have written some, a frame claims what nobody has read yet. The key is random: nothing that a
+handler prints passes for a frame by chance. It proves nothing, for a handler could find it: what is
+read here is for logs and for people, and decides nothing.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class Labels:
     def __init__(self) -> None:
         self.key = b""
         self._pipe: tuple[int, int] | None = None
+        self.nobodys = b""
+        """The label of what no job prints."""
         self.unfinished: dict[tuple[bytes, int], JobWriter] = {}
         """Whose last line has no end yet, on which descriptor, and what has written it."""
         self._known: tuple[Mapping[str, Any] | None, bytes] = (None, b"")
@@ -77,17 +80,21 @@ class Labels:
         """Write frames with this key, from now on, to this pipe: a supervisor reads them there."""
         self.key, self._pipe = key, _identity(pipe)
 
+    def name_nobody(self) -> None:
+        """Say from now on of what no job prints that it is none's: jobs print beside it."""
+        self.nobodys, self._known = _encode(NOBODY.facts()), (None, b"")
+
     def read_at(self, fd: int) -> bool:
         """Whether that is so of this descriptor, now: a handler may have put anything there."""
         return self._pipe is not None and _identity(fd) == self._pipe
 
     def current(self) -> bytes:
-        """The job of the task or thread that asks, encoded; empty outside of one."""
+        """The job of the task or thread that asks, encoded; empty where that is not to be said."""
         context = current_context()
         known, label = self._known
         if context is not known:
             job = {name: context[name] for name in _JOB if name in context}
-            label = _encode(job) if job else b""
+            label = _encode(job) if job else self.nobodys
             label = label if len(label) <= _LONGEST_JOB else b""
             self._known = context, label
         return label
@@ -156,7 +163,7 @@ class JobWriter(io.BufferedWriter):
             self.flush()
             self._pipe.label = label
         written = super().write(data)
-        if label and written:
+        if label and written and label != self._labels.nobodys:
             line = label, self._pipe.fileno()
             if bytes(memoryview(data)[-1:]) == b"\n":
                 self._labels.unfinished.pop(line, None)
@@ -197,8 +204,9 @@ def opening_words() -> None:
     for text in (sys.stdout, sys.stderr):
         with suppress(Exception):  # the application may have put anything there
             text.flush()
+    labels.name_nobody()
     if labels.read_at(STDOUT):
-        _put(STDOUT, frame(labels.key, _encode(NOBODY.facts()), b"", _OVER | _CLAIM))
+        _put(STDOUT, frame(labels.key, labels.nobodys, b"", _OVER | _CLAIM))
 
 
 def last_words(lease: Lease, *, alone: bool) -> None:

@@ -58,16 +58,21 @@ async def test_a_line_without_an_end_does_not_become_the_next_jobs(
 
 
 @pytest.mark.parametrize("method", ["zygote", "spawn"])
-async def test_a_line_that_the_application_leaves_open_is_not_the_first_jobs(
+async def test_what_the_application_prints_itself_is_no_jobs(
     method: str, here: Place, queue: JobQueueAdapter
 ) -> None:
+    """Neither a line that it leaves open before the first job, nor its task's beside one."""
     job = await prints(queue, "prints", "fine")
+    beside = await prints(queue, "beside", "mine")
     supervisor = await drained(
         here, "--start-method", method, app="tests.support.printing_app:opened"
     )
     assert lines_of(supervisor, job) == ["fine"]
-    *_, line = [line for line in supervisor.events("worker_output") if "job_id" not in line]
-    assert line["line"].endswith("opened")
+    assert lines_of(supervisor, beside) == ["mine begins and ends"]
+    lines = [line for line in supervisor.events("worker_output") if "job_id" not in line]
+    *_, opened, task = [line["line"] for line in lines]
+    assert opened.endswith("opened")
+    assert task == "by the application's own task"
 
 
 async def test_jobs_that_print_in_turns_in_one_worker_keep_their_lines_apart(

@@ -58,6 +58,12 @@ class Prints(JobHandler):
             await asyncio.sleep(0.01)
         print("done")
 
+    async def _beside(self, text: str) -> None:
+        sys.stdout.write(f"{text} begins ")
+        asked.set()
+        await said.wait()
+        print("and ends")
+
     def _bar(self, text: str) -> None:
         for n in range(5):
             sys.stderr.write(f"\r{text} {n * 25}%")
@@ -71,9 +77,20 @@ class Prints(JobHandler):
 
 
 app = [Prints()]
+asked, said = asyncio.Event(), asyncio.Event()
+tasks: set[asyncio.Task[None]] = set()
+
+
+async def say_when_asked() -> None:
+    await asked.wait()
+    print("by the application's own task")
+    said.set()
 
 
 def opened() -> list[JobHandler]:
-    """Leave a line without an end, which Python has not even written yet."""
+    """Leave a line without an end, which Python has not even written yet, and a task."""
     sys.stdout.write("opened")
+    task = asyncio.get_running_loop().create_task(say_when_asked())
+    task.add_done_callback(tasks.discard)
+    tasks.add(task)
     return app
