@@ -484,7 +484,8 @@ class QueueMachine(UnheardRules, RuleBasedStateMachine):
             case "renew":
                 self._unheard_renew(owner)
             case "recover":
-                self._unheard_recover(owner)
+                self._unheard_recover(owner, heard=limit % 3)
+                self._recover(owner, 1000)
             case "cancel":
                 self._unheard_cancel(owner, job_id)
                 self.cancel(owner, job_id, lost=False)
@@ -739,6 +740,20 @@ MANY = settings(
 )
 
 
+def store_here(kind: str, request: pytest.FixtureRequest) -> Callable[[Clock], Store]:
+    """How examples of a test make their stores, on its server."""
+    store_of: Callable[..., Store] = STORES[kind]
+    if kind == "postgres":
+        schema = ModelSchema(request.getfixturevalue("postgres"))
+        request.addfinalizer(schema.close)
+        return partial(store_of, schema=schema)
+    if kind == "redis":
+        database = ModelDatabase(request.getfixturevalue("redis"))
+        request.addfinalizer(database.close)
+        return partial(store_of, database=database)
+    return store_of
+
+
 @pytest.mark.timeout(420)  # shrinking a failure may take five minutes; a run takes less than one
 @pytest.mark.parametrize(("kind", "part"), CASES)
 def test_whatever_happens_a_store_does_what_the_model_says(
@@ -746,17 +761,31 @@ def test_whatever_happens_a_store_does_what_the_model_says(
 ) -> None:
     # This test is long by design: its own limit is the marker's, and a dump is not wanted earlier.
     faulthandler.cancel_dump_traceback_later()
-    store_of = STORES[kind]
-    if kind == "postgres":
-        schema = ModelSchema(request.getfixturevalue("postgres"))
-        request.addfinalizer(schema.close)
-        store_of = partial(store_of, schema=schema)
-    elif kind == "redis":
-        database = ModelDatabase(request.getfixturevalue("redis"))
-        request.addfinalizer(database.close)
-        store_of = partial(store_of, database=database)
-    machine = machine_on(store_of)
+    machine = machine_on(store_here(kind, request))
     if CI and part:  # else its parts would be the same histories
         machine = seed(part)(machine)
     often = settings(MANY, max_examples=ceil(HISTORIES / PARTS.get(kind, 1)))
     run_state_machine_as_test(machine, settings=often)
+
+
+@pytest.mark.parametrize("heard", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "redis"])
+def test_a_recovery_that_is_not_heard_of_takes_each_job_once(
+    kind: str, heard: int, request: pytest.FixtureRequest
+) -> None:
+    history = machine_on(store_here(kind, request))()
+    try:
+        history.begin([NewJob(UUID(int=1), "fast", 0, 3, None)])
+        history.lease("one", ("fast",), 1, lost=False)
+        history.renew_all("one")
+        history.recover("other", 1000, lost=False)
+        history.time_passes(61, OWNERS)
+        history.an_answer_is_lost(
+            "other", "recover", [], ("fast",), heard, jobs=[], job_id=UUID(int=1), job_ids=[]
+        )
+        history.the_store_says_what_the_model_says()
+        history.everything_runs_out("other", forgetful=True, seconds=61)
+        history.the_store_says_what_the_model_says()
+        assert history.model.rows[UUID(int=1)].status is JobStatus.RETRYING
+    finally:
+        history.teardown()

@@ -10,7 +10,7 @@ from uuid import UUID
 from portico.adapters.job_queue._postgres.exchanging import _LOOKS
 from portico.exceptions import QueueConnectionError
 from portico.ports.draft import Draft
-from portico.ports.job import TERMINAL
+from portico.ports.job import TERMINAL, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Failure, JobFilter, Settlement, Transition
 from tests.contract.model_stores import Held
@@ -41,10 +41,13 @@ class UnheardRules:
     _running: Callable[[], dict[UUID, Held]]
     _matching: Callable[[JobFilter], list[Row]]
 
-    def _unheard(self, owner: str, asked: Coroutine[Any, Any, Any]) -> bool:
-        """Have the answer to this lost, unless it takes none; whether it was."""
+    def _unheard(self, owner: str, asked: Coroutine[Any, Any, Any], *, heard: int = 0) -> bool:
+        """Have the answer to this lost, unless it takes none; whether it was.
+
+        Where a store is asked several times for it, so many answers are heard before.
+        """
         loss = self.losses[owner]
-        loss.armed = True
+        loss.armed, loss.heard = True, heard
         try:
             self.run(asked)
         except QueueConnectionError:
@@ -126,10 +129,17 @@ class UnheardRules:
             self.ended.pop(job_id, None)
             self.held.pop(job_id, None)
 
-    def _unheard_recover(self, owner: str) -> None:
+    def _unheard_recover(self, owner: str, heard: int) -> None:
+        """A store may ask for the time before it takes anything: that may be what is not heard."""
         self.step += 1
-        overdue = [i for i, held in self._running().items() if self.store.run_out(held, owner)]
-        if not self._unheard(owner, self.adapters[owner].recover(1000)):
+        overdue = {i for i, held in self._running().items() if self.store.run_out(held, owner)}
+        adapter = self.adapters[owner]
+        lost = self._unheard(owner, adapter.recover(1000), heard=heard)
+        if not lost:
             self.store.looked(owner, self.step)
-        for job_id in overdue:
+        running = JobFilter(statuses=(JobStatus.RUNNING,))
+        left = {job.id for job in self.run(adapter.list_jobs(running, 1000)).jobs} & overdue
+        assert left in (set(), overdue), "what is taken at once is taken whole"
+        assert not left or (lost and not heard), "after the time, nothing but the taking is left"
+        for job_id in overdue - left:
             self.model.rows[job_id].expire(self.clock.now())

@@ -15,13 +15,17 @@ from portico.ports.job_queue import JobQueueAdapter
 
 
 class Loss:
-    """Whether the next answer is to be lost."""
+    """Whether an answer is to be lost, and how many are heard before it."""
 
     def __init__(self) -> None:
         self.armed = False
+        self.heard = 0
 
     def strikes(self) -> bool:
         """Whether this is the answer; the next one is not."""
+        if self.armed and self.heard:
+            self.heard -= 1
+            return False
         armed, self.armed = self.armed, False
         return armed
 
