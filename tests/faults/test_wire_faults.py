@@ -199,10 +199,8 @@ async def test_nobody_but_the_two_of_them_holds_an_end_of_a_workers_pipes(
     here: Place, method: str
 ) -> None:
     arguments = ("--start-method", method) if method == "spawn" else ()
-    supervisor = start(here, "--workers", "3", *arguments)
-    await supervisor.started()
-    await supervisor.until(lambda: len(supervisor.workers()) == 3)
-    supervisor.workers()[0].kill()
+    supervisor = start(here, "--workers", "3", "--log-level", "DEBUG", *arguments)
+    (await supervisor.ready(3))[0].kill()
     await supervisor.event("worker_exited")
     await supervisor.until(lambda: len(supervisor.workers()) == 3)
     await supervisor.until(lambda: all(len(pipe_ends(w.pid)) == 3 for w in supervisor.workers()))

@@ -115,17 +115,19 @@ async def test_nothing_of_a_network_is_left_when_the_tests_are_killed(net: Netwo
         [sys.executable, "-c", HOLD], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
-    link, child = holder.stdout.readline().split()
+    link, pid = holder.stdout.readline().split()
+    child = psutil.Process(int(pid))
     assert link in links()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
-    await wait_until(lambda: link not in links() and not lives(int(child)))
+    await wait_until(lambda: link not in links() and not lives(child))
 
 
-def lives(pid: int) -> bool:
-    """Whether a process runs; an orphan that has ended stays for whoever adopts orphans here."""
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs, and its number is no other's yet; an orphan that has ended stays for whoever
+    adopts orphans here."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

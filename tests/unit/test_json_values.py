@@ -101,7 +101,7 @@ KEPT: list[tuple[Any, Any]] = [
      {"2024-01-01": 1, "r": 2, "aw==": 3, "/x": 4}),
 ]  # fmt: skip
 NOTHING = [float("nan"), float("-inf"), np.float64("nan"), np.datetime64("NaT"),
-           np.timedelta64("NaT"), pd.NaT, pd.NA]  # fmt: skip
+           np.timedelta64("NaT", "s"), pd.NaT, pd.NA]  # fmt: skip
 
 circle: list[Any] = []
 circle.append(circle)

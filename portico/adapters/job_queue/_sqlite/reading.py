@@ -197,12 +197,12 @@ def counts(connection: Connection, queue_name: str | None) -> dict[str, dict[Job
 def outlook(connection: Connection, now: int) -> dict[str, Outlook]:
     """How long jobs wait in every queue in which any do."""
     parts = " UNION ALL ".join(
-        "SELECT queue_name, min(CASE WHEN run_at <= ?1 THEN run_at END),"
-        " min(CASE WHEN run_at > ?1 THEN run_at END)"
+        "SELECT queue_name, min(CASE WHEN run_at <= :now THEN run_at END),"
+        " min(CASE WHEN run_at > :now THEN run_at END)"
         f" FROM portico_jobs WHERE {part} GROUP BY queue_name"
         for part in ("status = 'pending'", LATER)
     )
-    return outlooks(connection.execute(parts, (now,)), now)
+    return outlooks(connection.execute(parts, {"now": now}), now)
 
 
 def ended(connection: Connection, jobs: JobFilter, limit: int, now: int) -> list[tuple[bytes, str]]:
