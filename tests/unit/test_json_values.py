@@ -100,7 +100,7 @@ KEPT: list[tuple[Any, Any]] = [
     ({date(2024, 1, 1): 1, Colour.RED: 2, b"k": 3, pathlib.PurePosixPath("/x"): 4},
      {"2024-01-01": 1, "r": 2, "aw==": 3, "/x": 4}),
 ]  # fmt: skip
-NOTHING = [float("nan"), float("-inf"), np.float64("nan"), np.datetime64("NaT"),
+NOTHING = [float("nan"), float("-inf"), np.float64("nan"), np.datetime64("NaT", "s"),
            np.timedelta64("NaT", "s"), pd.NaT, pd.NA]  # fmt: skip
 
 circle: list[Any] = []
