@@ -111,6 +111,7 @@ def test_values_that_a_database_was_given_stay_out_of_messages_and_tracebacks() 
         connection.execute(insert, values)
         with pytest.raises(IntegrityError) as caught:
             connection.execute(insert, values)
+    engine.dispose()
     around = RuntimeError(f"cannot sign up: {caught.value}")
     around.__cause__ = caught.value
     group = ExceptionGroup("two", [caught.value, around])
