@@ -170,6 +170,8 @@ def show_record(queue_url: str | None, job_id: str, *, as_json: bool) -> None:
     """Write one job with everything the store knows of it."""
     from portico.cli import shapes
     from portico.cli.record import write_record
+    from portico.supervisor.config import resolve_queue_url
+    from portico.supervisor.crowds import crowds
 
     async def fetch(service: JobService) -> JobRecord:
         meant = await found(service, job_id)
@@ -182,7 +184,8 @@ def show_record(queue_url: str | None, job_id: str, *, as_json: bool) -> None:
     if as_json:
         shapes.write(shapes.record_shape(record))
     else:
-        write_record(record)
+        told = [one.of(record.job.job_type) for one in crowds(resolve_queue_url(queue_url))]
+        write_record(record, "; ".join(filter(None, told)) or None)
 
 
 def _why_not(job_id: UUID, job: Job | None) -> str:

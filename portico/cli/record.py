@@ -23,8 +23,9 @@ _INDENT = 5
 _SUCCESS = Transition.COMPLETE.value
 
 
-def write_record(record: JobRecord) -> None:
-    """Write a job, its payload, result, history, last error and traceback."""
+def write_record(record: JobRecord, why: str | None = None) -> None:
+    """Write a job, its payload, result, history, last error and traceback; for one that waits,
+    why, where that is known."""
     job = record.job
     ended = job.completed_at or job.failed_at
     tables.facts(
@@ -33,6 +34,7 @@ def write_record(record: JobRecord) -> None:
             ("type", job.job_type),
             ("queue", job.queue_name),
             ("status", job.status.value),
+            ("waiting", why if job.status is JobStatus.PENDING else None),
             ("priority", job.priority),
             ("attempts", _attempts(record)),
             ("retries", f"{job.retry_count} of {job.max_retries} used"),

@@ -14,6 +14,7 @@ import click
 from portico.cli.streams import shows_unicode
 from portico.ports.job import Job, JobStatus, QueueStats
 from portico.ports.leasing import AttemptRecord, Glance, JobPage, JobRecord, Outlook
+from portico.supervisor.crowds import Crowds
 from portico.supervisor.trouble import Trouble
 from portico.utils.log_lines import escaped_json
 
@@ -68,6 +69,11 @@ def trouble_shape(trouble: Trouble) -> dict[str, Any]:
         "said": trouble.said,
         "results_waiting": trouble.results_waiting,
     }
+
+
+def crowd_shape(crowds: Crowds) -> dict[str, Any]:
+    """The job types of which as many run as may in one supervisor."""
+    return {"pid": crowds.pid, "most_running": crowds.most_running}
 
 
 def _plain(value: object) -> Any:

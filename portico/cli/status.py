@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -33,17 +34,21 @@ class _Seen(NamedTuple):
 def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
     """Count the jobs of each queue, and say which supervisors of this host cannot use the store.
 
+    Below that, the job types of which as many run as may: others of them wait for their turn.
+
     `oldest` is for how long a job has been due that waits; `next` is when another one will be.
 
     Exit code 1 where a supervisor cannot, and where jobs wait while none gives a sign of life;
     which queues one serves is not known. With --json: {"queues": [{"queue_name", "pending",
     "scheduled", "running", "completed", "failed", "retrying", "dead_letter", "total",
     "oldest_wait", "next_due"}, ...]}, by name, the last two in seconds or null, {"troubles":
-    [{"pid", "since", "said", "results_waiting"}, ...]}, and {"served": true, false, or null where
-    the store cannot tell}.
+    [{"pid", "since", "said", "results_waiting"}, ...]}, {"full": [{"pid", "most_running": {type:
+    limit}}, ...]}, the job types of which as many run as may, and {"served": true, false, or null
+    where the store cannot tell}.
     """
     from portico.cli import shapes
     from portico.supervisor.config import resolve_queue_url
+    from portico.supervisor.crowds import crowds
     from portico.supervisor.trouble import troubles
 
     found = troubles(resolve_queue_url(queue_url))
@@ -57,13 +62,16 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
             stats = [await jobs.get_job_stats(queue)]
         return _Seen(stats, await jobs.outlook(), await jobs.served())
 
-    seen = with_jobs(queue_url, look)
+    seen, crowded = with_jobs(queue_url, look), crowds(resolve_queue_url(queue_url))
     shown = [shapes.queue_shape(one, seen.outlook.get(one.queue_name)) for one in seen.stats]
     if as_json:
         told = [shapes.trouble_shape(one) for one in found]
-        shapes.write({"queues": shown, "troubles": told, "served": seen.served})
+        full = [shapes.crowd_shape(one) for one in crowded]
+        shapes.write({"queues": shown, "troubles": told, "full": full, "served": seen.served})
     elif shown:
         _write(shown)
+        for line in chain.from_iterable(one.lines for one in crowded):
+            click.echo(line)
     else:
         click.echo("The queues are empty.")
     unserved = seen.served is False and _is_told_of_waiting(seen.stats)

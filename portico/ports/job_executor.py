@@ -7,7 +7,7 @@ outcomes. A worker's death is one more outcome on the same path.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from portico.ports.leasing import Failure, Lease
@@ -61,10 +61,12 @@ class Released(NamedTuple):
 
 
 class Deferred(NamedTuple):
-    """It was never started: as many of its type run as may, and it is to come again."""
+    """It was never started: as many of its type run and wait here as may, and it is to come again.
+
+    Where its type can be left out of what is leased meanwhile, it keeps its place."""
 
     delay: float
-    """In so many seconds."""
+    """Where that cannot be: in so many seconds."""
 
 
 Verdict = (
@@ -103,6 +105,11 @@ class JobExecutor(ABC):
     @abstractmethod
     def free(self) -> int:
         """How many more leases to ask for right now."""
+
+    def room(self) -> Mapping[str, int]:
+        """How many more to ask for at most, of types of which no more may wait here; mostly none
+        are named."""
+        return {}
 
     @abstractmethod
     def submit(self, leases: Sequence[Lease]) -> None:

@@ -243,9 +243,10 @@ class JobQueueAdapter(ABC):
         that was applied before is recognised. Leases come from the queues in the given, strict
         order, at most `limit` in all, sorted as they should start.
 
-        Jobs of types that are not wanted are passed over and stay as they are. A store may give
-        them out all the same where very many of them come first; one that leaves this method to
-        its default always does. `wanted` is given only where it leaves something out.
+        Jobs of types that are not wanted are passed over and stay as they are, in their places.
+        Where very many of them come first, a store may look at some at a time: the exchange is
+        `unseen` then, and the next ones go on from there. One that leaves this method to its
+        default gives them out all the same. `wanted` is given only where it leaves something out.
         """
         del wanted
         return await nine_methods.exchange(self, settlements, queues, limit)

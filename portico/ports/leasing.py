@@ -193,6 +193,8 @@ class Exchange(NamedTuple):
     leases: list[Lease]
     next_due: float | None = None
     """Seconds until the next waiting job of these queues is due; `None`: none is known."""
+    unseen: bool = False
+    """There is more to look at than one exchange does: the next one goes on from there."""
 
 
 class Renewal(NamedTuple):

@@ -11,7 +11,7 @@ Whatever is decided is decided by `scheduling`; here it is seen and done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from portico.ports.job_executor import JobExecutor, Outcome
@@ -77,6 +77,9 @@ class ProcessPool(JobExecutor):
             self._weigh()
         return self._scheduler.free()
 
+    def room(self) -> Mapping[str, int]:
+        return self._scheduler.room(monotonic())
+
     def submit(self, leases: Sequence[Lease]) -> None:
         if leases:
             self._tell(events.Leased(leases))
@@ -121,6 +124,11 @@ class ProcessPool(JobExecutor):
     def confined(self) -> list[str]:
         """The job types that are confined to one worker."""
         return self._scheduler.confined
+
+    @property
+    def at_limit(self) -> dict[str, int]:
+        """The job types of which as many run as may, and how many these are."""
+        return self._scheduler.at_limit
 
     @property
     def members(self) -> list[Member]:

@@ -24,6 +24,7 @@ from portico.supervisor import allocation, birth, garbage, notify, wire
 from portico.supervisor.assembly import crew_of, launcher_of, pool_of
 from portico.supervisor.bystanders import tell_of_bystanders
 from portico.supervisor.config import SupervisorConfig
+from portico.supervisor.crowds import Board
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.launch import AppError, BootError
 from portico.supervisor.orphans import Orphans
@@ -82,6 +83,7 @@ class Supervisor:
         self._reloads: set[asyncio.Task[bool]] = set()
         self._since = monotonic()
         self._notice = Notice(config.queue_url)
+        self._board = Board(config.queue_url)
 
     async def run(self) -> int:
         """Work until the end, and return the exit code."""
@@ -105,6 +107,7 @@ class Supervisor:
             await self._desk.close()
             sweep.cancel()
             self._notice.clear()
+            self._board.put({})
             await orphans.see_off()
             orphans.sweep(self._workers(), self._crew.zygotes)
             await self._queue.close()
@@ -209,6 +212,7 @@ class Supervisor:
             crew = self._crew
             orphans.sweep(self._workers(), crew.zygotes, starting=crew.launching)
             self._tell_of_the_store()
+            self._board.put(self._pool.at_limit)
 
     def _tell_of_the_store(self) -> None:
         outage, trouble = self._pipeline.outage, self._queue.trouble()

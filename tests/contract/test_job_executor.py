@@ -347,6 +347,7 @@ async def test_no_more_of_a_type_run_than_may_and_the_next_begins_when_one_ends(
         await bench.submit(lease)
     await bench.ended(2)
     verdicts = {outcome.lease.id: outcome.verdict for outcome in bench.outcomes}
+    assert bench.executor.room() == {"test.limited": 0}
     put_off = verdicts[third.id]
     assert isinstance(put_off, Deferred), "a flood is not kept from everybody else"
     assert put_off.delay > 0

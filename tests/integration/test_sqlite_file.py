@@ -16,8 +16,8 @@ from uuid import uuid4
 import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
+from portico.adapters.job_queue._sqlite import choosing, granting, reading, schema
 from portico.adapters.job_queue._sqlite import connection as sqlite_connection
-from portico.adapters.job_queue._sqlite import granting, reading, schema
 from portico.exceptions import (
     ConfigurationError,
     ConflictError,
@@ -452,6 +452,7 @@ async def test_the_log_of_changes_does_not_grow_for_ever(
 def plan(connection: sqlite3.Connection, statement: str) -> str:
     values = {
         "queue": "q", "limit": 10, "now": 0, "nonce": b"", "owner": 1, "beat": 1,
+        "priority": 0, "run_at": 0, "seq": 0,
     }  # fmt: skip
     rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
     return "\n".join(row[3] for row in rows)
@@ -460,10 +461,11 @@ def plan(connection: sqlite3.Connection, statement: str) -> str:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (granting._OF_ALL.grant_pending, "portico_jobs_pending"),
-        (granting._OF_ALL.grant_due, "portico_jobs_later"),
+        (granting._OF_PENDING.grant, "portico_jobs_pending"),
+        (granting._OF_DUE.grant, "portico_jobs_later"),
         (granting._NEXT, "portico_jobs_later"),
-        (granting._OF_ALL.any_pending, "portico_jobs_pending"),
+        (granting._ANY_PENDING, "portico_jobs_pending"),
+        *((one, "portico_jobs_pending") for one in choosing._STATEMENTS.values()),
     ],
 )
 async def test_leasing_reads_only_the_indexes_of_waiting_jobs(
@@ -472,6 +474,15 @@ async def test_leasing_reads_only_the_indexes_of_waiting_jobs(
     found = plan(outsider, statement)
     assert index in found
     assert "SCAN portico_jobs" not in found
+
+
+async def test_what_was_passed_over_is_not_read_again(
+    queue: DatabaseJobQueueAdapter, outsider: sqlite3.Connection
+) -> None:
+    behind = plan(outsider, choosing._STATEMENTS[False, True])
+    for index in ("portico_jobs_pending", "portico_jobs_later"):
+        for steps in ("priority=? AND run_at=? AND seq>?", "priority=? AND run_at>?", "priority<?"):
+            assert f"{index} (queue_name=? AND {steps}" in behind, behind
 
 
 async def test_counting_reads_only_indexes(

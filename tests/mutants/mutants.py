@@ -375,6 +375,23 @@ class LeasesWhatIsNotWanted(MemoryJobQueueAdapter):
         return super()._lease(queues, limit, now, EVERYTHING)
 
 
+class CountsNoneOfAType(MemoryJobQueueAdapter):
+    """How many of a type are wanted is of no account."""
+
+    def _lease(self, queues: Sequence[str], limit: int, now: int, wanted: Wanted) -> list[Lease]:
+        return super()._lease(queues, limit, now, wanted._replace(most={}))
+
+
+class CountsATypePerQueue(MemoryJobQueueAdapter):
+    """As many of a type as are wanted come from each queue."""
+
+    def _lease(self, queues: Sequence[str], limit: int, now: int, wanted: Wanted) -> list[Lease]:
+        leases: list[Lease] = []
+        for queue in queues:
+            leases += super()._lease([queue], limit - len(leases), now, wanted)
+        return leases
+
+
 class LeavesTheWantedOutInstead(MemoryJobQueueAdapter):
     """Only these, or all but these: one is taken for the other."""
 

@@ -60,6 +60,10 @@ CAUGHT_BY: dict[Mutant, list[Catcher]] = {
         WANTED.test_only_the_wanted_types_are_leased_in_their_order,
         WANTED.test_all_but_the_unwanted_types_are_leased,
     ],
+    mutants.CountsNoneOfAType: [WANTED.test_no_more_of_a_type_are_leased_than_are_wanted],
+    mutants.CountsATypePerQueue: [
+        WANTED.test_how_many_of_a_type_are_wanted_holds_for_all_queues_together,
+    ],
     mutants.LeavesTheWantedOutInstead: [
         WANTED.test_only_the_wanted_types_are_leased_in_their_order,
         WANTED.test_due_jobs_of_a_wanted_type_are_found_behind_unwanted_ones,

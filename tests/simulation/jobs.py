@@ -23,6 +23,8 @@ class Kind:
     stubborn: bool = False
     """It goes on when it is cancelled."""
     undecodable: bool = False
+    most: int | None = None
+    """So many of it may run at a time under one supervisor."""
 
     @property
     def short(self) -> bool:
@@ -48,7 +50,7 @@ KINDS = {
         Kind(name="tiny"),
         Kind(name="tiny.listening", listens=True),
         Kind(name="varying", shortest=0.001, longest=0.6, blocking=True),
-        Kind(name="long", shortest=0.1, longest=0.8),
+        Kind(name="long", shortest=0.1, longest=0.8, most=2),
         Kind(name="long.blocking", shortest=0.1, longest=0.8, blocking=True, stubborn=True),
         Kind(name="longer.than.a.lease", shortest=2.5, longest=4.5, blocking=True, stubborn=True),
         Kind(name="endless", shortest=1e10, longest=1e10),
@@ -62,4 +64,5 @@ KINDS = {
         Kind(name="undecodable", undecodable=True),
     )
 }
+MOST_RUNNING = {kind.name: kind.most for kind in KINDS.values() if kind.most}
 HARMLESS = ("tiny", "tiny.listening", "varying", "long", "long.blocking")

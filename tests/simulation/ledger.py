@@ -149,7 +149,6 @@ class Ledger:
                 Transition.INTERRUPT: attempt.death is not None,
                 Transition.RETRY: attempt.death is not None,
                 Transition.RELEASE: not attempt.starts,
-                Transition.SNOOZE: not attempt.starts and KINDS[attempt.lease.job_type].crashes,
             }.get(told, False),
             "{.value}, but its worker's death: {}, starts: {}",
             told,

@@ -12,6 +12,7 @@ from portico.exceptions import QueueConnectionError
 from portico.kits.job.lease_keeper import LeaseKeeper
 from portico.kits.job.lookout import Lookout
 from portico.kits.job.pipeline import Pipeline
+from portico.kits.job.turns import Turns
 from portico.ports.job_executor import Crashed, Failed, Outcome, Released
 from portico.ports.leasing import CANCELLED, Failure
 from portico.supervisor.crew import Crew
@@ -322,3 +323,11 @@ def what_ended_during_the_last_exchange_is_not_counted():
 @mutant
 def nobody_is_told_of_a_cancellation():
     return [(LeaseKeeper, "_cancel", lambda self, asked: None)]
+
+
+@mutant
+def more_of_a_type_run_than_may():
+    def full(self, job_type):
+        return False
+
+    return [(Turns, "full", full)]

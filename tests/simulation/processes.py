@@ -21,7 +21,7 @@ from portico.supervisor.exit import Exit
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.spawning import SpawnError
 from tests.simulation.clockwork import World
-from tests.simulation.jobs import KINDS, Kind
+from tests.simulation.jobs import KINDS, MOST_RUNNING, Kind
 from tests.simulation.ledger import Attempt
 
 BROKEN = object()
@@ -328,7 +328,7 @@ class FakeProcess:
             self._liar = True
             self._write(wire.Done(1, b"", 0.1))
         mourners = [kind.name for kind in KINDS.values() if kind.listens]
-        self._write(wire.Ready(wire.VERSION, list(KINDS), mourners))
+        self._write(wire.Ready(wire.VERSION, list(KINDS), mourners, MOST_RUNNING))
         self._idle_later()
 
     def _idle_later(self) -> None:
@@ -469,6 +469,16 @@ class FakeProcess:
             self._flush()
         self._perhaps_exit()
 
+    def runs_of(self, kind: Kind) -> int:
+        """How many handlers of this kind run in it."""
+        return sum(run is not None and run.kind is kind and not run.over for run in self._slots)
+
+    def _check_turn(self, begun: Running) -> None:
+        kind, honest = begun.kind, not any(one._liar for one in begun.attempt.holder.processes)
+        running = sum(one.runs_of(kind) for one in begun.attempt.holder.processes)
+        if kind.most is not None and honest and running > kind.most:
+            self._world.violated(f"{begun.attempt}: {running} of {kind.name} run at a time")
+
     def _begin(self, slot: int, serial: int, lease: Lease, failure: Failure | None) -> None:
         world, kind = self._world, KINDS[lease.job_type]
         self.page.begin(slot, serial, world.now)
@@ -495,6 +505,7 @@ class FakeProcess:
             self._later(0.0001, lambda: self._handler_over(run))
             return
         self._limit(run)
+        self._check_turn(run)
         self._ledger.handler_starts(lease)
         self._handler(run)
 

@@ -6,12 +6,14 @@ A request that was sent is on its way, whatever becomes of who sent it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from portico.adapters.job_queue import MemoryJobQueueAdapter
 from portico.exceptions import QueueConnectionError
 from portico.ports.leasing import Answer, Exchange, Lease, LeaseKey, Recovered, Renewal, Settlement
+from portico.ports.wanted import EVERYTHING, Wanted
 from tests.simulation.clockwork import World
 from tests.simulation.ledger import Ledger
 
@@ -44,7 +46,11 @@ class Line:
         return ()
 
     async def exchange(
-        self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
+        self,
+        settlements: Sequence[Settlement],
+        queues: Sequence[str],
+        limit: int,
+        wanted: Wanted = EVERYTHING,
     ) -> Exchange:
         settlements, granted = list(settlements), []
         for settlement in settlements:
@@ -54,7 +60,7 @@ class Line:
         def apply() -> Exchange:
             ledger = self._ledger
             due = ledger.before_lease() if limit else {}
-            exchange = value_of(self._store.exchange(settlements, queues, limit))
+            exchange = value_of(self._store.exchange(settlements, queues, limit, wanted))
             self._world.say(
                 "{}: exchange of {} settlements, {} leases of {}",
                 self._owner,
@@ -66,6 +72,7 @@ class Line:
                 ledger.settled(settlement, receipt.answer)
             if len(exchange.leases) > limit:
                 self._world.violated("more leases than asked for")
+            self._check_types(Counter(lease.job_type for lease in exchange.leases), wanted)
             for lease in exchange.leases:
                 granted.append(ledger.granted(lease, self._owner, due))
                 self._world.say("  {}: leased by {}", granted[-1], self._owner)
@@ -78,6 +85,13 @@ class Line:
         for attempt in granted:
             attempt.arrived = True
         return exchange
+
+    def _check_types(self, leased: Counter[str], wanted: Wanted) -> None:
+        if not wanted.everything:
+            self._world.hit("types left out")
+        for kind, count in leased.items():
+            if not wanted.has(kind) or count > wanted.most.get(kind, count):
+                self._world.violated(f"{count} leases of {kind}, and {wanted} was asked for")
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
         leases = list(leases)

@@ -237,6 +237,10 @@ class TellAtLength(Mourner):
         write("FAILED", job, type(error).__name__)
 
 
+class OneAtATime(Fault):
+    max_running = 1
+
+
 ACTS = (
     pid, until_go, block_until_go, leave_tasks, end_tasks, outliving_task, stubborn_task,
     leave_an_exit, stop_the_loop, close_the_loop, out_of_memory, close_descriptors,
@@ -261,6 +265,7 @@ async def app() -> AsyncIterator[list[JobHandler]]:
         handlers += [kind(kind.__name__, failing) for kind in (TellAndDie, TellAndRaise)]
         handlers += [TellAndHang("TellAndHang", failing), TellAtLength("TellAtLength", failing)]
         handlers.append(Returns("returns", returns))
+        handlers.append(OneAtATime("one_at_a_time", until_go))
         yield [*handlers, *(Fault(a.__name__, a) for a in (fault_app.fine, fault_app.sleep))]
         ticking.cancel()
 

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import count
+from itertools import chain, count
 
 from portico.adapters.job_queue._attempts import StoredAttempt, stored_attempt
 from portico.adapters.job_queue._rows import RETRYING, SCHEDULED, STATUS, StoredJob
+from portico.adapters.job_queue._taking import Taking
 from portico.ports.leasing import MAX_HISTORY, Failure
 from portico.ports.wanted import EVERYTHING, Wanted
 
@@ -64,6 +65,13 @@ class Lane:
             return heappop(others)
         return in_order.popleft()
 
+    def peek(self) -> Entry:
+        """The same, and it goes on waiting."""
+        others, in_order = self._others, self._in_order
+        if others and not (in_order and in_order[0] < others[0]):
+            return others[0]
+        return in_order[0]
+
     def forget_stale(self) -> None:
         """Drop the entries of rows that do not wait any more."""
         self._in_order = deque(filter(_waits, self._in_order))
@@ -78,11 +86,13 @@ class MemoryQueue:
     very place that the entry was made for.
     """
 
-    __slots__ = ("_lanes", "_later", "_priorities", "_stale", "counts")
+    __slots__ = ("_aside", "_lanes", "_later", "_priorities", "_stale", "counts")
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(STATUS, 0)
         self._lanes: dict[int, Lane] = {}
+        self._aside: dict[int, dict[str, Lane]] = {}
+        """By priority and type, what was passed over: it is not looked at again until wanted."""
         self._priorities: list[int] = []
         """Negative, of the lanes that are not empty: the first is to be served first."""
         self._later: list[Entry] = []
@@ -100,14 +110,11 @@ class MemoryQueue:
     def take(self, limit: int, now: int, wanted: Wanted = EVERYTHING) -> Iterator[MemoryRow]:
         """The rows to start next, at most `limit`; they wait no longer."""
         self._promote(now)
-        passed_over: list[Entry] = []
-        yield from self._taken(limit, now, wanted, passed_over)
-        for entry in passed_over:
-            self._let_wait(entry)
+        if wanted.everything and not self._aside:
+            return self._next(limit, now)
+        return self._chosen(Taking(wanted, limit), now)
 
-    def _taken(
-        self, limit: int, now: int, wanted: Wanted, passed_over: list[Entry]
-    ) -> Iterator[MemoryRow]:
+    def _next(self, limit: int, now: int) -> Iterator[MemoryRow]:
         while limit and self._priorities:
             lane = self._lanes[self._priorities[0]]
             while limit and lane:
@@ -118,21 +125,61 @@ class MemoryQueue:
                 if row.run_at > now and row.status in _LATER:  # the clock was set back
                     heappush(self._later, entry)
                     continue
-                if not wanted.has(row.job_type):
-                    passed_over.append(entry)
-                    continue
                 row.place = 0
                 limit -= 1
                 yield row
             if not lane:
                 del self._lanes[self._priorities.pop(0)]
 
+    def _chosen(self, taking: Taking, now: int) -> Iterator[MemoryRow]:
+        for level in list(self._priorities):
+            while (lane := self._first_lane(level, taking, now)) is not None:
+                row = lane.pop()[3]
+                row.place = 0
+                taking.count(row.job_type)
+                yield row
+            if not taking.wants_more:
+                return
+            if level not in self._aside:
+                del self._lanes[level]
+                self._priorities.remove(level)
+
+    def _first_lane(self, level: int, taking: Taking, now: int) -> Lane | None:
+        """The one of this priority from which the next row comes, if one is wanted."""
+        if not taking.wants_more:
+            return None
+        lane, aside = self._lanes[level], self._aside.get(level, {})
+        while self._waits_in(lane, now) and not taking.wants(kind := lane.peek()[3].job_type):
+            aside = self._aside.setdefault(level, aside)
+            aside.setdefault(kind, Lane()).push(lane.pop())
+        found = [lane] if lane else []
+        for kind in [kind for kind in aside if taking.wants(kind)]:
+            if self._waits_in(aside[kind], now):
+                found.append(aside[kind])
+            else:
+                del aside[kind]
+        if not aside:
+            self._aside.pop(level, None)
+        return min(found, key=Lane.peek, default=None)
+
+    def _waits_in(self, lane: Lane, now: int) -> bool:
+        """Whether a row waits in it; then the first does."""
+        while lane:
+            row = (entry := lane.peek())[3]
+            if row.place == entry[2]:
+                if row.run_at <= now or row.status not in _LATER:
+                    return True
+                heappush(self._later, entry)  # the clock was set back
+            lane.pop()
+        return False
+
     def drop(self, row: MemoryRow) -> None:
         """A row waits no longer."""
         row.place = 0
         self._stale += 1
-        if self._stale * 2 > len(self._later) + sum(map(len, self._lanes.values())):
-            for lane in self._lanes.values():
+        lanes = [*self._lanes.values(), *chain(*(aside.values() for aside in self._aside.values()))]
+        if self._stale * 2 > len(self._later) + sum(map(len, lanes)):
+            for lane in lanes:
                 lane.forget_stale()
             self._later = list(filter(_waits, self._later))
             heapify(self._later)

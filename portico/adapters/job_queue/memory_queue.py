@@ -181,7 +181,8 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
             queue = self._queues.get(name)
             if queue is None or len(leases) == limit:
                 continue
-            for row in queue.take(limit - len(leases), now, wanted):
+            first = len(leases)
+            for row in queue.take(limit - first, now, wanted):
                 queue.counts[row.status] -= 1
                 row.status, row.started_at, row.nonce = RUNNING, now, nonce
                 row.attempt += 1
@@ -193,6 +194,7 @@ class MemoryJobQueueAdapter(LeasingQueueAdapter):
                 if row.cancel_requested:
                     self._cancels.ring()
                 queue.counts[RUNNING] += 1
+            wanted = wanted.after(lease.job_type for lease in leases[first:])
         return leases
 
     def _next_due(self, queues: Sequence[str], now: int) -> float | None:

@@ -31,7 +31,7 @@ class Lookout:
 
     def looked(self, exchange: Exchange, limit: int) -> None:
         """Take note of what an exchange found; with a limit of 0 nobody has looked."""
-        self.dry = len(exchange.leases) < limit
+        self.dry = len(exchange.leases) < limit and not exchange.unseen
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -33,8 +33,11 @@ class Outbox:
     that one stands alone, and the others do not wait for it.
     """
 
-    def __init__(self, policies: RetryPolicies) -> None:
+    def __init__(self, policies: RetryPolicies, *, keeps_places: bool = False) -> None:
+        """Make it empty; `keeps_places`: jobs that have to wait for their turn need not be put off
+        for it."""
         self._policies = policies
+        self._keeps_places = keeps_places
         self._outcomes: list[Outcome] = []
         self._settlements: list[Settlement] = []
         self._most = _BATCH
@@ -60,9 +63,11 @@ class Outbox:
         """Decide what becomes of these attempts; delays count from when the store is told."""
         if not outcomes:
             return
-        policies = self._policies
+        policies, keeps_place = self._policies, self._keeps_places
         self._outcomes += outcomes
-        self._settlements += [settle(outcome, policies) for outcome in outcomes]
+        self._settlements += [
+            settle(outcome, policies, keeps_place=keeps_place) for outcome in outcomes
+        ]
 
     def batch(self) -> tuple[Sequence[Outcome], Sequence[Settlement]]:
         """What to tell the store next; stays here until it is `told`."""

@@ -105,7 +105,8 @@ class Pipeline:
         self._flush_seconds = flush_seconds
         self._wake = asyncio.Event()
         self._drain = Drain(executor, flush_seconds, self._wake.set)
-        self._outbox = Outbox(policies or RetryPolicies())
+        self._served = Served(queue)
+        self._outbox = Outbox(policies or RetryPolicies(), keeps_places=self._served.can_choose)
         self._lookout = Lookout(queue, self._queues, self._wake.set)
         self._journal = Journal(audit)
         self.progress = self._journal.progress
@@ -117,7 +118,6 @@ class Pipeline:
         self._keeper = LeaseKeeper(
             queue, executor, self._journal, self._outage, lease_seconds=lease_seconds, clock=clock
         )
-        self._served = Served(queue)
         self._opened = self._ended = False
         executor.on_change(self._changed)
 
@@ -277,7 +277,8 @@ class Pipeline:
     async def _asked(
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int
     ) -> Exchange:
-        wanted = self._served.wanted(self._clock())
+        room = {kind: n for kind, n in self._executor.room().items() if n < limit}
+        wanted = self._served.wanted(self._clock(), room)
         if wanted.everything or not limit:
             return await self._queue.exchange(settlements, queues, limit)
         return await self._queue.exchange(settlements, queues, limit, wanted)

@@ -1,8 +1,9 @@
-"""Which job types are leased here: those that are served, as far as that is known."""
+"""Which job types are leased here: those that are served, as far as that is known, and of which
+there is room for more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from inspect import signature
 
 from portico.kits.job import settlement
@@ -23,7 +24,8 @@ class Served:
     """
 
     def __init__(self, queue: JobQueueAdapter) -> None:
-        self._can_choose = "wanted" in signature(queue.exchange).parameters
+        self.can_choose = "wanted" in signature(queue.exchange).parameters
+        """Whether the store can leave types out."""
         self._only: frozenset[str] | None = None
         self._unserved: dict[str, float] = {}
         """Types that nobody serves, and until when they are left out."""
@@ -38,11 +40,17 @@ class Served:
             if type(verdict) is Unroutable and len(self._unserved) < _MOST:
                 self._unserved[lease.job_type] = now + settlement.SNOOZE_DELAY
 
-    def wanted(self, now: float) -> Wanted:
-        """The types to ask for."""
-        if not self._can_choose or (self._only is None and not self._unserved):
+    def wanted(self, now: float, room: Mapping[str, int] | None = None) -> Wanted:
+        """The types to ask for; `room` says of which no more than so many."""
+        if not self.can_choose:
             return EVERYTHING
+        served = self._served(now)
+        return served.within(room) if room else served
+
+    def _served(self, now: float) -> Wanted:
         if self._only is not None:
             return Wanted(self._only, only=True)
+        if not self._unserved:
+            return EVERYTHING
         self._unserved = {kind: until for kind, until in self._unserved.items() if until > now}
         return Wanted(frozenset(self._unserved))

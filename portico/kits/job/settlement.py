@@ -34,9 +34,20 @@ _complete = Transition.COMPLETE
 
 
 def settle(
-    outcome: Outcome, policies: RetryPolicies, random: Random = _random.random
+    outcome: Outcome,
+    policies: RetryPolicies,
+    random: Random = _random.random,
+    *,
+    keeps_place: bool = False,
 ) -> Settlement:
-    """The settlement of one attempt; `random` is drawn from for retries only."""
+    """The settlement of one attempt.
+
+    Args:
+        outcome: how it ended.
+        policies: when to retry.
+        random: drawn from for retries only.
+        keeps_place: whether a job that has to wait for its turn need not be put off for it.
+    """
     lease, verdict, _ = outcome
     if type(verdict) is Completed:  # nearly all of them, and cheaper than a match
         values = (lease.id, lease.token, _complete, verdict.result, None, 0.0, None)
@@ -47,6 +58,8 @@ def settle(
         delay = policies.of(lease.job_type).delay(lease.retry_count, random)
     elif transition is Transition.CRASH:
         delay = CRASH_POLICY.delay(lease.retry_count)
+    elif type(verdict) is Deferred and keeps_place:
+        transition = Transition.RELEASE
     elif type(verdict) is Deferred:
         delay = verdict.delay
     elif transition is Transition.SNOOZE:

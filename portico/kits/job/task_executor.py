@@ -86,6 +86,12 @@ class TaskExecutor(JobExecutor):
     def free(self) -> int:
         return 0 if self._draining else self._concurrency - len(self._running)
 
+    def room(self) -> Mapping[str, int]:
+        if not self._turns.limits:
+            return {}
+        waiting = {kind: len(line) for kind, line in self._aside.items()}
+        return self._turns.room(waiting, self._soon, self._loop.time())
+
     def submit(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
             if not self._turns.full(lease.job_type):
@@ -108,10 +114,13 @@ class TaskExecutor(JobExecutor):
     def _set_aside(self, lease: Lease) -> bool:
         """Keep it until one of its type has ended; whether it may, beside the others."""
         line = self._aside[lease.job_type]
-        if len(line) >= self._turns.soon(lease.job_type, None):
+        if len(line) >= self._soon(lease.job_type):
             return False
         line.append(lease)
         return True
+
+    def _soon(self, job_type: str) -> int:
+        return self._turns.soon(job_type, None)
 
     def finished(self) -> list[Outcome]:
         outcomes, self._outcomes = self._outcomes, []

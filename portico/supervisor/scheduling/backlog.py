@@ -63,6 +63,15 @@ class Backlog:
         """How much waits for any worker, and keeps more from being leased."""
         return self._waiting.ahead + len(self.mourning)
 
+    def room(self, now: float) -> dict[str, int]:
+        """How many more may be leased of the types of which no more may wait here."""
+        room: dict[str, int] = {}
+        if self.turns.limits:
+            room = self.turns.room(self._waiting.of_types(self.turns.limits), self._soon, now)
+        for job_type in self.confinement.types:
+            room[job_type] = max(0, _MOST_CONFINED - len(self._waiting.confined))
+        return room
+
     def due(self, now: float) -> float:
         """When time alone will change what may be given away."""
         begins = self.confinement.not_before
@@ -284,15 +293,16 @@ class Backlog:
         jobs = self._waiting.jobs
         while jobs and self.turns.full(job_type := jobs[0].job_type):
             takes = self.times.estimate(job_type)
-            most = min(self.turns.soon(job_type, takes), self._affordable())
-            if not self._waiting.set_aside(most):
+            if not self._waiting.set_aside(self._soon(job_type)):
                 self._report(
                     Outcome(jobs.popleft(), Deferred(self.turns.delay(job_type, takes, now)))
                 )
         return bool(jobs)
 
-    def _affordable(self) -> int:
-        return max(1, int(dispatch.MOST_BYTES_AHEAD / max(1.0, self.times.mean_bytes)))
+    def _soon(self, job_type: str) -> int:
+        """How many of a type with a limit may wait here."""
+        affordable = max(1, int(dispatch.MOST_BYTES_AHEAD / max(1.0, self.times.mean_bytes)))
+        return min(self.turns.soon(job_type, self.times.estimate(job_type)), affordable)
 
     def _frames(self, seat: Seat, assignments: Sequence[Assignment]) -> list[Send]:
         """The jobs in frames of bounded size, with serials in a row."""

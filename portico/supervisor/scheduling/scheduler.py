@@ -74,8 +74,6 @@ class Scheduler:
         commands, self._commands = self._commands, []
         return commands
 
-    # What it knows
-
     @property
     def due(self) -> float | None:
         """When it wants to be told what it can see (`Looked`); `None`: not before an event."""
@@ -94,6 +92,11 @@ class Scheduler:
         return self._backlog.confinement.types
 
     @property
+    def at_limit(self) -> dict[str, int]:
+        """The job types of which as many run as may, and how many these are."""
+        return self._backlog.turns.at_limit
+
+    @property
     def running(self) -> int:
         """Jobs that workers hold."""
         return sum(len(seat.inflight) for seat in self._seats.values())
@@ -109,6 +112,10 @@ class Scheduler:
             return 0
         loads = [seat.load for seat in self._seats.values()]
         return dispatch.demand(loads, self._backlog.times, self._backlog.ahead)
+
+    def room(self, now: float) -> dict[str, int]:
+        """How many more to ask for at most, of the types of which no more may wait here."""
+        return self._backlog.room(now)
 
     def held(self) -> list[Lease]:
         """The leases to renew."""
@@ -315,7 +322,7 @@ class Scheduler:
             self._phase_ends = min(self._phase_ends, self._now + event.grace)
         if self._phase is Phase.WORKING:
             self._phase = Phase.DRAINING
-            self._release_backlog()
+            self._reports.release(self._backlog.take_all())  # nobody here will come to it soon
             self._commands += recall(self._seats.values())
         self._let_go()
 
@@ -338,10 +345,6 @@ class Scheduler:
             for seat in self._seats.values():
                 if seat.inflight:
                     self._commands += condemn(seat, "the shutdown's grace is over")
-
-    def _release_backlog(self) -> None:
-        """Give leased jobs back to the store: nobody here will come to them soon."""
-        self._reports.release(self._backlog.take_all())
 
     def _note(self, level: str, event: str, seat: Seat | None, **facts: object) -> None:
         self._commands.append(Note(level, event, seat, facts))

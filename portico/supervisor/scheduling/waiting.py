@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 
 from portico.ports.leasing import Lease, LeaseKey
@@ -36,6 +36,10 @@ class Waiting:
     def __len__(self) -> int:
         aside = sum(map(len, self.aside.values())) if self.aside else 0
         return self.ahead + len(self.confined) + aside
+
+    def of_types(self, types: Collection[str]) -> Counter[str]:
+        """How many there are of each of these types."""
+        return Counter(lease.job_type for lease in self if lease.job_type in types)
 
     def add(self, leases: Sequence[Lease]) -> None:
         """New ones, behind those that wait."""

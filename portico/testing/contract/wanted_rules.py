@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from portico.ports.draft import Draft
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
@@ -11,6 +13,8 @@ from portico.testing.contract.queue_support import Clocks, leased_job, record
 from portico.testing.jobs import make_job
 
 _ALL = 100
+_FLOOD = 1200
+"""More than one exchange looks at."""
 
 
 async def stored(queue: JobQueueAdapter, *types: str, **fields: object) -> list[Job]:
@@ -68,6 +72,63 @@ class WantedRules:
         clocks.advance(10)
         assert await types_leased(queue, without) == ["t.b"]
         assert await types_leased(queue, Wanted()) == ["t.a"]
+
+    async def test_no_more_of_a_type_are_leased_than_are_wanted(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        await stored(queue, *(["t.a"] * 5), "t.b", *(["t.a"] * 5))
+        two = Wanted().within({"t.a": 2})
+        assert await types_leased(queue, two) == ["t.a", "t.a", "t.b"]
+        assert await types_leased(queue, two) == ["t.a", "t.a"]
+        only = Wanted(frozenset({"t.a"}), only=True).within({"t.a": 1, "t.b": 1})
+        assert await types_leased(queue, only) == ["t.a"]
+        assert await types_leased(queue, Wanted().within({"t.a": 0})) == []
+        assert await types_leased(queue, Wanted()) == ["t.a"] * 5
+
+    async def test_how_many_of_a_type_are_wanted_holds_for_all_queues_together(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        for name in ("one", "two", "three"):
+            await stored(queue, "t.a", "t.a", "t.b", queue_name=name)
+        three = Wanted().within({"t.a": 3})
+        leased = await types_leased(queue, three, _ALL, "one", "two", "three")
+        assert leased == ["t.a", "t.a", "t.b", "t.a", "t.b", "t.b"]
+
+    async def test_wanted_jobs_are_found_behind_any_number_of_unwanted_ones(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        flood = await stored(queue, *(["t.a"] * _FLOOD))
+        await stored(queue, "t.b", "t.c", "t.c", "t.c")
+        without = Wanted(frozenset({"t.a"})).within({"t.c": 1})
+        assert await self._all_leased(queue, without) == ["t.b", "t.c"]
+        await stored(queue, "t.b")
+        assert await types_leased(queue, without) == ["t.c", "t.b"], "that was seen already"
+        await stored(queue, "t.b", priority=1)
+        assert await types_leased(queue, without) == ["t.b", "t.c"], "it comes before all others"
+        first = (await queue.exchange((), ["default"], 3)).leases
+        assert [lease.job_id for lease in first] == [job.id for job in flood[:3]]
+
+    async def _all_leased(self, queue: JobQueueAdapter, wanted: Wanted) -> list[str]:
+        """In as many exchanges as it takes to see everything; none of these types again."""
+        types: list[str] = []
+        while True:
+            exchange = await queue.exchange((), ["default"], _ALL, wanted)
+            leased = [lease.job_type for lease in exchange.leases]
+            types, wanted = types + leased, wanted.after(leased)
+            if not exchange.unseen:
+                return types
+
+    async def test_due_jobs_that_are_not_wanted_hide_no_others_however_many_they_are(
+        self, queue: JobQueueAdapter, clocks: Clocks
+    ) -> None:
+        soon = clocks.wall() + 5.0
+        for kinds in (["t.a"] * _FLOOD, ["t.b"]):
+            when = datetime.fromtimestamp(soon, UTC)
+            await stored(queue, *kinds, scheduled_at=when)
+        without = Wanted(frozenset({"t.a"}))
+        assert await self._all_leased(queue, without) == []
+        clocks.advance(10)
+        assert await self._all_leased(queue, without) == ["t.b"]
 
     async def test_what_is_settled_with_it_is_settled(self, queue: JobQueueAdapter) -> None:
         lease = await leased_job(queue, job_type="t.a")

@@ -373,6 +373,7 @@ def test_status_as_json_has_a_stable_shape(store: Store, said: Output) -> None:
             }
         ],
         "troubles": [],
+        "full": [],
             "served": None,
     }  # fmt: skip
 

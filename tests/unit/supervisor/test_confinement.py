@@ -297,6 +297,7 @@ def test_no_more_confined_jobs_are_kept_than_their_worker_comes_to_soon() -> Non
     assert kept < 20
     assert pool.holders("healthy")
     assert pool.scheduler.free() > 0, "and they do not keep others from being leased"
+    assert pool.scheduler.room(pool.now) == {"killer": 0}, "nor are more of them asked for"
 
 
 def test_a_type_that_has_behaved_is_released() -> None:

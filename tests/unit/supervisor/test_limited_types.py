@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from portico.kits.job.turns import SHORTEST
+from portico.kits.job.turns import EASE, SHORTEST
 from portico.ports.job_executor import Deferred, Released
 from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
@@ -42,6 +42,9 @@ class Pool:
 
     def lease(self, *leases: Lease) -> None:
         self.tell(events.Leased(leases))
+
+    def room(self) -> dict[str, int]:
+        return self.scheduler.room(self.now)
 
     def running(self, job_type: str = "report") -> list[Lease]:
         held = (one.lease for seat in self.seats for one in seat.inflight.values())
@@ -89,6 +92,52 @@ def test_a_flood_is_not_kept_from_other_supervisors() -> None:
     put_off = [one for one in pool.scheduler.take() if isinstance(one.verdict, Deferred)]
     assert len(put_off) == 96
     assert pool.scheduler.waiting == 2
+
+
+def test_no_more_of_a_type_are_asked_for_than_may_wait_here() -> None:
+    pool = Pool()
+    jobs = [lease() for _ in range(4)]
+    assert pool.room() == {}, "nothing is known of it"
+    pool.lease(*jobs[:2])
+    assert pool.room() == {"report": 2}
+    pool.lease(*jobs[2:])
+    assert pool.room() == {"report": 0}
+    pool.end(jobs[0])
+    assert pool.room() == {"report": 1}
+    assert pool.scheduler.free() > 0, "and others may be leased"
+
+
+def test_what_waits_for_a_worker_takes_the_room_of_its_type_too() -> None:
+    pool = Pool(most=4)
+    pool.lease(*[lease("mail") for _ in range(4)])
+    pool.lease(*[lease() for _ in range(3)])
+    assert pool.room() == {}, "none runs, so that any number may come"
+    pool = Pool()
+    first = [lease() for _ in range(2)]
+    pool.lease(*first, *[lease("mail") for _ in range(2)])
+    pool.lease(lease("mail"), lease())
+    assert pool.room() == {"report": 1}
+
+
+def test_what_is_asked_for_is_kept() -> None:
+    pool = Pool()
+    running = [lease() for _ in range(2)]
+    pool.lease(*running)
+    for _ in range(200):
+        pool.lease(*[lease() for _ in range(pool.room().get("report", 0))])
+        pool.end(pool.running()[0], seconds=0.01)
+    assert [one for one in pool.scheduler.take() if isinstance(one.verdict, Deferred)] == []
+
+
+def test_a_type_of_which_fewer_run_again_is_asked_for_without_a_bound() -> None:
+    pool, job = Pool(most=1), lease()
+    pool.lease(job)
+    assert pool.room() == {"report": 1}
+    pool.end(job)
+    pool.now += EASE / 2
+    assert pool.room() == {"report": 2}
+    pool.now += EASE
+    assert pool.room() == {}
 
 
 def test_waiting_for_a_turn_is_no_reason_to_go_back_to_the_store() -> None:

@@ -1,15 +1,24 @@
-"""Leasing jobs of some types only: what `portico_exchange` does for all, in a statement of its own.
+"""Leasing jobs of some types only: what `portico_exchange` does for all, in statements of its own.
 
-It is asked for rarely, and not what is to be fast: jobs that are passed over are read one by one.
+Which ones is decided here, of portions of what waits; then those are locked and leased.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from portico.adapters.job_queue._postgres.connections import AnyConnection
 from portico.adapters.job_queue._postgres.settling import in_order
+from portico.adapters.job_queue._sweep import (
+    HEAD,
+    PORTION,
+    Candidate,
+    Found,
+    Looking,
+    Mark,
+    Sweeps,
+)
 from portico.ports.document import MAX_STORED
 from portico.ports.wanted import Wanted
 
@@ -19,85 +28,135 @@ SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"""
 """As the functions have them: by the indexes, in their order."""
 
 _LATER = "status IN ('scheduled', 'retrying') AND queue_name = $1"
-_WANTED = "(job_type = ANY ($2::text[])) = $3::boolean"
-_FITS = "octet_length(job.payload) + octet_length(job.metadata) <= $9::bigint"
+_FITS = "octet_length(job.payload) + octet_length(job.metadata) <= $8::bigint"
+_IN_ORDER = f"ORDER BY priority DESC, run_at, seq LIMIT {PORTION}"
+_DUE = "run_at <= (SELECT instant FROM clock)"
+_SAME_LEVEL_BEHIND = "priority = $2::bigint AND (run_at, seq) > ($3::bigint, $4::bigint)"
 
-# More candidates than are asked for: another supervisor may have some of them at this instant.
-_CHOOSE = f"""
+_LOOK = f"""
 WITH RECURSIVE clock (instant) AS MATERIALIZED (
     SELECT {{schema}}.portico_now()
 ), levels (level) AS (
-    SELECT (SELECT priority FROM {{schema}}.portico_jobs WHERE {_LATER}
+    SELECT (SELECT priority FROM {{schema}}.portico_jobs WHERE {_LATER} AND priority < $2::bigint
             ORDER BY priority DESC LIMIT 1)
     UNION ALL
     SELECT (SELECT priority FROM {{schema}}.portico_jobs WHERE {_LATER} AND priority < level
             ORDER BY priority DESC LIMIT 1)
     FROM levels WHERE level IS NOT NULL
-), candidates AS MATERIALIZED (
-    SELECT seq, priority, run_at FROM (
-        (SELECT seq, priority, run_at FROM {{schema}}.portico_jobs
-         WHERE status = 'pending' AND queue_name = $1 AND {_WANTED}
-         ORDER BY priority DESC, run_at, seq LIMIT 4 * $4::integer)
-        UNION ALL
-        SELECT due.seq, due.priority, due.run_at FROM levels CROSS JOIN LATERAL (
-            SELECT seq, priority, run_at FROM {{schema}}.portico_jobs
-            WHERE {_LATER} AND priority = level AND run_at <= (SELECT instant FROM clock)
-                AND {_WANTED}
-            ORDER BY run_at, seq LIMIT 4 * $4::integer
-        ) due
-        WHERE level IS NOT NULL
-    ) either
-    ORDER BY priority DESC, run_at, seq LIMIT 4 * $4::integer
+)
+SELECT priority, run_at, seq, job_type FROM (
+    (SELECT priority, run_at, seq, job_type FROM {{schema}}.portico_jobs
+     WHERE status = 'pending' AND queue_name = $1 AND {_SAME_LEVEL_BEHIND} {_IN_ORDER})
+    UNION ALL
+    (SELECT priority, run_at, seq, job_type FROM {{schema}}.portico_jobs
+     WHERE status = 'pending' AND queue_name = $1 AND priority < $2::bigint {_IN_ORDER})
+    UNION ALL
+    (SELECT priority, run_at, seq, job_type FROM {{schema}}.portico_jobs
+     WHERE {_LATER} AND {_SAME_LEVEL_BEHIND} AND {_DUE} {_IN_ORDER})
+    UNION ALL
+    SELECT due.* FROM levels CROSS JOIN LATERAL (
+        SELECT priority, run_at, seq, job_type FROM {{schema}}.portico_jobs
+        WHERE {_LATER} AND priority = level AND {_DUE}
+        ORDER BY run_at, seq LIMIT {PORTION}
+    ) due
+    WHERE level IS NOT NULL
+) either
+{_IN_ORDER}"""
+_TOP: Mark = (-(2**31), 0, 0)
+"""What is before every job, in numbers: no priority is as high."""
+
+# By order of the instant, not of the keys: another supervisor may have some of them by now.
+_LEASE = f"""
+WITH clock (instant) AS MATERIALIZED (
+    SELECT {{schema}}.portico_now()
 ), locked AS MATERIALIZED (
-    SELECT job.seq FROM candidates one JOIN {{schema}}.portico_jobs job ON job.seq = one.seq
+    SELECT job.seq FROM unnest($1::bigint[]) WITH ORDINALITY AS one (seq, place)
+    JOIN {{schema}}.portico_jobs job ON job.seq = one.seq
     WHERE job.status = 'pending' OR (job.status IN ('scheduled', 'retrying')
         AND job.run_at <= (SELECT instant FROM clock))
-    ORDER BY one.priority DESC, one.run_at, one.seq
-    LIMIT $4::integer FOR UPDATE OF job SKIP LOCKED
+    ORDER BY one.place LIMIT $2::integer FOR UPDATE OF job SKIP LOCKED
 ), granted AS (
     UPDATE {{schema}}.portico_jobs job SET
         status = 'running', attempt = greatest(0, least(job.attempt, 2147483646)) + 1,
-        nonce = $5::bytea, started_at = (SELECT instant FROM clock),
-        expires_at = (SELECT instant FROM clock) + $6::bigint, owner_id = $7::bigint
+        nonce = $3::bytea, started_at = (SELECT instant FROM clock),
+        expires_at = (SELECT instant FROM clock) + $4::bigint, owner_id = $5::bigint
     WHERE job.seq = ANY (ARRAY(SELECT seq FROM locked))
     RETURNING job.*
 )
-SELECT 'lease' AS kind, $8::integer AS place, -priority::bigint AS rank, run_at, seq,
+SELECT 'lease' AS kind, $6::integer AS place, -priority::bigint AS rank, run_at, seq,
     cancel_requested, NULL::text AS status, NULL::text AS settled_as, nonce,
     uuid_send(id) AS id, int4send(attempt) || nonce AS token, attempt, queue_name, job_type,
     CASE WHEN {_FITS} THEN payload END AS payload, priority, max_retries, retry_count,
     scheduled_at, started_at, created_at, uuid_send(created_by) AS created_by,
     CASE WHEN {_FITS} THEN metadata END AS metadata, error_message, suspect
-FROM granted job"""
+FROM granted job WHERE job.queue_name = $7::text"""
 """The columns are those of an exchange."""
 
 
-def statement(schema: str) -> str:
-    """Leases jobs of one queue."""
-    return _CHOOSE.format(schema=schema)
+class Chosen(NamedTuple):
+    """What was leased, whether there is more to look at, and whether somebody else is at it."""
+
+    rows: list[Any]
+    unseen: bool = False
+    contended: bool = False
+
+
+class Statements(NamedTuple):
+    """Those of one schema: they look at a portion of what waits, and lease jobs of it."""
+
+    look: str
+    lease: str
+
+
+def statements(schema: str) -> Statements:
+    """Those of this schema."""
+    return Statements(_LOOK.format(schema=schema), _LEASE.format(schema=schema))
 
 
 async def choose(
     connection: AnyConnection,
-    lease_some: str,
+    statements: Statements,
     asked: tuple[Sequence[str], int, bytes, int, int],
+    sweeps: Sweeps,
     wanted: Wanted,
-) -> list[Any]:
+) -> Chosen:
     """Lease jobs of the wanted types, queue by queue, in order.
 
     Args:
         connection: in a transaction.
-        lease_some: the statement.
+        statements: those of the schema.
         asked: the queues, how many jobs, the nonce, the owner, and the length of a lease.
+        sweeps: what is known of the queues.
         wanted: the types.
     """
     queues, limit, nonce, holder, length = asked
-    types, rows = sorted(wanted.types), list[Any]()
+    rows, unseen, contended = list[Any](), False, False
     await connection.execute(_PLAIN_PLANS)
     for place, queue in enumerate(queues, start=1):
-        if len(rows) < limit:
-            rows += await connection.fetch(
-                lease_some, queue, types, wanted.only, limit - len(rows), nonce, length, holder,
-                place, MAX_STORED,
-            )  # fmt: skip
-    return in_order(rows)
+        if (left := limit - len(rows)) <= 0:
+            break
+        looking = sweeps.of(queue).look(wanted, left)
+        found = await _looked(looking, connection, statements.look, queue)
+        unseen |= found.unseen
+        if found.keys:
+            leased = await connection.fetch(
+                statements.lease, found.keys, left, nonce, length, holder, place, queue, MAX_STORED
+            )
+            wanted = wanted.after(row["job_type"] for row in leased)
+            rows += leased
+            contended |= len(leased) < len(found.keys)
+    return Chosen(in_order(rows), unseen, contended)
+
+
+async def _looked(
+    looking: Looking[Found], connection: AnyConnection, statement: str, queue: str
+) -> Found:
+    mark = next(looking)
+    while True:
+        rank, run_at, seq = _TOP if mark == HEAD else mark
+        rows = await connection.fetch(statement, queue, -rank, run_at, seq)
+        try:
+            mark = looking.send([Candidate((-row[0], *row[1:3]), row[3], row[2]) for row in rows])
+        except StopIteration as done:
+            found: Found = done.value
+            return found

@@ -13,6 +13,7 @@ from portico.adapters.job_queue._postgres import choosing, settling
 from portico.adapters.job_queue._postgres.connections import AnyConnection, Connections
 from portico.adapters.job_queue._postgres.leasing import Owner
 from portico.adapters.job_queue._rows import token_of
+from portico.adapters.job_queue._sweep import Sweeps
 from portico.exceptions import DatabaseError, QueueConnectionError
 from portico.ports.document import MAX_STORED
 from portico.ports.leasing import Answer, Exchange, Failure, Lease, Receipt, Settlement, Transition
@@ -32,13 +33,18 @@ class _Granted(NamedTuple):
     receipts: list[Receipt]
     leases: list[Any]
     next_due: int | None
+    unseen: bool = False
 
 
 class Exchanging:
     """The exchanges of one owner."""
 
     def __init__(
-        self, connections: Connections, owner: Owner, ring_cancels: Callable[[], None]
+        self,
+        connections: Connections,
+        owner: Owner,
+        ring_cancels: Callable[[], None],
+        sweeps: Sweeps,
     ) -> None:
         schema = connections.place.quoted_schema
         self._connections = connections
@@ -47,7 +53,8 @@ class Exchanging:
         self._exchange = settling.exchange_statement(schema)
         self._settle = settling.settle_statement(schema)
         self._whole = settling.whole_statement(schema)
-        self._choose = choosing.statement(schema)
+        self._choose = choosing.statements(schema)
+        self._sweeps = sweeps
         self._unheard = (
             f"SELECT id, attempt, nonce FROM {schema}.portico_jobs "
             "WHERE status = 'running' AND nonce = ANY ($1::bytea[])"
@@ -115,9 +122,9 @@ class Exchanging:
             granted = await self._granted(connection, settlements, plan, at_once)
             if not apart:
                 return granted
-            return granted._replace(
-                leases=await choosing.choose(connection, self._choose, asked, wanted)
-            )
+            chosen = await choosing.choose(connection, self._choose, asked, self._sweeps, wanted)
+            due = 0 if chosen.contended else granted.next_due
+            return granted._replace(leases=chosen.rows, next_due=due, unseen=chosen.unseen)
 
         try:
             granted = await self._connections.run(work, atomic=apart or len(plan.waves) > 1)
@@ -129,7 +136,8 @@ class Exchanging:
         if any(map(settling.is_to_stop, granted.leases)):
             self._ring_cancels()
         due = granted.next_due
-        return Exchange(granted.receipts, leases, None if due is None else max(0, due) / 1_000_000)
+        next_due = None if due is None else max(0, due) / 1_000_000
+        return Exchange(granted.receipts, leases, next_due, granted.unseen)
 
     async def _granted(
         self,
@@ -180,6 +188,7 @@ class Exchanging:
         leases = settling.leases_of(fitting)
         if large:
             await self._bury(large)
+            wanted = wanted.after(lease.job_type for lease in leases)
             leases += (await self._together((), queues, limit - len(leases), wanted)).leases
         return leases
 

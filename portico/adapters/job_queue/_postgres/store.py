@@ -27,6 +27,7 @@ from portico.adapters.job_queue._postgres.place import PostgresPlace
 from portico.adapters.job_queue._postgres.reading import Reading, can_match, is_text
 from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._store import SqlStore
+from portico.adapters.job_queue._sweep import Sweeps
 from portico.exceptions import PorticoError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -73,7 +74,9 @@ class PostgresStore(SqlStore):
         self._reading = Reading(place.quoted_schema)
         self._insert = insert_statement(place)
         self._owner = Owner(self._connections, lease_seconds, monotonic)
-        self._exchanging = Exchanging(self._connections, self._owner, ring_cancels)
+        self._exchanging = Exchanging(
+            self._connections, self._owner, ring_cancels, Sweeps(monotonic)
+        )
         self._listener = Listener(self._connections, ring, ring_cancels)
         self._herald = Herald(self._tell)
         self._door = (

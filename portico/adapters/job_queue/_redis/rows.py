@@ -36,7 +36,6 @@ from portico.adapters.job_queue._settling import micros_of, told
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Answer, Failure, Lease, Receipt, Renewal, Settlement, Transition
-from portico.ports.wanted import Wanted
 
 RENEWALS = {
     b"ok": Renewal(Answer.OK), b"cancel": Renewal(Answer.OK, cancel=True),
@@ -277,10 +276,3 @@ def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> Sto
 def seconds_until(now: bytes, due: bytes) -> float | None:
     """From the server's time to another one, in its words; `None` where there is none."""
     return max(0, int(due) - int(now)) / 1_000_000 if due else None
-
-
-def wanted_arguments(wanted: Wanted) -> tuple[str, str]:
-    """Which types are wanted, as `lease.lua` reads it; no name has a blank in it."""
-    if wanted.everything:
-        return "all", ""
-    return "only" if wanted.only else "without", f" {' '.join(sorted(wanted.types))} "

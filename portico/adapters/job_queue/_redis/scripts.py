@@ -23,6 +23,7 @@ CLOCK = "clock.lua"
 _FLAGS = {
     "insert": "",
     "lease": "",
+    "look": "",
     "settle": " flags=allow-oom",
     "give_back": " flags=allow-oom",
     "renew": " flags=allow-oom",
@@ -40,6 +41,7 @@ _FLAGS = {
     "cancel_requests": " flags=no-writes",
 }
 _ENDING = frozenset({"settle", "lease", "give_back", "recover", "cancel", "redrive"})
+_PROMOTING = frozenset({"lease", "look"})
 _CONSTANTS = {
     "@MAX_CRASHES@": MAX_CRASHES, "@MAX_EXPIRIES@": MAX_EXPIRIES, "@MAX_HISTORY@": MAX_HISTORY,
     "@VERSION@": VERSION,
@@ -63,7 +65,8 @@ def script(name: str) -> Script:
 def assembled(name: str, clock: str) -> Script:
     """The same with another source of the time: Lua that defines `clock()`."""
     ending = [_read("ending.lua")] if name in _ENDING else []
-    parts = [_read("prelude.lua"), clock, *ending, _read(f"{name}.lua")]
+    promoting = [_read("promote.lua")] if name in _PROMOTING else []
+    parts = [_read("prelude.lua"), clock, *ending, *promoting, _read(f"{name}.lua")]
     text = f"#!lua{_FLAGS[name]}\n" + "\n".join(parts)
     for mark, value in _CONSTANTS.items():
         text = text.replace(mark, str(value))

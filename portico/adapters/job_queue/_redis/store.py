@@ -1,4 +1,4 @@
-"""One namespace of a Redis server as a store: each method is one round trip."""
+"""One namespace of a Redis server as a store: most methods are one round trip."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from portico.adapters.job_queue._admission import full
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._liveness import process_name
 from portico.adapters.job_queue._paging import StoredPage
-from portico.adapters.job_queue._redis import counting, listing, rows
+from portico.adapters.job_queue._redis import choosing, counting, listing, rows
 from portico.adapters.job_queue._redis.client import Call, RedisClient
 from portico.adapters.job_queue._redis.place import RedisPlace
 from portico.adapters.job_queue._redis.version import check_version
@@ -25,6 +26,7 @@ from portico.adapters.job_queue._rows import (
     inserted,
 )
 from portico.adapters.job_queue._store import Store
+from portico.adapters.job_queue._sweep import Sweeps
 from portico.exceptions import DatabaseError, PorticoError, QueueConnectionError
 from portico.ports.document import MAX_STORED
 from portico.ports.draft import Draft
@@ -38,6 +40,7 @@ from portico.ports.leasing import (
     Lease,
     LeaseKey,
     Outlook,
+    Receipt,
     Recovered,
     Renewal,
     Settlement,
@@ -74,6 +77,7 @@ class RedisStore(Store):
         self._monotonic = monotonic
         self._client = RedisClient(place)
         self._listener = Listener(self._client, ring, ring_cancels)
+        self._sweeps = Sweeps(monotonic)
         self._owner = f"{process_name()}:{secrets.token_hex(3)}"
         self._doubtful: list[str] = []
         self._exchanges: set[asyncio.Future[Exchange]] = set()
@@ -128,14 +132,29 @@ class RedisStore(Store):
         self, settlements: Sequence[Settlement], queues: Sequence[str], limit: int, wanted: Wanted
     ) -> Exchange:
         await self._give_back()
+        if wanted.everything or limit <= 0:
+            asked = dict.fromkeys(queues, choosing.FIRST_ONES)
+            return await self._together(settlements, asked, limit)
+        receipts: list[Receipt] = []
+        if settlements:  # first, for what they give back may be what is chosen
+            receipts = (await self._together(settlements, {}, 0)).receipts
+        chosen = await choosing.choose(self._client.one, self._sweeps, queues, limit, wanted)
+        exchange = await self._together((), chosen.places, limit)
+        taken = len(exchange.leases) < chosen.size and not self.is_full  # by others, meanwhile
+        return exchange._replace(receipts=receipts, unseen=chosen.unseen or taken)
+
+    async def _together(
+        self, settlements: Sequence[Settlement], asked: Mapping[str, Any], limit: int
+    ) -> Exchange:
+        """Settle, and lease of each queue what is asked for, in one round trip."""
         nonce, calls = secrets.token_hex(12), []
         if settlements:
             calls.append(Call("settle", rows.settlement_arguments(settlements)))
         leasing = (
             nonce, self._length, limit, self._owner, MAX_STORED, self._too_large,
-            *rows.wanted_arguments(wanted), *queues,
+            *chain(*asked.items()),
         )  # fmt: skip
-        if limit > 0 and queues:
+        if leases := limit > 0 and bool(asked):
             calls.append(Call("lease", leasing))
         try:
             found = await self._client.run(*calls)
@@ -144,7 +163,7 @@ class RedisStore(Store):
                 [answers["lease"]] = await self._client.run(Call("lease", leasing))
             return self._exchanged(answers, nonce)
         except Exception:  # of whatever kind: a settlement may be refused and a lease granted
-            if limit > 0 and queues:
+            if leases:
                 self._doubtful.append(nonce)  # nobody will hear of what may have been granted
             raise
 

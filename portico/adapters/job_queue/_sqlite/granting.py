@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from portico.adapters.job_queue._rows import token_of
+from portico.adapters.job_queue._sqlite.choosing import LATER_HERE, LEVELS, Choosing
 from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.leasing import Owner
-from portico.adapters.job_queue._sqlite.schema import LATER
 from portico.adapters.job_queue._sqlite.settling import settle
 from portico.ports.document import MAX_STORED
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
-from portico.ports.wanted import EVERYTHING, Wanted
 from portico.utils.logging import get_logger
 
 TOO_LARGE = Failure(
@@ -31,20 +30,9 @@ _EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 logger = get_logger(__name__)
 
-_LATER_HERE = f"{LATER} AND queue_name = :queue"
-_LEVELS = f"""
-WITH RECURSIVE levels (level) AS (
-    SELECT (SELECT priority FROM portico_jobs WHERE {_LATER_HERE} ORDER BY priority DESC LIMIT 1)
-    UNION ALL
-    SELECT (SELECT priority FROM portico_jobs WHERE {_LATER_HERE} AND priority < level
-            ORDER BY priority DESC LIMIT 1)
-    FROM levels WHERE level IS NOT NULL
-)"""
-"""The priorities that wait for their time: each takes one step into the index."""
-
 _COLUMNS = "SELECT seq, priority, run_at FROM portico_jobs"
 _PENDING = f"""
-{_COLUMNS} WHERE status = 'pending' AND queue_name = :queue{{wanted}}
+{_COLUMNS} WHERE status = 'pending' AND queue_name = :queue
 ORDER BY priority DESC, run_at, seq LIMIT :limit"""
 
 _DUE = f"""
@@ -54,15 +42,15 @@ SELECT seq, priority, run_at FROM (
     SELECT seq, priority, run_at FROM levels CROSS JOIN portico_jobs
     WHERE level IS NOT NULL AND seq IN (
         SELECT seq FROM portico_jobs
-        WHERE {_LATER_HERE} AND priority = level AND run_at <= :now{{wanted}}
+        WHERE {LATER_HERE} AND priority = level AND run_at <= :now
         ORDER BY run_at, seq LIMIT :limit
     )
 ) ORDER BY priority DESC, run_at, seq LIMIT :limit"""
 
-_NEXT = f"""{_LEVELS}
-SELECT min((SELECT run_at FROM portico_jobs WHERE {_LATER_HERE} AND priority = level
+_NEXT = f"""{LEVELS}
+SELECT min((SELECT run_at FROM portico_jobs WHERE {LATER_HERE} AND priority = level
             ORDER BY run_at LIMIT 1)),
-       min((SELECT run_at FROM portico_jobs WHERE {_LATER_HERE} AND priority = level
+       min((SELECT run_at FROM portico_jobs WHERE {LATER_HERE} AND priority = level
             AND run_at > :now ORDER BY run_at LIMIT 1))
 FROM levels WHERE level IS NOT NULL"""
 """When the first row is due that waits for its time, and the first that is not due yet."""
@@ -95,34 +83,26 @@ WHERE seq IN (SELECT seq FROM ({rows}))"""
 
 
 class _Statements(NamedTuple):
-    """What is asked of one queue: of PENDING jobs alone, or of all that are due."""
+    """For some of the rows that can be leased: the statements that read them and mark them."""
 
-    any_pending: str
-    any_due: str
-    read_pending: str
-    read_due: str
-    grant_pending: str
-    grant_due: str
-
-    @classmethod
-    def of(cls, wanted: str) -> _Statements:
-        """With a further condition, of which types jobs are wanted."""
-        pending, due = _PENDING.format(wanted=wanted), _DUE.format(wanted=wanted)
-        return cls(
-            f"SELECT 1 FROM ({pending.replace(':limit', '1')})",
-            f"{_LEVELS} SELECT 1 FROM ({due.replace(':limit', '1')})",
-            pending.replace(_COLUMNS, _LEASED),
-            f"{_LEVELS}{_LEASED} WHERE seq IN (SELECT seq FROM ({due}))\n"
-            "ORDER BY priority DESC, run_at, seq",
-            _GRANT.format(rows=pending),
-            _LEVELS + _GRANT.format(rows=due),
-        )
+    read: str
+    grant: str
 
 
-_OF_ALL = _Statements.of("")
-_OF_SOME = _Statements.of(" AND (job_type IN (SELECT value FROM json_each(:types))) = :only")
-_PAYLOAD = 6
-"""Its place in what is read."""
+_OF_PENDING = _Statements(_PENDING.replace(_COLUMNS, _LEASED), _GRANT.format(rows=_PENDING))
+_OF_DUE = _Statements(
+    f"{LEVELS}{_LEASED} WHERE seq IN (SELECT seq FROM ({_DUE}))\n"
+    "ORDER BY priority DESC, run_at, seq",
+    LEVELS + _GRANT.format(rows=_DUE),
+)
+_THESE = "SELECT value AS seq FROM json_each(:keys)"
+_OF_CHOSEN = _Statements(
+    f"{_LEASED} WHERE seq IN ({_THESE})\nORDER BY priority DESC, run_at, seq",
+    _GRANT.format(rows=_THESE),
+)
+_ANY_PENDING = f"SELECT 1 FROM ({_PENDING.replace(':limit', '1')})"
+_JOB_TYPE, _PAYLOAD = 5, 6
+"""Their places in what is read."""
 
 _CANCEL_REQUESTED, _IS_SOUND = itemgetter(17), itemgetter(18)
 
@@ -137,32 +117,32 @@ class Granted(NamedTuple):
     next_due: int | None
     to_stop: bool = False
     """Someone asked to stop one of these jobs, during an attempt that ended otherwise."""
+    unseen: bool = False
+    """There is more to look at."""
 
 
 def anything_due(
-    connection: Connection, queues: Sequence[str], now: int, wanted: Wanted = EVERYTHING
+    connection: Connection, queues: Sequence[str], now: int, choosing: Choosing | None = None
 ) -> Granted | None:
     """When there is nothing to lease: no leases, and when there will be some."""
-    statements, values = _asked(wanted)
-    values["now"], nearest = now, None
+    values: dict[str, object] = {"now": now}
+    nearest, unseen = None, False
+    seen = {}
     for queue in queues:
         values["queue"] = queue
         first, later = connection.execute(_NEXT, values).fetchone()
         due = _is_due(first, now)
-        if due and wanted.everything:
-            return None
-        found = connection.execute(statements.any_due if due else statements.any_pending, values)
-        if found.fetchone() is not None:
+        if choosing is not None:
+            found, seen[queue] = choosing.peek(connection, queue, now, due=due)
+            if found.keys:
+                return None
+            unseen |= found.unseen
+        elif due or connection.execute(_ANY_PENDING, values).fetchone() is not None:
             return None
         nearest = _earlier(nearest, later if due else first)
-    return Granted([], nearest)
-
-
-def _asked(wanted: Wanted) -> tuple[_Statements, dict[str, object]]:
-    """The statements, and what they need to know of the types."""
-    if wanted.everything:
-        return _OF_ALL, {}
-    return _OF_SOME, {"types": json.dumps(sorted(wanted.types)), "only": int(wanted.only)}
+    if choosing is not None:
+        choosing.keep(seen)
+    return Granted([], nearest, unseen=unseen)
 
 
 def _is_due(first: object, now: int) -> bool:
@@ -177,29 +157,34 @@ def grant(
     limit: int,
     now: int,
     *,
-    wanted: Wanted = EVERYTHING,
+    choosing: Choosing | None = None,
 ) -> Granted:
-    """Lease what is due, queue by queue."""
+    """Lease what is due, queue by queue; what is chosen of it, or all."""
     rows: list[Row] = []
-    nearest = None
+    nearest, unseen = None, False
     owner_id, beat = owner.beat(connection, renews=False) if limit > 0 else (0, 0)
     nonce = secrets.token_bytes(12)
     owner.give_back(connection, now)
     owner.granted(owner_id, nonce)
-    statements, values = _asked(wanted)
-    values |= {"now": now, "nonce": nonce, "owner": owner_id, "beat": beat}
+    values: dict[str, object] = {"now": now, "nonce": nonce, "owner": owner_id, "beat": beat}
     for queue in queues:
         values["queue"] = queue
         first, later = connection.execute(_NEXT, values).fetchone()
         nearest = _earlier(nearest, later)
         due = _is_due(first, now)
-        again = True
+        again, statements = True, _OF_DUE if due else _OF_PENDING
         while again and len(rows) < limit:
             values["limit"] = limit - len(rows)
-            found, again = _granted(connection, statements, values, due=due)
+            if choosing is not None:
+                chosen = choosing.choose(connection, queue, now, limit - len(rows), due=due)
+                unseen |= chosen.unseen
+                statements, values["keys"] = _OF_CHOSEN, json.dumps(chosen.keys)
+            found, again = _granted(connection, statements, values)
             rows += found
+            if choosing is not None:
+                choosing.leased(row[_JOB_TYPE] for row in found)
     owner.places.update({row[2]: row[0] for row in rows})
-    return Granted(_leases(rows, nonce), nearest, any(map(_CANCEL_REQUESTED, rows)))
+    return Granted(_leases(rows, nonce), nearest, any(map(_CANCEL_REQUESTED, rows)), unseen)
 
 
 def _leases(rows: Sequence[Row], nonce: bytes) -> list[Lease]:
@@ -211,22 +196,20 @@ def _leases(rows: Sequence[Row], nonce: bytes) -> list[Lease]:
 
 
 def _granted(
-    connection: Connection, statements: _Statements, values: dict[str, object], *, due: bool
+    connection: Connection, statements: _Statements, values: dict[str, object]
 ) -> tuple[list[Row], bool]:
     """What can be leased, in order, and whether there were rows that cannot.
 
     They are read first, and marked then, within one transaction: what RETURNING tells is copied
     once more, and comes in no order.
     """
-    rows = connection.execute(
-        statements.read_due if due else statements.read_pending, values
-    ).fetchall()
+    rows = connection.execute(statements.read, values).fetchall()
     if not rows:
         return rows, False
     if not all(map(_IS_SOUND, rows)):
         _bury_damaged(connection, [row for row in rows if not row[-1]], values)
         return [], True
-    connection.execute(statements.grant_due if due else statements.grant_pending, values)
+    connection.execute(statements.grant, values)
     if large := [row for row in rows if row[_PAYLOAD] is None]:
         rows = [row for row in rows if row[_PAYLOAD] is not None]
         _bury(connection, large, values)

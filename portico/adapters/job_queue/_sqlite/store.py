@@ -22,11 +22,13 @@ from portico.adapters.job_queue._sqlite import (
     reading,
     settling,
 )
+from portico.adapters.job_queue._sqlite.choosing import Choosing
 from portico.adapters.job_queue._sqlite.connection import Place, SameFile
 from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.thread import Reader, Writer
 from portico.adapters.job_queue._sqlite.wake_file import Toucher, Watcher
 from portico.adapters.job_queue._store import SqlStore
+from portico.adapters.job_queue._sweep import Sweeps
 from portico.exceptions import DatabaseError, QueueConnectionError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
@@ -71,6 +73,7 @@ class SqliteStore(SqlStore):
         self._clock = clock
         self._monotonic = monotonic
         self._owner = leasing.Owner(lease_seconds)
+        self._sweeps = Sweeps(monotonic)
         self._toucher = Toucher(place.path)
         self._watcher = Watcher(place.path, ring)
         self._ring_cancels = ring_cancels
@@ -164,18 +167,20 @@ class SqliteStore(SqlStore):
         limit: int,
         wanted: Wanted = EVERYTHING,
     ) -> asyncio.Future[Exchange]:
+        choosing = None if wanted.everything else Choosing(self._sweeps, wanted)
+
         def look(connection: Connection) -> Exchange | None:
             if self._owner.in_doubt:
                 return None  # what is to be given back is not due yet
             now = self._clock()
-            nothing = granting.anything_due(connection, queues, now, wanted)
+            nothing = granting.anything_due(connection, queues, now, choosing)
             return None if nothing is None else _exchange([], nothing, now)
 
         def work(connection: Connection) -> Exchange:
             now = self._clock()
             receipts = settling.settle(connection, settlements, now, self._owner.places)
             self._touch = self._touch or any(r.status in _WAITING for r in receipts)
-            granted = granting.grant(connection, self._owner, queues, limit, now, wanted=wanted)
+            granted = granting.grant(connection, self._owner, queues, limit, now, choosing=choosing)
             self._alert = self._alert or granted.to_stop
             return _exchange(receipts, granted, now)
 
@@ -298,6 +303,5 @@ class SqliteStore(SqlStore):
 
 def _exchange(receipts: list[Receipt], granted: granting.Granted, now: int) -> Exchange:
     due = granted.next_due
-    return Exchange(
-        receipts, granted.leases, None if due is None else max(0, due - now) / 1_000_000
-    )
+    next_due = None if due is None else max(0, due - now) / 1_000_000
+    return Exchange(receipts, granted.leases, next_due, granted.unseen)

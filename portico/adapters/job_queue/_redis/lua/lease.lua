@@ -1,47 +1,23 @@
 -- ARGV: nonce, lease length in microseconds, limit, owner, the largest body, the packed failure of
--- a larger one, which types are wanted ('all', 'only' or 'without' those that follow, each with a
--- blank before and behind it), then the queues. Answers with the time, when the next waiting job will be due, what
--- was too large, the leases, and 1 when nothing is leased yet because more is due than one script
--- may look at: ask again.
-local PROMOTED_AT_ONCE = 1000
-local PASSED_OVER = 10000 -- unwanted jobs of one queue before those behind them are given up
-local QUEUES_FROM = 9
+-- a larger one, then each queue and the places that were chosen in it, with blanks between them, or
+-- '*' for the first ones. Answers with the time, when the next waiting job will be due, what was too
+-- large, the leases, and 1 when nothing is leased yet because more is due than one script may look
+-- at: ask again.
+local QUEUES_FROM = 7
 local HEAD = 512 -- bytes; more than any head has
 local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
 local length, limit, largest = checked(ARGV[2]), checked(ARGV[3]), checked(ARGV[5])
 local too_large = checked_told(ARGV[6])
-local which, types = ARGV[7], ARGV[8]
-if which ~= 'all' and which ~= 'only' and which ~= 'without' then error('which types?', 0) end
+checked_width(#ARGV - QUEUES_FROM + 1, 2)
 local now = clock()
 local started = text(now)
-local now_place = string.format('%018d', now)
+local now_place = place_until(now)
 local grant_key = PREFIX .. 'grant:' .. nonce
 local leases, ids, refused, alert = {}, {}, {}, false
 local expires, held = text(now + length), {}
 
 if redis.call('EXISTS', grant_key) == 1 then -- whoever asked has given up, see give_back.lua
     return { started, '', refused, leases, 0 }
-end
-
--- Let those that are due wait by their priority, and say whether that is all of them: before that
--- nothing may be leased, for the most urgent one may come last.
-local function promote(queue)
-    local later = queue_key(queue, 'later')
-    local due = redis.call(
-        'ZRANGEBYLEX', later, '-', '[' .. now_place .. ':~', 'LIMIT', 0, PROMOTED_AT_ONCE
-    )
-    if #due == 0 then return true end
-    local ready = {}
-    for _, place in ipairs(due) do
-        local priority = redis.call('HGET', job_key(string.sub(place, -32)), 'priority')
-        if priority then
-            ready[#ready + 1] = -whole(priority)
-            ready[#ready + 1] = place
-        end
-    end
-    write_all('ZADD', queue_key(queue, 'ready'), ready)
-    redis.call('ZREMRANGEBYRANK', later, 0, #due - 1)
-    return #due < PROMOTED_AT_ONCE
 end
 
 -- The attempts so far are few different numbers, and so are the tokens.
@@ -135,38 +111,25 @@ local function take(queue)
     end
 end
 
-local function is_wanted(place)
-    local type = redis.call('HGET', job_key(string.sub(place, -32)), 'type')
-    if not type then return true end -- it was deleted: to be cleared away
-    return (string.find(types, ' ' .. type .. ' ', 1, true) ~= nil) == (which == 'only')
-end
-
--- Those of the wanted types; the others keep their places.
-local function take_wanted(queue)
-    local ready, passed = queue_key(queue, 'ready'), 0
-    while #ids < limit and passed < PASSED_OVER do
-        local places = redis.call('ZRANGE', ready, passed, passed + 255)
-        if #places == 0 then return end
-        for _, place in ipairs(places) do
-            if #ids == limit then return end
-            if is_wanted(place) then
-                redis.call('ZREM', ready, place)
-                take_one(queue, place)
-            else
-                passed = passed + 1
-            end
-        end
+-- Others may have taken some of them by now.
+local function take_chosen(queue, places)
+    local ready = queue_key(queue, 'ready')
+    for place in string.gmatch(places, '%S+') do
+        if #ids == limit then return end
+        if redis.call('ZREM', ready, place) == 1 then take_one(queue, place) end
     end
-    if which == 'without' then take(queue) end
 end
-
-local taking = which == 'all' and take or take_wanted
 
 local all_seen = true
-for number = QUEUES_FROM, #ARGV do
-    all_seen = #ids == limit or promote(ARGV[number])
-    if not all_seen then break end
-    taking(ARGV[number])
+for number = QUEUES_FROM, #ARGV, 2 do
+    local queue, places = ARGV[number], ARGV[number + 1]
+    if places ~= '*' then
+        take_chosen(queue, places)
+    else
+        all_seen = #ids == limit or promote(queue, now)
+        if not all_seen then break end
+        take(queue)
+    end
 end
 
 write_all('ZADD', LEASES, held)
@@ -176,7 +139,7 @@ if #ids > 0 then
 end
 
 local next_due = ''
-for number = QUEUES_FROM, #ARGV do
+for number = QUEUES_FROM, #ARGV, 2 do
     local first = redis.call('ZRANGE', queue_key(ARGV[number], 'later'), 0, 0)[1]
     local due = first and string.sub(first, 1, 18) or ''
     if due ~= '' and (next_due == '' or due < next_due) then next_due = due end

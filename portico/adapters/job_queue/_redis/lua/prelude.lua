@@ -42,6 +42,9 @@ local function place_of(due, seq, id)
     return string.format('%018d:%016d:%s', whole(due), whole(seq), id)
 end
 
+-- How the places begin of those that are due now.
+local function place_until(now) return string.format('%018d', now) end
+
 -- Of the attempts so far: a token begins with the number of its own.
 local function attempt_of(token)
     return token and whole(tonumber(string.sub(token, 1, 8), 16)) or 0
