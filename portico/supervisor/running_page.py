@@ -48,8 +48,10 @@ class RunningPage:
             fd, path = tempfile.mkstemp(prefix="portico-")
             os.unlink(path)
         os.ftruncate(fd, _SIZE + tray.SIZE)
-        if sys.platform == "linux":  # whoever reads a page that was cut off is killed by SIGBUS
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        if sys.platform == "linux":  # whoever reads a page that was cut off is killed by SIGBUS,
+            # and what is written behind it would be memory that no limit counts
+            size = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, size | fcntl.F_SEAL_SEAL)
         try:
             return cls(fd, slots)
         except OSError:

@@ -36,10 +36,14 @@ def test_a_slot_that_has_never_started_anything_does_not_hide_the_next_one():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="seals are Linux's")
-def test_a_worker_cannot_cut_off_the_page_that_its_supervisor_reads():
+def test_a_worker_can_neither_cut_off_nor_grow_the_page_that_its_supervisor_reads():
     page = RunningPage.create()
+    size = os.fstat(page.fd).st_size
+    for other in (0, size - 1, size + 1):
+        with pytest.raises(PermissionError):
+            os.ftruncate(page.fd, other)
     with pytest.raises(PermissionError):
-        os.ftruncate(page.fd, 0)
+        os.pwrite(page.fd, b"more", size)
     page.close()
 
 
