@@ -14,11 +14,15 @@ class Bell:
 
     A ring that comes between a look at the store that found a queue empty and the wait that
     follows ends that wait at once: `count` is read before the look and handed to `quiet` after it.
+    Names come from whoever may write to the store: only those are kept that somebody here has asked
+    for. Of all others it is known when the last one rang, and whoever asks for a queue for the first
+    time takes that ring for his own.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._rung_all = 0
+        self._rung_strange = 0
         self._rung: dict[str, int] = {}
         self._quiet: dict[str, int] = {}
         self._waiting: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
@@ -30,6 +34,9 @@ class Bell:
             self._rung_all = self.count
             queues = list(self._waiting)
         for name in queues:
+            if name not in self._rung:
+                self._rung_strange = self.count
+                continue
             self._rung[name] = self.count
             for waiter in self._waiting.get(name, ()):
                 _wake(waiter)
@@ -37,6 +44,7 @@ class Bell:
     def quiet(self, queues: Sequence[str], count: int) -> None:
         """These queues held nothing that is due when `count` was read."""
         for name in queues:
+            self._learn(name)
             self._quiet[name] = max(count, self._quiet.get(name, 0))
 
     async def wait(self, queues: Sequence[str], timeout: float) -> None:
@@ -48,6 +56,7 @@ class Bell:
         waiter: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(min(timeout, _LONGEST), _wake, waiter)
         for name in queues:
+            self._learn(name)
             self._waiting[name].add(waiter)
         try:
             await waiter
@@ -57,9 +66,12 @@ class Bell:
 
     def _unheard(self, queues: Sequence[str]) -> bool:
         return any(
-            max(self._rung.get(name, 0), self._rung_all) > self._quiet.get(name, 0)
+            max(self._rung.get(name, self._rung_strange), self._rung_all) > self._quiet.get(name, 0)
             for name in queues
         )
+
+    def _learn(self, name: str) -> None:
+        self._rung.setdefault(name, self._rung_strange)
 
     def _forget(self, queues: Sequence[str], waiter: asyncio.Future[None]) -> None:
         for name in queues:

@@ -50,3 +50,27 @@ async def test_whoever_gives_up_leaves_nothing_behind() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert not bell._waiting
+
+
+async def test_names_that_nobody_here_asks_for_are_not_kept() -> None:
+    bell = Bell()
+    task = await resting(bell, "mine")
+    for number in range(30_000):
+        bell.ring([f"{number}" * 100])
+    assert not task.done()
+    assert set(bell._rung) | set(bell._quiet) == {"mine"}
+    bell.ring(["mine"])
+    await asyncio.wait_for(task, 1)
+
+
+async def test_a_strange_ring_ends_one_wait_at_most_of_whoever_asks_for_the_first_time() -> None:
+    bell = Bell()
+    looked = bell.count
+    bell.ring(["another"])
+    bell.quiet(["a"], looked)
+    async with asyncio.timeout(1):
+        await bell.wait(["a"], 30)
+    bell.ring(["another"])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await bell.wait(["a"], 30)

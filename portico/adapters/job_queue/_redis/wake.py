@@ -18,6 +18,8 @@ _PAUSE = 1.0
 """Seconds between two tries to connect; meanwhile whoever waits looks for himself."""
 _SOON = 0.05
 _EVERYTHING = b"*"
+_BREATH = 100
+"""Messages after which everything else in the loop has its turn: they may come without end."""
 
 logger = get_logger(__name__)
 
@@ -88,9 +90,12 @@ class Listener:
         return translated(error, self._client.place)
 
     async def _hear(self, pubsub: Any) -> None:
-        asked = False
+        asked, heard = False, 0
         while True:
             message = await pubsub.get_message(timeout=_SILENCE)
+            heard += 1
+            if heard % _BREATH == 0:
+                await asyncio.sleep(0)
             if message is None:
                 if asked:
                     raise TimeoutError(f"no sign of life for {2 * _SILENCE:g} s")
