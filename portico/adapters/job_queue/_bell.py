@@ -14,9 +14,9 @@ class Bell:
 
     A ring that comes between a look at the store that found a queue empty and the wait that
     follows ends that wait at once: `count` is read before the look and handed to `quiet` after it.
-    Names come from whoever may write to the store: only those are kept that somebody here has asked
-    for. Of all others it is known when the last one rang, and whoever asks for a queue for the first
-    time takes that ring for his own.
+    Names come from whoever may write to the store: only those are kept that somebody here has
+    asked for. Of all others it is known when the last one rang, and whoever asks for a queue for
+    the first time takes that ring for his own.
     """
 
     def __init__(self) -> None:
