@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import random
 
-from portico.adapters.job_queue._sqlite import wake_file
 from portico.adapters.job_queue._sqlite.driver import Connection, opened
 from portico.adapters.job_queue._sqlite.obstacles import obstacle
-from portico.adapters.job_queue._sqlite.schema import check, upgrade
+from portico.adapters.job_queue._sqlite.schema import check, is_current, upgrade
+from portico.adapters.job_queue._sqlite.turns import Turn, turn
 from portico.exceptions import (
     ConfigurationError,
     DatabaseError,
@@ -102,11 +100,10 @@ def open_writer(place: Place) -> Connection:
     """
     try:
         prepare(place)
-        with _alone(place):
+        with turn(place.path, BUSY_SECONDS) as ours:
             connection = connect(place)
             try:
-                _write_ahead(connection, place)
-                upgrade(connection, str(place))
+                _make_ready(connection, place, ours)
                 connection.execute("PRAGMA busy_timeout = 0")  # `begin` waits better
             except BaseException:
                 connection.close()
@@ -241,6 +238,27 @@ def begin(connection: Connection) -> None:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+def _make_ready(connection: Connection, place: Place, ours: Turn) -> None:
+    if ours.held_by is None:
+        _write_ahead(connection, place)
+        upgrade(connection, str(place))
+        return
+    said = f"{ours.held_by} has kept the lock of {ours.file} for {BUSY_SECONDS:g} s"
+    [mode] = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal" or not is_current(connection):
+        raise QueueConnectionError(
+            f"the queue {place.path} cannot be made ready right now: {said}; end it, or remove "
+            "that file: it is made anew",
+            {"reason": "locked", "path": str(place.path)},
+        )
+    logger.warning(
+        "wake_file_held",
+        store=str(place.path),
+        note=f"{said}; the queue is used all the same, for there is nothing to be made",
+        next="end that process, or remove the file: it is made anew",
+    )
+
+
 def _write_ahead(connection: Connection, place: Place) -> None:
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
@@ -248,27 +266,6 @@ def _write_ahead(connection: Connection, place: Place) -> None:
             f"{place} cannot use a write-ahead log (journal mode stays {mode!r}); put it on a "
             "local file system"
         )
-
-
-@contextmanager
-def _alone(place: Place) -> Iterator[None]:
-    """One process at a time: two that switch a new file to WAL at once get in each other's way."""
-    descriptor = wake_file.open_for(place.path)
-    try:
-        if descriptor is None:
-            logger.warning(
-                "wake_file_unusable",
-                store=str(place.path),
-                file=str(wake_file.path_for(place.path)),
-                next="work is looked for once a second; let this user write that file, or remove "
-                "it: it is made anew",
-            )
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def _refused(error: sqlite3.Error, place: Place) -> PorticoError:

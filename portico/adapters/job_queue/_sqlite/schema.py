@@ -129,7 +129,7 @@ def upgrade(connection: Connection, place: str) -> None:
         ConfigurationError: the file was written by a newer release.
     """
     newest = len(MIGRATIONS)
-    if version_of(connection) == newest:
+    if is_current(connection):
         return
     connection.execute("BEGIN IMMEDIATE")
     version = version_of(connection)
@@ -143,6 +143,11 @@ def upgrade(connection: Connection, place: str) -> None:
     connection.execute("DELETE FROM portico_schema")
     connection.execute("INSERT INTO portico_schema VALUES (?)", (newest,))
     connection.execute("COMMIT")
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the schema is of this release's version."""
+    return version_of(connection) == len(MIGRATIONS)
 
 
 def check(connection: Connection, place: str) -> None:
