@@ -33,17 +33,17 @@ WITH clock AS MATERIALIZED (
     FROM clock WHERE seq = ANY (ARRAY(SELECT seq FROM chosen))
     RETURNING id, queue_name
 ), woken AS MATERIALIZED (
-    SELECT pg_notify($2, left(queue_name, 128))
+    SELECT pg_catalog.pg_notify($2, pg_catalog.left(queue_name, 128))
     FROM (SELECT DISTINCT queue_name FROM changed) queues
 )
-SELECT id, (SELECT count(*) FROM woken) FROM changed"""
+SELECT id, (SELECT pg_catalog.count(*) FROM woken) FROM changed"""
 
 _REQUEST_CANCEL = """
 WITH asked AS (
     UPDATE {schema}.portico_jobs SET cancel_requested = true
     WHERE id = $1 AND status = 'running' RETURNING id
 )
-SELECT id, pg_notify($2, $3) FROM asked"""
+SELECT id, pg_catalog.pg_notify($2, $3) FROM asked"""
 
 
 async def cancel(connection: AnyConnection, place: PostgresPlace, job_id: bytes) -> bool:

@@ -28,7 +28,8 @@ SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"""
 """As the functions have them: by the indexes, in their order."""
 
 _LATER = "status IN ('scheduled', 'retrying') AND queue_name = $1"
-_FITS = "octet_length(job.payload) + octet_length(job.metadata) <= $8::bigint"
+_SIZE = "pg_catalog.octet_length(job.payload) + pg_catalog.octet_length(job.metadata)"
+_FITS = f"{_SIZE} <= $8::bigint"
 _IN_ORDER = f"ORDER BY priority DESC, run_at, seq LIMIT {PORTION}"
 _DUE = "run_at <= (SELECT instant FROM clock)"
 _SAME_LEVEL_BEHIND = "priority = $2::bigint AND (run_at, seq) > ($3::bigint, $4::bigint)"
@@ -70,7 +71,7 @@ _LEASE = f"""
 WITH clock (instant) AS MATERIALIZED (
     SELECT {{schema}}.portico_now()
 ), locked AS MATERIALIZED (
-    SELECT job.seq FROM unnest($1::bigint[]) WITH ORDINALITY AS one (seq, place)
+    SELECT job.seq FROM pg_catalog.unnest($1::bigint[]) WITH ORDINALITY AS one (seq, place)
     JOIN {{schema}}.portico_jobs job ON job.seq = one.seq
     WHERE job.status = 'pending' OR (job.status IN ('scheduled', 'retrying')
         AND job.run_at <= (SELECT instant FROM clock))
@@ -85,9 +86,10 @@ WITH clock (instant) AS MATERIALIZED (
 )
 SELECT 'lease' AS kind, $6::integer AS place, -priority::bigint AS rank, run_at, seq,
     cancel_requested, NULL::text AS status, NULL::text AS settled_as, nonce,
-    uuid_send(id) AS id, int4send(attempt) || nonce AS token, attempt, queue_name, job_type,
+    pg_catalog.uuid_send(id) AS id, pg_catalog.int4send(attempt) || nonce AS token, attempt,
+    queue_name, job_type,
     CASE WHEN {_FITS} THEN payload END AS payload, priority, max_retries, retry_count,
-    scheduled_at, started_at, created_at, uuid_send(created_by) AS created_by,
+    scheduled_at, started_at, created_at, pg_catalog.uuid_send(created_by) AS created_by,
     CASE WHEN {_FITS} THEN metadata END AS metadata, error_message, suspect
 FROM granted job WHERE job.queue_name = $7::text"""
 """The columns are those of an exchange."""

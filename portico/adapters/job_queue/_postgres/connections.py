@@ -13,7 +13,7 @@ import asyncpg
 
 from portico.adapters.job_queue._opening import not_open
 from portico.adapters.job_queue._postgres.errors import AGAIN, LOST, UNUSABLE, translated
-from portico.adapters.job_queue._postgres.place import PostgresPlace
+from portico.adapters.job_queue._postgres.place import OWN_PATH, PostgresPlace
 from portico.adapters.job_queue._turns import Turns
 from portico.exceptions import ConfigurationError, PorticoError
 from portico.utils.logging import get_logger
@@ -30,6 +30,11 @@ Work = Callable[[AnyConnection], Awaitable[T]]
 
 OLDEST = 13
 """The first version of PostgreSQL that is supported."""
+_MEET_TYPES = (
+    "SELECT $1::uuid[], $2::text[], $3::bytea[], $4::integer[], $5::bigint[], $6::boolean[],"
+    " $7::double precision[], ARRAY(SELECT ROW(1))"
+)
+"""The driver asks the server about each of these before it uses it, by functions' bare names."""
 _TRIES = 6
 _FIRST_PAUSE = 0.005
 _GOODBYE = 2.0
@@ -72,6 +77,7 @@ class Connections:
             first = await self.connect(bare=True)
             try:
                 await self._recognise(first)
+                await self._pin(first)
                 await prepare(first)
             finally:
                 await _closed(first)
@@ -197,6 +203,7 @@ class Connections:
     async def _ready(self, connection: AnyConnection) -> None:
         """What every session of the pool has."""
         self._watch_socket(connection)
+        await self._pin(connection)
         if self.pooled:
             return
         limit = int(self.place.command_timeout * 1000)
@@ -205,6 +212,15 @@ class Connections:
             f"SET idle_in_transaction_session_timeout = {2 * limit};"
             "SET default_transaction_isolation = 'read committed';"
         )
+
+    async def _pin(self, connection: AnyConnection) -> None:
+        """Let nobody else's functions be called, by our statements or by the driver's own."""
+        if not self.pooled:
+            await connection.execute(f"SET search_path = {OWN_PATH}")
+            return
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL search_path = {OWN_PATH}")
+            await connection.fetch(_MEET_TYPES, *([None] * _MEET_TYPES.count("$")))
 
     def _watch_socket(self, connection: AnyConnection) -> None:
         """Let the system notice a peer that is gone."""

@@ -17,7 +17,7 @@ from portico.adapters.job_queue._postgres.inserts import (
     plain_answers,
     plain_arguments,
 )
-from portico.adapters.job_queue._postgres.place import PostgresPlace
+from portico.adapters.job_queue._postgres.place import OWN_PATH, PostgresPlace
 from portico.adapters.job_queue._postgres.reading import waiting_query
 from portico.adapters.job_queue._postgres.schema import migrations
 from portico.exceptions import ConfigurationError, ValidationError
@@ -28,24 +28,44 @@ from portico.ports.leasing import Inserted
 _WORD, _BYTES = "Portico_0.9:-", b"\0\xff{}"
 _WHERE = Statement(
     """
-SELECT pg_catalog.encode(pg_catalog.convert_to(current_database(), 'UTF8'), 'hex'),
-    CAST(CAST(has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS integer)
-        AS text),
-    CAST(CAST(CAST($1 AS text[]) = ARRAY['Portico_0.9:-'] AND CAST($2 AS bytea[]) = ARRAY[
-        pg_catalog.decode('00ff7b7d', 'hex')] AS integer) AS text),
-    CAST(CAST(current_setting('transaction_read_only') = 'on' AS integer) AS text)""",
+SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_database(), 'UTF8'), 'hex'),
+    CAST(CAST(pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+        AS integer) AS pg_catalog.text),
+    CAST(CAST(
+        CAST($1 AS pg_catalog.text[]) OPERATOR(pg_catalog.=) ARRAY['Portico_0.9:-']
+        AND CAST($2 AS pg_catalog.bytea[]) OPERATOR(pg_catalog.=)
+            ARRAY[pg_catalog.decode('00ff7b7d', 'hex')]
+    AS integer) AS pg_catalog.text),
+    CAST(CAST(pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'
+        AS integer) AS pg_catalog.text)""",
     ([_WORD], [_BYTES]),
 )
 """All in words that no codec of a caller's connection is likely to change; and whether one of them
-changes what is sent."""
-_SYSTEM = Statement("SELECT CAST(system_identifier AS text) FROM pg_catalog.pg_control_system()")
+changes what is sent. Types, functions and operators are the server's own, here and in all that is
+run on such a connection: its search_path may lead to what others have laid there."""
+_LEAVE_HOME = Statement(f"""
+SELECT pg_catalog.encode(
+        pg_catalog.convert_to(pg_catalog.current_setting('search_path'), 'UTF8'), 'hex'),
+    pg_catalog.set_config('search_path', '{OWN_PATH}', true)""")
+_GO_HOME = """
+SELECT pg_catalog.set_config('search_path', pg_catalog.convert_from(
+    pg_catalog.decode(CAST($1 AS pg_catalog.text), 'hex'), 'UTF8'), true)"""
+"""Between the two a driver may ask the server about types, once per connection: asyncpg does, and
+calls functions by their bare names."""
+_SYSTEM = Statement(
+    "SELECT CAST(system_identifier AS pg_catalog.text) FROM pg_catalog.pg_control_system()"
+)
 _TABLES = """
-SELECT CAST(CAST(count(*) = 3 AS integer) AS text) FROM pg_catalog.pg_class AS one
-JOIN pg_catalog.pg_namespace AS schema ON schema.oid = one.relnamespace
-WHERE schema.nspname = CAST($1 AS text) AND has_schema_privilege(schema.oid, 'USAGE')
-    AND one.relname IN ('portico_schema', 'portico_jobs', 'portico_totals')
-    AND has_table_privilege(one.oid, 'SELECT')
-    AND (one.relname = 'portico_schema' OR has_table_privilege(one.oid, 'INSERT'))"""
+SELECT CAST(CAST(pg_catalog.count(*) OPERATOR(pg_catalog.=) 3 AS integer) AS pg_catalog.text)
+FROM pg_catalog.pg_class AS one
+JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) one.relnamespace
+WHERE schema.nspname OPERATOR(pg_catalog.=) CAST($1 AS pg_catalog.name)
+    AND pg_catalog.has_schema_privilege(schema.oid, 'USAGE')
+    AND one.relname OPERATOR(pg_catalog.=)
+        ANY (CAST('{portico_schema,portico_jobs,portico_totals}' AS pg_catalog.name[]))
+    AND pg_catalog.has_table_privilege(one.oid, 'SELECT')
+    AND (one.relname OPERATOR(pg_catalog.=) 'portico_schema'
+        OR pg_catalog.has_table_privilege(one.oid, 'INSERT'))"""
 
 
 class Identity(NamedTuple):
@@ -94,7 +114,9 @@ def _ask() -> Steps[_Told]:
 def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
     """Make sure that the connection is to the queue's database, that it has the tables, and that
     what is sent gets there."""
+    ((path, _),) = yield _LEAVE_HOME
     theirs, sound, read_only = yield from _ask()
+    yield Statement(_GO_HOME, (digits(path),))
     if not sound:
         raise ValidationError(
             "the connection has codecs that change text or bytes on their way to the server; "
@@ -115,7 +137,7 @@ def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
     version = 0
     if int(there):
         ((told,),) = yield Statement(
-            "SELECT CAST(coalesce(max(version), 0) AS text) "
+            "SELECT CAST(coalesce(pg_catalog.max(version), 0) AS pg_catalog.text) "
             f"FROM {place.quoted_schema}.portico_schema"
         )
         version = int(told)
@@ -149,7 +171,7 @@ def enlist(
 
 
 def _check_room(place: PostgresPlace, drafts: Sequence[Draft], max_pending: int) -> Steps[None]:
-    query = f"SELECT CAST(({waiting_query(place.quoted_schema)}) AS text)"
+    query = f"SELECT CAST(({waiting_query(place.quoted_schema)}) AS pg_catalog.text)"
     for queue_name, more in Counter(draft.queue_name for draft in drafts).items():
         ((told,),) = yield Statement(query, (queue_name, str(max_pending)))
         waiting = int(told)

@@ -28,18 +28,22 @@ _TYPES = (
     "text",
     "text",
     "bytea",
-    "integer",
-    "integer",
-    "bigint",
-    "bigint",
+    "int4",
+    "int4",
+    "int8",
+    "int8",
     "uuid",
     "bytea",
 )
+"""As the catalogue calls them; `bytea` and the others are looked for in the server's own schema, in
+which nobody else may create one."""
 _PLAIN = ("text", "text", "text", "bytea", "text", "text", "text", "text", "text", "bytea")
-_ANSWER = "id, status = 'scheduled', created_at, (SELECT count(*) FROM woken)"
-_PLAIN_ANSWER = """pg_catalog.encode(pg_catalog.uuid_send(id), 'hex'),
-    CAST(CAST(status = 'scheduled' AS integer) AS text), CAST(created_at AS text),
-    CAST((SELECT count(*) FROM woken) AS text)"""
+_LATER = "status OPERATOR(pg_catalog.=) 'scheduled'"
+_WOKEN = "(SELECT pg_catalog.count(*) FROM woken)"
+_ANSWER = f"id, {_LATER}, created_at, {_WOKEN}"
+_PLAIN_ANSWER = f"""pg_catalog.encode(pg_catalog.uuid_send(id), 'hex'),
+    CAST(CAST({_LATER} AS integer) AS pg_catalog.text), CAST(created_at AS pg_catalog.text),
+    CAST({_WOKEN} AS pg_catalog.text)"""
 
 
 def insert_statement(place: PostgresPlace, *, plain: bool = False) -> str:
@@ -47,30 +51,34 @@ def insert_statement(place: PostgresPlace, *, plain: bool = False) -> str:
     when it was created."""
     schema = place.quoted_schema
     types = _PLAIN if plain else _TYPES
-    arrays = ", ".join(f"CAST(${number} AS {name}[])" for number, name in enumerate(types, 1))
+    arrays = ", ".join(
+        f"CAST(${number} AS pg_catalog.{name}[])" for number, name in enumerate(types, 1)
+    )
     return f"""
 WITH clock AS MATERIALIZED (
     SELECT {schema}.portico_now() AS now
 ), stored AS (
     INSERT INTO {schema}.portico_jobs (id, queue_name, job_type, payload, priority, max_retries,
         scheduled_at, created_by, metadata, status, run_at, created_at)
-    SELECT CAST(id AS uuid), queue_name, job_type, payload, CAST(priority AS integer),
-        CAST(max_retries AS integer), due, CAST(created_by AS uuid), metadata,
-        CASE WHEN due > now THEN 'scheduled' ELSE 'pending' END, coalesce(due, now), now
+    SELECT CAST(id AS pg_catalog.uuid), queue_name, job_type, payload, CAST(priority AS integer),
+        CAST(max_retries AS integer), due, CAST(created_by AS pg_catalog.uuid), metadata,
+        CASE WHEN due OPERATOR(pg_catalog.>) now THEN 'scheduled' ELSE 'pending' END,
+        coalesce(due, now), now
     FROM clock CROSS JOIN unnest({arrays}) WITH ORDINALITY AS draft (id, queue_name, job_type,
         payload, priority, max_retries, scheduled_at, delay, created_by, metadata, place)
     CROSS JOIN LATERAL (
-        SELECT coalesce(CAST(scheduled_at AS bigint), now + CAST(delay AS bigint)) AS due
+        SELECT coalesce(CAST(scheduled_at AS bigint),
+            now OPERATOR(pg_catalog.+) CAST(delay AS bigint)) AS due
     ) AS instant
     ORDER BY place
     ON CONFLICT (id) DO NOTHING
     RETURNING id, queue_name, status, created_at
 ), counted AS (
     INSERT INTO {schema}.portico_totals (queue_name, jobs)
-    SELECT queue_name, count(*) FROM stored GROUP BY queue_name
+    SELECT queue_name, pg_catalog.count(*) FROM stored GROUP BY queue_name
 ), woken AS MATERIALIZED (
-    SELECT pg_notify(CAST($11 AS text), queue)
-    FROM unnest(CAST($12 AS text[])) AS one (queue)
+    SELECT pg_catalog.pg_notify(CAST($11 AS pg_catalog.text), queue)
+    FROM pg_catalog.unnest(CAST($12 AS pg_catalog.text[])) AS one (queue)
 )
 SELECT {_PLAIN_ANSWER if plain else _ANSWER} FROM stored"""
 

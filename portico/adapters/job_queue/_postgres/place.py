@@ -15,6 +15,9 @@ from portico.utils.store_urls import options_of, taken_apart
 
 SCHEMES = ("postgresql", "postgres")
 DEFAULT_SCHEMA = "portico"
+OWN_PATH = "pg_catalog, pg_temp"
+"""The `search_path` of our sessions and functions. In another schema somebody else may have laid
+functions and operators that fit better than the server's own, and would run with our rights."""
 
 _OWN = frozenset({
     "schema", "migrate", "pgbouncer", "pool_size", "connect_timeout", "command_timeout",

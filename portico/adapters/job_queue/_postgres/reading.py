@@ -29,12 +29,12 @@ _LATER = "status IN ('scheduled', 'retrying')"
 _ENDED_BADLY = "status IN ('failed', 'dead_letter')"
 """In the words of the indexes: a partial one serves only the condition it was made with."""
 _OWNER = "(SELECT name FROM {schema}.portico_owners owner WHERE owner.id = job.owner_id)"
-_SIZE = "octet_length(payload) + octet_length(metadata)"
+_SIZE = "pg_catalog.octet_length(payload) + pg_catalog.octet_length(metadata)"
 _NOT_SHOWN = {"result", "traceback"}
 """By no list."""
 _EMPTY = {
     "payload": "'{}'::bytea",
-    "metadata": "CASE WHEN substr(job.created_by::text, 15, 1) = '5' "  # it may stand for a text
+    "metadata": "CASE WHEN substring(job.created_by::text FROM 15 FOR 1) = '5' "
     f"THEN substring(job.metadata FROM 1 FOR {BEGINNING}) ELSE '{{}}'::bytea END",
 }
 _HISTORY = ", ".join(StoredAttempt._fields)
@@ -69,13 +69,21 @@ def is_text(value: str) -> bool:
 
 
 def waiting_query(schema: str) -> str:
-    """Counts the waiting jobs of the queue `$1`; to `$2` of each kind it is exact."""
+    """Counts the waiting jobs of the queue `$1`; to `$2` of each kind it is exact.
+
+    In the server's own words throughout: a caller's connection may look elsewhere first.
+    """
     parts = " UNION ALL ".join(
-        f"(SELECT 1 FROM {schema}.portico_jobs WHERE {part} AND queue_name = CAST($1 AS text)"
-        " LIMIT CAST(CAST($2 AS text) AS bigint))"
-        for part in ("status = 'pending'", _LATER)
+        f"(SELECT 1 FROM {schema}.portico_jobs WHERE {_same('status', part)}"
+        f" AND {_same('queue_name', 'CAST($1 AS pg_catalog.text)')}"
+        " LIMIT CAST(CAST($2 AS pg_catalog.text) AS bigint))"
+        for part in ("'pending'", "ANY (ARRAY['scheduled', 'retrying'])")
     )
-    return f"SELECT count(*) FROM ({parts}) one"
+    return f"SELECT pg_catalog.count(*) FROM ({parts}) one"
+
+
+def _same(column: str, value: str) -> str:
+    return f"{column} OPERATOR(pg_catalog.=) {value}"
 
 
 class Reading:
@@ -162,7 +170,7 @@ SELECT ARRAY(
         seen, _ = self._seen(jobs, before, values)
         values.append(down_to)
         row = await connection.fetchrow(
-            f"SELECT count(*), coalesce(min(seq), 0) FROM ({seen}) AS seen "
+            f"SELECT pg_catalog.count(*), coalesce(pg_catalog.min(seq), 0) FROM ({seen}) AS seen "
             f"WHERE seq >= ${len(values)}::bigint",
             *values,
         )
@@ -192,14 +200,14 @@ SELECT ARRAY(
         here, values = ("queue_name = $1", [queue_name]) if queue_name is not None else ("true", [])
         table = f"{self._schema}.portico_jobs"
         parts = " UNION ALL ".join(
-            f"SELECT queue_name, status, count(*) FROM {table} WHERE {part} AND {here} "
+            f"SELECT queue_name, status, pg_catalog.count(*) FROM {table} WHERE {part} AND {here} "
             "GROUP BY queue_name, status"
             for part in ("status = 'pending'", _LATER, "status = 'running'", _ENDED_BADLY)
         )
         rows = await connection.fetch(
-            f"SELECT queue_name, '{COMPLETED}' AS status, sum(jobs)::bigint "
+            f"SELECT queue_name, '{COMPLETED}' AS status, pg_catalog.sum(jobs)::bigint "
             f"FROM {self._schema}.portico_totals WHERE {here} "
-            f"GROUP BY queue_name HAVING sum(jobs) > 0 UNION ALL {parts}",
+            f"GROUP BY queue_name HAVING pg_catalog.sum(jobs)::bigint > 0 UNION ALL {parts}",
             *values,
         )
         return _counted(rows)
@@ -208,8 +216,8 @@ SELECT ARRAY(
         """How long jobs wait in every queue in which any do."""
         now = await connection.fetchval(f"SELECT {self._schema}.portico_now()")
         parts = " UNION ALL ".join(
-            "SELECT queue_name, min(run_at) FILTER (WHERE run_at <= $1::bigint),"
-            " min(run_at) FILTER (WHERE run_at > $1::bigint)"
+            "SELECT queue_name, pg_catalog.min(run_at) FILTER (WHERE run_at <= $1::bigint),"
+            " pg_catalog.min(run_at) FILTER (WHERE run_at > $1::bigint)"
             f" FROM {self._schema}.portico_jobs WHERE {part} GROUP BY queue_name"
             for part in ("status = 'pending'", _LATER)
         )
@@ -255,9 +263,9 @@ WITH chosen AS MATERIALIZED (
     DELETE FROM {schema}.portico_attempts WHERE job_id = ANY (ARRAY(SELECT id FROM chosen))
 ), counted AS (
     INSERT INTO {schema}.portico_totals (queue_name, jobs)
-    SELECT queue_name, -count(*) FROM gone GROUP BY queue_name
+    SELECT queue_name, -pg_catalog.count(*) FROM gone GROUP BY queue_name
 )
-SELECT count(*) FROM gone""",
+SELECT pg_catalog.count(*) FROM gone""",
             *values,
         )
         return int(deleted)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
-from portico.adapters.job_queue._postgres.place import PostgresPlace
+from portico.adapters.job_queue._postgres.place import OWN_PATH, PostgresPlace
 from portico.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ async def upgrade(connection: AnyConnection, place: PostgresPlace) -> list[Migra
         return []
     schema = place.quoted_schema
     async with connection.transaction():
-        await connection.execute("SET LOCAL statement_timeout = 0", timeout=_PATIENCE)
+        await connection.execute(
+            f"SET LOCAL search_path = {OWN_PATH}; SET LOCAL statement_timeout = 0"
+        )
         await connection.execute(_locked(place), timeout=_PATIENCE)
         version = await version_of(connection, place)
         _check(version, len(known), place)
@@ -104,13 +106,16 @@ async def version_of(connection: AnyConnection, place: PostgresPlace) -> int:
     if not await connection.fetchval(_HAS_TABLE, place.schema):
         return 0
     table = f"{place.quoted_schema}.portico_schema"
-    return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {table}"))
+    return int(
+        await connection.fetchval(f"SELECT coalesce(pg_catalog.max(version), 0) FROM {table}")
+    )
 
 
 def script(place: PostgresPlace, version: int = 0) -> str:
     """The SQL of all versions after one, for a person with more rights to run."""
     steps = [
         "BEGIN;",
+        f"SET LOCAL search_path = {OWN_PATH};",
         f"{_locked(place)};",
         f"CREATE SCHEMA IF NOT EXISTS {place.quoted_schema};",
         *(_applied(migration, place) for migration in migrations()[version:]),
@@ -130,7 +135,10 @@ def _applied(migration: Migration, place: PostgresPlace) -> str:
 
 
 def _locked(place: PostgresPlace) -> str:
-    return f"SELECT pg_advisory_xact_lock(hashtextextended('portico schema {place.schema}', 0))"
+    return (
+        "SELECT pg_catalog.pg_advisory_xact_lock("
+        f"pg_catalog.hashtextextended('portico schema {place.schema}', 0))"
+    )
 
 
 def _check(version: int, newest: int, place: PostgresPlace) -> None:

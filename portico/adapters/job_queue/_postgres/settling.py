@@ -32,9 +32,10 @@ _SETTLED, _EXCHANGED = _COLUMNS + 3, 10
 _EXCHANGE = """
 SELECT kind, place, -priority::bigint AS rank, run_at, seq, cancel_requested, status, settled_as,
     nonce,
-    uuid_send(id) AS id, int4send(attempt) || nonce AS token, attempt, queue_name, job_type,
+    pg_catalog.uuid_send(id) AS id, pg_catalog.int4send(attempt) || nonce AS token, attempt,
+    queue_name, job_type,
     payload, priority, max_retries, retry_count, scheduled_at, started_at, created_at,
-    uuid_send(created_by) AS created_by, metadata, error_message, suspect
+    pg_catalog.uuid_send(created_by) AS created_by, metadata, error_message, suspect
 FROM {schema}.portico_exchange({arguments})"""
 # The same columns.
 _SETTLE = """

@@ -211,7 +211,8 @@ class PostgresStore(SqlStore):
     async def _tell(self, queues: list[str]) -> None:
         await self._run(
             lambda found: found.execute(
-                "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS one (queue)",
+                "SELECT pg_catalog.pg_notify($1, queue) "
+                "FROM pg_catalog.unnest($2::text[]) AS one (queue)",
                 self._place.channel,
                 queues,
             )
