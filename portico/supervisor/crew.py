@@ -334,8 +334,8 @@ class Crew(Listener):
         if fatal and not self._started.done():
             self._started.set_exception(fatal)
             return
-        old = member.predecessor
-        if old is not None and old.state is not State.GONE:
+        old = member.predecessor if member.predecessor in self._by_process.values() else None
+        if old is not None and old.seat.load.left > 0:
             old.successor = None
             self._watch_age(old)
             note = f"worker {old.number} with pid {old.process.pid} goes on in its place"
@@ -343,4 +343,6 @@ class Crew(Listener):
         else:
             pause = boot_pause(self._failed_boots)
             logger.error("worker_boot_failed", worker=member.number, reason=reason, again_in=pause)
-            self._spawn(member.number, pause)
+            again = self._spawn(member.number, pause, replaces=old)
+            if old is not None:  # it takes no more jobs
+                old.successor = again

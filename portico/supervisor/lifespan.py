@@ -8,6 +8,8 @@ import random
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.scheduling.seat import Seat
 
+_MORE = 1.1
+
 
 def seat_of(config: SupervisorConfig, key: int) -> Seat:
     """A place to work, up to so many jobs and so much memory."""
@@ -17,6 +19,7 @@ def seat_of(config: SupervisorConfig, key: int) -> Seat:
         config.concurrency,
         None if jobs is None else int(jobs * _more()),
         None if memory is None else int(memory * _more()),
+        None if jobs is None else int(jobs * _MORE),
     )
 
 
@@ -27,4 +30,4 @@ def age_of(config: SupervisorConfig) -> float | None:
 
 
 def _more() -> float:
-    return random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+    return random.uniform(1.0, _MORE)  # noqa: S311 - no secret

@@ -142,7 +142,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         ("--max-jobs-per-worker", "--max-tasks-per-child"),
         whole(1),
-        "Replace a worker after so many jobs, or some more; 1: a worker for each job.",
+        "Replace a worker after so many jobs, or up to a tenth more; 1: a worker for each job.",
         "N",
     ),
     Setting(

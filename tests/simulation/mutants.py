@@ -19,6 +19,7 @@ from portico.supervisor.crew import Crew
 from portico.supervisor.scheduling import claims, events, inquest
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.scheduling.backlog import Backlog
+from portico.supervisor.scheduling.dispatch import Load
 from portico.supervisor.scheduling.inquest import Conclusion, Ruling
 from portico.supervisor.scheduling.reports import Reports
 from portico.supervisor.scheduling.scheduler import Scheduler
@@ -331,3 +332,13 @@ def more_of_a_type_run_than_may():
         return False
 
     return [(Turns, "full", full)]
+
+
+@mutant
+def a_worker_is_given_more_jobs_than_it_serves():
+    def add(self, estimate, size):
+        real(self, estimate, size)
+        self.left += 1
+
+    real = Load.add
+    return [(Load, "add", add)]

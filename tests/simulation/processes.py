@@ -139,7 +139,7 @@ class FakeProcess:
         self._readable = True
         self._loop_due = False
         self._ended_at = 0.0
-        self._begun = 0
+        self._begun = self._given = self._served = 0
 
     def __repr__(self) -> str:
         return f"{self._supervisor} worker {self.number} (pid {self.pid})"
@@ -380,8 +380,17 @@ class FakeProcess:
             if self._closing and not self.dead:
                 self._recall()
 
+    def _check_service(self) -> None:
+        """One that is to be replaced after some jobs is given and begins no more than it may."""
+        most = self._supervisor.config.max_jobs_per_worker
+        if most is not None and (self._served > int(most * 1.1) or most == 1 < self._given):
+            self._world.violated(f"{self} was given {self._given} jobs, and begins {self._served}")
+
     def _obey(self, message: wire.ToWorker) -> None:
         world = self._world
+        self._given += len(message.leases) if isinstance(message, wire.Run) else 0
+        self._given += isinstance(message, wire.Mourn)
+        self._check_service()
         match message:
             case wire.Run(first, leases):
                 self._waiting.extend((s, lease, None) for s, lease in enumerate(leases, first))
@@ -487,6 +496,8 @@ class FakeProcess:
             serial, lease, attempt, slot, kind, world.now, self._usual
         )
         world.say("{}: page says {}, {}", self, serial, attempt)
+        self._served += 1
+        self._check_service()
         run.mourns = failure is not None
         others = [r for r in self._slots if r is not None and r is not run]
         suspected = any(r.attempt.lease.suspect and not r.mourns for r in (run, *others))

@@ -184,7 +184,7 @@ class Backlog:
     def assign(self, seats: Iterable[Seat], now: float) -> list[Send]:
         """Give away what the workers take, and return the frames that say so."""
         takers = sorted(
-            (seat for seat in seats if seat.load.open),
+            (seat for seat in seats if seat.load.takes),
             key=lambda seat: (seat.load.blocked, seat.load.seconds),
         )
         frames = self._assign_mourning(takers, now) if self.mourning else []
@@ -320,7 +320,8 @@ class Backlog:
             if not self.mourning:
                 break
             load = seat.load
-            if load.alone or (load.jobs >= load.slots and (load.late or load.unknown)):
+            full = load.jobs >= load.slots and (load.late or load.unknown)
+            if load.alone or load.left <= 0 or full:
                 continue  # behind short jobs it may go: it overtakes those that wait
             assignment = self.mourning.popleft()
             assert assignment.failure is not None

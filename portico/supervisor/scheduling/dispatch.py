@@ -52,12 +52,17 @@ class Load:
     """What it runs has taken longer than `SOON`."""
     blocked: bool = False
     """It gave something back that it had a free slot for: its loop does not come to it."""
+    left: float = inf
+    """How many more it may be given in its life."""
 
     def room(self, estimate: float | None, level: float) -> int:
         """How many more jobs that take so many seconds each may go to this worker, filled up to
         `level` seconds; how large they may be, `fits` knows."""
         if not self.open or self.alone:
             return 0
+        return int(min(self.left, self._room(estimate, level)))
+
+    def _room(self, estimate: float | None, level: float) -> int:
         free = max(0, self.slots - self.jobs)
         if estimate is None or self.unknown or self.late:
             return free
@@ -74,6 +79,7 @@ class Load:
 
     def add(self, estimate: float | None, size: int) -> None:
         """Count a job in."""
+        self.left -= 1
         self.jobs += 1
         self.bytes += size
         if estimate is None:
@@ -91,6 +97,11 @@ class Load:
         if not self.jobs:
             self.seconds, self.alone, self.late, self.stuck = 0.0, False, False, False
             self.blocked = False
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes jobs at all."""
+        return self.open and self.left > 0
 
 
 class RunTimes:
@@ -127,9 +138,9 @@ def demand(loads: Sequence[Load], times: RunTimes, backlog: int) -> int:
     short enough that waiting for the store between them would cost more than it protects."""
     wanted = 0
     for load in loads:
-        if not load.open or load.alone:
+        if not load.takes or load.alone:
             continue
-        capacity = _capacity(load.slots, times.mean)
+        capacity = int(min(load.left, _capacity(load.slots, times.mean)))
         if load.jobs < load.slots or not (load.late or load.unknown):
             wanted += max(0, capacity - load.jobs)
         if times.mean is not None and times.mean < SOON and not load.stuck:

@@ -19,7 +19,15 @@ from typing import Any
 from portico.ports.job_executor import Outcome
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
-from portico.supervisor.scheduling import aftermath, claims, dispatch, events, inquest, successes
+from portico.supervisor.scheduling import (
+    aftermath,
+    claims,
+    dispatch,
+    events,
+    inquest,
+    service,
+    successes,
+)
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.backlog import Backlog
 from portico.supervisor.scheduling.confinement import Blame, blamed
@@ -49,7 +57,7 @@ class Scheduler:
         self._commands: list[Command] = []
         self._acts: dict[type[Event], Callable[[Any], None]] = {
             events.Joined: self._joined,
-            events.Closing: self._closing,
+            events.Closing: lambda event: setattr(event.seat.load, "open", False),
             events.Said: self._said,
             events.Died: self._died,
             events.Leased: self._leased,
@@ -134,9 +142,6 @@ class Scheduler:
         self._backlog.limit(event.most_running)
         self._backlog.confinement.joined(event.seat)
 
-    def _closing(self, event: events.Closing) -> None:
-        event.seat.load.open = False
-
     def _died(self, event: events.Died) -> None:
         """Act on what a worker's death means for what it held."""
         seat = event.seat
@@ -192,7 +197,7 @@ class Scheduler:
         if flaw is not None:
             self._discredit(seat, flaw)
         self._backlog.ended(seat, ended, [elapsed for _, _, elapsed in ends[: len(ended)]])
-        self._serve_out(seat, len(ended))
+        self._commands += service.served(seat, len(ended), self._now)
 
     def _said_rarely(self, seat: Seat, message: wire.FromWorker) -> None:
         match message:
@@ -216,16 +221,8 @@ class Scheduler:
         assignment = self._taken_back(seat, serial)
         if elapsed is not None:
             self._backlog.times.learn(assignment.lease.job_type, [elapsed])
-        self._serve_out(seat, 0 if assignment.failure else 1)
+        self._commands += service.served(seat, 1, self._now)
         return assignment
-
-    def _serve_out(self, seat: Seat, jobs: int) -> None:
-        """So many jobs have ended here now: one that has served enough of them is replaced."""
-        seat.ended_at, seat.load.blocked = self._now, False
-        if seat.retire_after is not None and jobs:
-            seat.retire_after -= jobs
-            if seat.retire_after <= 0:
-                self._commands.append(events.Recycle(seat, "max jobs"))
 
     def _taken_back(self, seat: Seat, serial: int) -> Assignment:
         assignment = seat.inflight.pop(serial)
@@ -250,6 +247,7 @@ class Scheduler:
         load.open = load.open and not closing
         for serial in reversed(serials):
             self._give_back(self._taken_back(seat, serial))
+        self._commands += service.gave_back(seat, len(serials))
         if serials:
             load.blocked = 0 < load.jobs < load.slots
 

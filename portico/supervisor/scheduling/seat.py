@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.dispatch import Load
 
@@ -15,6 +17,7 @@ class Seat:
         slots: int,
         retire_after: int | None = None,
         retire_above: int | None = None,
+        most: int | None = None,
     ) -> None:
         """Make the seat of a worker that is not ready yet.
 
@@ -23,9 +26,13 @@ class Seat:
             slots: how many jobs it runs at a time.
             retire_after: how many jobs it serves before it is replaced.
             retire_above: bytes of resident memory above which it is replaced.
+            most: how many it is given at most, until its replacement is there.
         """
         self.key = key
-        self.load = Load(slots)
+        self.load = Load(slots, left=inf if most is None else most)
+        self.single = most == 1
+        """It serves one job in its life, and gets no other in the place of one that it gave back:
+        it has seen that one."""
         self.inflight: dict[int, Assignment] = {}
         self.retire_after = retire_after
         self.retire_above = retire_above
@@ -41,6 +48,11 @@ class Seat:
         """Seconds that it took to get ready."""
         self.blamed = False
         """It is dead, and it is known which job's doing that was."""
+
+    @property
+    def spent(self) -> bool:
+        """Whether it has nothing to do, and gets nothing any more."""
+        return not self.inflight and self.load.left <= 0
 
     def holds(self, job_type: str) -> bool:
         """Whether a job of this type is among what it was given."""

@@ -65,11 +65,14 @@ class Pool:
         return sent(self.tell(events.Turn()))
 
     def join(self, slots=1) -> Seat:
-        seat = Seat(len(self.seats) + 1, slots)
+        seat = self.seat(len(self.seats) + 1, slots)
         self.seats.append(seat)
         self.pages[seat] = {}
         self.tell(events.Joined(seat, self.mourners))
         return seat
+
+    def seat(self, number: int, slots: int) -> Seat:
+        return Seat(number, slots)
 
     def lease(self, *leases: Lease) -> None:
         self.tell(events.Leased(leases))

@@ -1,0 +1,69 @@
+"""Workers for one job each: nothing of one job is seen, forged or survives for another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from portico.ports.job_executor import Completed, Outcome
+from portico.ports.leasing import Lease
+from portico.supervisor.pool import ProcessPool
+from tests.support.pools import pool_of_processes
+from tests.support.waiting import wait_until
+
+APP = "tests.support.hoard_app:app"
+
+
+def lease(job_type: str, **payload: Any) -> Lease:
+    return Lease(
+        uuid4().bytes, uuid4().bytes, 1, "default", job_type,
+        json.dumps(payload).encode(), 0, 3, 0, None, 1, 1, None, b"{}", None, False,
+    )  # fmt: skip
+
+
+async def run(pool: ProcessPool, leases: Sequence[Lease]) -> dict[bytes, Outcome]:
+    """How each of these ended."""
+    outcomes: list[Outcome] = []
+
+    def over() -> bool:
+        outcomes.extend(pool.finished())
+        return len(outcomes) >= len(leases)
+
+    pool.submit(leases)
+    await wait_until(over)
+    return {outcome.lease.id: outcome for outcome in outcomes}
+
+
+def result(outcome: Outcome) -> Any:
+    assert isinstance(outcome.verdict, Completed), outcome
+    return json.loads(outcome.verdict.result)
+
+
+@pytest.mark.security("S29")
+async def test_a_worker_for_one_job_holds_no_other_that_could_be_read_or_ended() -> None:
+    """The types are known to be short: else they would go one at a time anyway."""
+    async with pool_of_processes(APP, workers=1, max_jobs_per_worker=1) as (pool, _):
+        for job_type in ("hoard.fine", "hoard.all"):
+            await run(pool, [lease(job_type, short=True)])
+        hoarder = lease("hoard.all")
+        others = [lease("hoard.fine", card=f"4111-{number}") for number in range(6)]
+        ended = await run(pool, [hoarder, *others])
+        assert result(ended[hoarder.id]) == {"hoarded": []}
+        assert [result(ended[one.id]) for one in others] == [
+            {"card": f"4111-{number}"} for number in range(6)
+        ]
+
+
+@pytest.mark.security("S29")
+async def test_what_a_job_does_to_the_handlers_of_its_worker_is_gone_with_it() -> None:
+    async with pool_of_processes(APP, workers=2, max_jobs_per_worker=1) as (pool, _):
+        await run(pool, [lease("hoard.poison") for _ in range(2)])
+        others = [lease("hoard.fine", card=f"4111-{number}") for number in range(6)]
+        ended = await run(pool, others)
+        assert [result(ended[one.id])["card"] for one in others] == [
+            f"4111-{number}" for number in range(6)
+        ]

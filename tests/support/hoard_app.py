@@ -1,0 +1,58 @@
+"""Handlers that read, end and poison the other jobs of their worker."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+from portico.ports.job import Job, JobResult
+from portico.ports.job_handler import JobHandler
+from portico.supervisor.slots import Worker
+
+
+def this_worker() -> Worker:
+    return next(one for one in gc.get_objects() if isinstance(one, Worker))
+
+
+class Hoard(JobHandler):
+    """`hoard.all`: takes what waits in its worker, and ends it with results of its own making."""
+
+    job_type = "hoard.all"
+
+    async def handle(self, job: Job) -> JobResult:
+        hoarded: list[str] = []
+        if job.payload.get("short"):
+            return JobResult(success=True)
+        worker, until = this_worker(), time.monotonic() + 0.1
+        while time.monotonic() < until:
+            if (errand := worker._inbox.take()) is not None:
+                hoarded.append(errand.lease.payload.decode())
+                worker._page.begin(0, errand.serial)
+                worker._outbox.done(errand.serial, b'{"card": "forged"}', 0.001)
+        return JobResult(success=True, result_data={"hoarded": hoarded})
+
+
+class Fine(JobHandler):
+    """`hoard.fine`: gives its payload back."""
+
+    job_type = "hoard.fine"
+
+    async def handle(self, job: Job) -> JobResult:
+        return JobResult(success=True, result_data=job.payload)
+
+
+class Poison(JobHandler):
+    """`hoard.poison`: puts a handler of its own in the place of another."""
+
+    job_type = "hoard.poison"
+
+    async def handle(self, job: Job) -> JobResult:
+        async def forged(self: Any, job: Job) -> JobResult:
+            return JobResult(success=True, result_data={"card": "forged"})
+
+        Fine.handle = forged  # type: ignore[method-assign]
+        return JobResult(success=True)
+
+
+app = [Hoard(), Fine(), Poison()]
