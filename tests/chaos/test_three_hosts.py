@@ -84,7 +84,6 @@ def executions(here: Place) -> dict[UUID, list[str]]:
     return found
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.fault("D29")
 async def test_a_host_that_is_cut_off_and_one_that_is_killed_lose_nothing(
     here: Place, net: Network

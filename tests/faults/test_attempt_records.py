@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import AttemptRecord
@@ -37,7 +35,6 @@ def workers(supervisor: SupervisorProcess) -> set[int]:
     return {event["pid"] for event in supervisor.events("worker_exited")}
 
 
-@pytest.mark.timeout(30)
 async def test_each_attempt_keeps_how_it_ended_and_who_ran_it(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -94,7 +91,6 @@ async def test_a_crash_deep_in_a_recursion_keeps_where_it_was_and_what_the_worke
     assert "Fatal" not in seen.output
 
 
-@pytest.mark.timeout(30)
 async def test_a_job_killed_at_its_deadline_keeps_its_stack_and_the_signal(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -109,7 +105,6 @@ async def test_a_job_killed_at_its_deadline_keeps_its_stack_and_the_signal(
     assert late.evidence.output.endswith("block line 99")
 
 
-@pytest.mark.timeout(30)
 async def test_a_job_that_outlived_its_supervisor_remembers_whose_it_was(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -124,7 +119,6 @@ async def test_a_job_that_outlived_its_supervisor_remembers_whose_it_was(
     assert (expired.owner or "").endswith(f":{lost.pid}")
 
 
-@pytest.mark.timeout(30)
 async def test_a_shutdown_that_kills_a_job_is_in_its_history(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -138,7 +132,6 @@ async def test_a_shutdown_that_kills_a_job_is_in_its_history(
     assert (stopped.evidence.run_seconds or 0) > 0
 
 
-@pytest.mark.timeout(30)
 async def test_the_command_shows_the_history_of_a_dead_job(
     here: Place, queue: JobQueueAdapter
 ) -> None:

@@ -71,7 +71,6 @@ async def test_an_on_failure_that_kills_its_worker_counts_no_crash_and_is_not_re
     assert len(supervisor.events("worker_exited", status="exited with code 1")) == 2
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.fault("B40")
 async def test_on_failure_has_ended_before_the_next_attempt_begins_a_thousand_times(
     here: Place, queue: JobQueueAdapter

@@ -256,7 +256,6 @@ async def test_a_worker_for_each_job_keeps_what_a_handler_changes_to_itself(
     assert len(set(pids)) == 4
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.fault("B31")
 async def test_a_handler_that_kills_its_supervisor_is_dead_lettered_after_ten_expiries(
     here: Place, queue: JobQueueAdapter

@@ -106,7 +106,6 @@ def most_memory(supervisor: SupervisorProcess) -> int:
 
 
 @pytest.mark.fault("B35")
-@pytest.mark.timeout(60)
 async def test_rows_that_are_too_large_are_dead_lettered_one_at_a_time(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -148,7 +147,6 @@ async def test_a_batch_is_filled_from_behind_the_rows_that_are_too_large(
 
 
 @pytest.mark.fault("B36")
-@pytest.mark.timeout(60)
 async def test_rows_with_values_that_nobody_could_have_meant_cost_no_other_job(
     here: Place, queue: JobQueueAdapter
 ) -> None:

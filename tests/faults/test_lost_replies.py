@@ -27,7 +27,7 @@ from tests.support.servers import PostgresServer, RedisServer
 from tests.support.supervisors import Place, place
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.servers
 
 
 @asynccontextmanager

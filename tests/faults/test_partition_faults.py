@@ -35,7 +35,7 @@ from tests.support.servers import PostgresServer, RedisServer, server_folder
 from tests.support.supervisors import Place, SupervisorProcess, place
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.servers
 
 
 def url_of(server: PostgresServer | RedisServer) -> str:

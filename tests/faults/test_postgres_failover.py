@@ -17,7 +17,7 @@ from tests.support.servers import PostgresServer, server_folder
 from tests.support.supervisors import Place, place
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.servers
 
 SYNCHRONOUS = {"synchronous_standby_names": "*", "synchronous_commit": "remote_apply"}
 """What the primary has told to be written, its standby has."""

@@ -36,7 +36,7 @@ from tests.support.servers import PostgresServer, server_folder
 from tests.support.supervisors import Place, place
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ from tests.support.servers import RedisServer, server_folder
 from tests.support.supervisors import Place, place
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.servers
 
 QUICK = "connect_timeout=2&timeout=2"
 

@@ -109,7 +109,6 @@ def spinners(count: int) -> Iterator[None]:
 
 
 @pytest.mark.fault("F5")
-@pytest.mark.timeout(60)
 async def test_a_starved_machine_costs_no_lease_and_no_worker(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -129,7 +128,6 @@ async def test_a_starved_machine_costs_no_lease_and_no_worker(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.fault("F6")
 async def test_a_long_queue_of_slow_jobs_stays_in_the_store(
     here: Place, queue: JobQueueAdapter

@@ -145,7 +145,6 @@ class Census:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.fault("C10")
 async def test_reloads_under_load_lose_nothing_and_leave_the_pool_at_its_size(
     here: Place, queue: JobQueueAdapter

@@ -226,7 +226,6 @@ async def test_after_a_pause_of_everything_the_job_that_another_took_is_killed_a
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
 @pytest.mark.fault("E5")
 async def test_a_hundred_thousand_jobs_that_become_due_at_once_hold_up_nobody(
     here: Place, queue: JobQueueAdapter

@@ -143,7 +143,6 @@ async def test_nothing_about_a_dead_worker_is_kept(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.fault("A1")
 @pytest.mark.fault("A10")
 @pytest.mark.fault("A24")

@@ -19,7 +19,7 @@ from portico.examples.demo.run import SupervisorFailed, run
 from portico.exceptions import ConfigurationError
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 
 def plan_in(output: Path) -> Plan:

@@ -21,7 +21,7 @@ from tests.support.server_sets import Authority, PgBouncer
 from tests.support.servers import PostgresServer, modest_user, server_folder
 from tests.support.supervisors import Place
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")

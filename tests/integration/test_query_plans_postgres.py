@@ -30,7 +30,7 @@ _TABLES = {"portico_jobs", "portico_attempts"}
 _PER_BATCH = {"Sort", "CTE Scan"}
 """Steps over a batch: one that is taken for each row of it is quadratic."""
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

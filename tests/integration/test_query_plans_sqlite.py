@@ -89,7 +89,6 @@ def plans(path, statements):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("act", hot_path.ACTS, ids=lambda act: act.__name__)
 async def test_the_hot_path_reads_what_it_needs_and_no_more(act, files, tmp_path):
     files = {rows: shutil.copy(path, tmp_path) for rows, path in files.items()}

@@ -15,7 +15,7 @@ from benchmarks.commands.guard import guard
 from benchmarks.guard import WATCHED, floor, look
 from portico.adapters.job_queue import MemoryJobQueueAdapter
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", sorted(WATCHED))

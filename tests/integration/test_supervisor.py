@@ -117,7 +117,6 @@ async def test_every_way_to_fail_has_its_status_and_its_words(
     assert not supervisor.events("worker_exited")
 
 
-@pytest.mark.timeout(60)
 async def test_max_retries_of_3_means_four_executions(here: Place, queue: JobQueueAdapter) -> None:
     """The delays are real: about 1 to 2, 2 to 4 and 4 to 8 seconds."""
     job = await queue.enqueue(make_job(job_type="test.raise_error", max_retries=3))

@@ -183,7 +183,6 @@ async def follow(rule: Catcher, adapter: Mutant, folder: Path) -> None:
         await queue.close()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("mutant", "catcher"), PAIRS, ids=[f"{m.__name__}-{c.__name__}" for m, c in PAIRS]
 )
@@ -206,6 +205,5 @@ def test_what_finds_a_broken_store_out_has_nothing_against_a_sound_one(
     asyncio.run(follow(catcher, MemoryJobQueueAdapter, tmp_path))
 
 
-@pytest.mark.timeout(60)
 def test_the_model_has_nothing_against_a_sound_store() -> None:
     model(MemoryJobQueueAdapter, 50)

@@ -132,7 +132,6 @@ async def test_a_handler_that_wants_more_memory_than_it_may_have_fails_alone(
 
 
 @pytest.mark.security("S29")
-@pytest.mark.timeout(60)
 async def test_a_worker_that_has_used_up_its_processor_time_is_killed_and_replaced(
     here: Place, queue: JobQueueAdapter
 ) -> None:

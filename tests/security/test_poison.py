@@ -36,7 +36,6 @@ POISON = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("concurrency", ["1", "4"])
 async def test_every_healthy_job_completes_once_among_jobs_of_every_poison(
     here: Place, queue: JobQueueAdapter, concurrency: str

@@ -33,7 +33,6 @@ CANARY = "canary-7f3a9c"
 ENDS = ["well", "raise", "crash", "odd", "huge", "returned"]
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_payload_metadata_and_result_are_never_logged_however_a_job_ends(
     here: Place, queue: JobQueueAdapter, log_format: str

@@ -44,7 +44,6 @@ def test_what_is_watched_is_what_happens_unwatched():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_supervisor_with_a_defect_is_found_out(name):
     with stage(), MUTANTS[name]():

@@ -142,7 +142,6 @@ FEW = settings(
 
 
 @EITHER_LIBRARY
-@pytest.mark.timeout(60)
 @FEW
 @given(column=st.sampled_from([*DOCUMENTS, *TEXTS]), value=values)
 def test_a_damaged_row_hides_no_other_and_does_not_stop_leasing(
@@ -168,7 +167,6 @@ def test_a_damaged_row_hides_no_other_and_does_not_stop_leasing(
 
 
 @EITHER_LIBRARY
-@pytest.mark.timeout(60)
 @FEW
 @given(column=st.sampled_from(DOCUMENTS[:2]), value=values)
 def test_a_job_whose_documents_are_damaged_is_dead_lettered_and_the_next_one_is_served(
@@ -194,7 +192,6 @@ def test_a_job_whose_documents_are_damaged_is_dead_lettered_and_the_next_one_is_
 
 
 @EITHER_LIBRARY
-@pytest.mark.timeout(60)
 @FEW
 @given(value=values)
 def test_a_damaged_result_is_told_for_its_own_job_only(

@@ -77,14 +77,6 @@ class Store(MemoryJobQueueAdapter):
         return asyncio.run(self.list_jobs(JobFilter(), 1000)).jobs
 
 
-@pytest.fixture(autouse=True)
-def _heeds_interrupts() -> Iterator[None]:
-    """Also where the tests were started in the background, which ignores them."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
     queue = Store()
