@@ -13,7 +13,7 @@ from uuid import UUID
 import click
 
 from portico.cli.exits import EPILOG
-from portico.cli.job_lines import Unreadable
+from portico.cli.job_lines import LONGEST, Unreadable
 from portico.cli.options import as_deadline, as_instant, as_job_id, as_seconds, json_option
 from portico.cli.store import store_option, with_jobs
 from portico.exceptions import ValidationError
@@ -158,9 +158,14 @@ def _parsed(payload: str) -> Any:
 
 def _piped() -> bytes:
     try:
-        return sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read(LONGEST + 1)
     except OSError as error:
         raise Unreadable(f"the payload cannot be read: {error.strerror or error}") from error
+    if len(data) > LONGEST:
+        raise ValidationError(
+            f"the payload is longer than {LONGEST:,} bytes; put large data in a file"
+        )
+    return data
 
 
 def _utf8(data: bytes) -> str:

@@ -19,7 +19,11 @@ from portico.exceptions import ConfigurationError
 from portico.supervisor.parsing import Unusable
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
 from portico.supervisor.settings import DEFAULT_APP, DEFAULT_QUEUE_URL, SETTINGS, Setting
+from portico.utils.plain_files import oddity, read_plain
 from portico.utils.store_urls import shown
+
+_LARGEST = 1024 * 1024
+"""Bytes of a configuration file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ def _default(setting: Setting) -> Any:
 def _file_table(directory: Path) -> tuple[str, Mapping[str, Any]]:
     """The settings of the configuration file, and its name for error messages."""
     own, project = directory / "portico.toml", directory / "pyproject.toml"
-    if own.is_file():
+    if own.is_file() or oddity(own):
         return own.name, _checked_keys(own.name, _load(own))
     if project.is_file():
         place = f"[tool.portico] of {project.name}"
@@ -148,9 +152,10 @@ def _file_table(directory: Path) -> tuple[str, Mapping[str, Any]]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_plain(path, _LARGEST, links=True).decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error}") from error
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"{path.name} cannot be read: {said}") from error
 
 
 def _checked_keys(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,10 +20,13 @@ import psutil
 
 from portico import compose
 from portico.utils.logging import get_logger
+from portico.utils.plain_files import read_plain
 from portico.utils.store_urls import shown
 
 _LARGEST = 65_536
-"""Bytes of a file that are looked at."""
+"""Bytes of a file; one with more is none of these."""
+_MOST = 10_000
+"""Names in the folder that are looked at: handlers may fill it."""
 _SAME = 1.0
 """Seconds by which two readings of when a process began may differ."""
 
@@ -116,13 +120,14 @@ def _is_own(folder: Path) -> bool:
 
 
 def _files(folder: Path, kind: str) -> Iterator[Path]:
-    with suppress(OSError):
-        yield from sorted(folder.glob(f"*.{kind}.json"))
+    with suppress(OSError), os.scandir(folder) as found:
+        names = sorted(entry.name for entry in islice(found, _MOST))
+        yield from (folder / name for name in names if name.endswith(f".{kind}.json"))
 
 
 def _read(path: Path, type_of_it: type[S]) -> S | None:
-    with suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
-        return msgspec.json.decode(file.read(_LARGEST), type=type_of_it)
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(read_plain(path, _LARGEST), type=type_of_it)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -185,12 +186,16 @@ def output_for(
 
 
 def _opened(path: str) -> int:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        return os.open(path, flags, 0o640)
+        descriptor = os.open(path, flags, 0o640)
+        os.set_blocking(descriptor, True)  # only a pipe without a reader was not to be waited for
+        return descriptor
     except OSError as error:
+        nobody = error.errno == errno.ENXIO
+        said = "it is a pipe or socket that nobody reads" if nobody else error.strerror
         raise ConfigurationError(
-            f"log_file_path is {path!r}, which cannot be opened: {error.strerror}; "
+            f"log_file_path is {path!r}, which cannot be opened: {said}; "
             "give a path in a directory that exists and is writable",
             cause=error,
         ) from error

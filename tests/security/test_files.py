@@ -159,7 +159,7 @@ def test_a_supervisor_makes_nothing_but_its_store_and_its_pid_file(tmp_path: Pat
     }
 
 
-CHECKS_ITS_FOLDER = "trouble.py"
+CHECKS_ITS_FOLDER = "state_files.py"
 """Uses a folder there only if it is a real one, of this user's own and closed to all others."""
 
 

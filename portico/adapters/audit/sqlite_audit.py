@@ -27,6 +27,7 @@ from portico.adapters.audit._rows import (
 from portico.exceptions import DatabaseError
 from portico.ports.audit import AuditAdapter, AuditEvent, AuditQuery, AuditSummary
 from portico.utils.logging import get_logger
+from portico.utils.plain_files import odd_part
 
 log = get_logger(__name__)
 
@@ -192,10 +193,13 @@ class DatabaseAuditAdapter(AuditAdapter):
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
+        path = Path(self._path).absolute()
+        if found := odd_part(path):
+            raise DatabaseError(f"audit log {self._path}: {found}")
         with suppress(OSError):  # it exists; or it cannot be made, as SQLite will say
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         # Never made by SQLite, which would follow a link to a file that is not there.
-        address = f"{Path(self._path).absolute().as_uri()}?mode=rw"
+        address = f"{path.as_uri()}?mode=rw"
         connection = sqlite3.connect(address, uri=True, timeout=_PATIENCE)
         try:
             connection.execute("PRAGMA journal_mode = WAL")

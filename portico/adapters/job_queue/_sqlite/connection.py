@@ -22,6 +22,7 @@ from portico.exceptions import (
     QueueConnectionError,
 )
 from portico.utils.logging import get_logger
+from portico.utils.plain_files import odd_part
 
 logger = get_logger(__name__)
 
@@ -209,7 +210,16 @@ class SameFile:
 
 
 def connect(place: Place) -> Connection:
-    """Open a connection to a file that exists."""
+    """Open a connection to a file that exists.
+
+    Raises:
+        QueueConnectionError: SQLite would wait for ever for what lies beside it.
+    """
+    if found := odd_part(place.path):
+        raise QueueConnectionError(
+            f"the queue {place.path} cannot be used right now: {found}",
+            {"reason": "unreachable", "path": str(place.path)},
+        )
     connection = opened(place.path, BUSY_SECONDS, alone=place.alone)
     connection.execute(f"PRAGMA synchronous = {'FULL' if place.full else 'NORMAL'}")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

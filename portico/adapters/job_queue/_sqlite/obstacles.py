@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from portico.utils.plain_files import odd_part, oddity
+
 
 def obstacle(path: Path, *, writing: bool) -> str | None:
     """Why this user cannot use a file, and the way out; `None` where nothing is to be seen.
@@ -19,8 +21,8 @@ def obstacle(path: Path, *, writing: bool) -> str | None:
             return f"{_user()} may not enter the directory {folder}; give it the right to (x)"
     if not directory.is_dir():
         return f"there is no directory {directory}; create it"
-    if path.is_dir():
-        return f"{path} is a directory; name a file"
+    if odd := _oddity(path):
+        return odd
     if path.exists() and not _may(path, os.R_OK):
         return f"{_user()} may not read the file; give it the right to"
     if not writing:
@@ -36,6 +38,11 @@ def obstacle(path: Path, *, writing: bool) -> str | None:
             "file and its directory, where SQLite keeps its log beside the file"
         )
     return None
+
+
+def _oddity(path: Path) -> str | None:
+    kind = oddity(path)
+    return f"{path} is {kind}; name a file" if kind else odd_part(path)
 
 
 def _may(path: Path, mode: int) -> bool:

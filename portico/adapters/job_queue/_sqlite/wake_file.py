@@ -24,8 +24,7 @@ from typing import Protocol
 
 def path_for(database: Path) -> Path:
     """Where the wake file of a database is: beside the file itself, whatever links lead to it."""
-    real = database.resolve()
-    return real.with_name(f"{real.name}-wake")
+    return Path(f"{os.path.realpath(database)}-wake")
 
 
 def open_for(database: Path) -> int | None:
@@ -238,7 +237,7 @@ else:
 
     class _Kqueue:
         def __init__(self, path: Path, alerts_only: bool) -> None:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             self._queue = select.kqueue()
             happenings = select.KQ_NOTE_ATTRIB | select.KQ_NOTE_DELETE | select.KQ_NOTE_RENAME
             if not alerts_only:
