@@ -22,11 +22,10 @@ from typing import NamedTuple, NoReturn
 
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
+from portico.supervisor.framing import FrameError, MessageReader
 from portico.supervisor.tray import ROOM, Tray
 
 _READ = 256 * 1024
-_LONGEST_DUMP = 1024 * 1024
-"""Characters: a worker with very many tasks must not send a frame over the limit."""
 _DISOWNED = -1
 EXIT_PROTOCOL = 72
 """The supervisor sent what is no frame of ours: versions are mixed."""
@@ -115,7 +114,11 @@ class Inbox:
     thread's."""
 
     def __init__(
-        self, fd: int, reader: wire.MessageReader, loop: asyncio.AbstractEventLoop, outbox: Outbox
+        self,
+        fd: int,
+        reader: MessageReader,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
     ) -> None:
         self._fd = fd
         self._reader = reader
@@ -162,7 +165,7 @@ class Inbox:
             while data := os.read(self._fd, _READ):
                 for message in self._reader.feed(data):
                     self._obey(message)
-        except wire.FrameError as error:
+        except FrameError as error:
             os.write(2, f"portico worker: {error}\n".encode())
             os._exit(EXIT_PROTOCOL)
         except OSError:
@@ -186,11 +189,11 @@ class Inbox:
             case wire.Answer():
                 self._soon(self.on_answer, message)
             case wire.Dump():
-                self._outbox.send(wire.Dumped(stacks(self._loop)[:_LONGEST_DUMP]))
+                self._outbox.send(wire.Dumped(stacks(self._loop)[: wire.MAX_STACKS]))
             case wire.Stop():
                 self._soon(self.close)
             case wire.Hello():
-                raise wire.FrameError("a second hello")
+                raise FrameError("a second hello")
         if self.closing:
             self._recall()
 

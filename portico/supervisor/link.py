@@ -88,6 +88,11 @@ class PipeQueue(JobQueueAdapter, QueueView):
         """Nothing to do."""
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
+        if len(drafts) > requests.MOST_DRAFTS:
+            raise ValidationError(
+                f"a request of {len(drafts):,} jobs, over the limit of {requests.MOST_DRAFTS:,}; "
+                "make several of it"
+            )
         return await self._link.ask("insert", list(drafts), list[Inserted | None])
 
     async def enqueue(self, job: Job) -> Job:
@@ -118,7 +123,11 @@ class PipeQueue(JobQueueAdapter, QueueView):
 
     async def redrive(self, job_ids: Sequence[UUID | str]) -> list[UUID]:
         ids = [checked_id(job_id, "job_id") for job_id in job_ids]
-        return await self._link.ask("redrive", ids, list[UUID])
+        done: list[UUID] = []
+        for start in range(0, len(ids), requests.MOST_DRAFTS):
+            some = ids[start : start + requests.MOST_DRAFTS]
+            done += await self._link.ask("redrive", some, list[UUID])
+        return done
 
     async def dequeue(self, queue_name: str, timeout: float = 30) -> NoReturn:
         raise _not_here("lease jobs")

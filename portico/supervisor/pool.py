@@ -21,6 +21,7 @@ from portico.supervisor.birth import SIGNAL_FOR_STACKS
 from portico.supervisor.crew import Crew
 from portico.supervisor.exit import Exit
 from portico.supervisor.member import Member
+from portico.supervisor.requests import Asker
 from portico.supervisor.scales import Scales
 from portico.supervisor.scheduling import events
 from portico.supervisor.scheduling.assignment import Fate
@@ -34,7 +35,7 @@ _LONGEST_WAIT = 3600.0
 
 logger = get_logger(__name__)
 
-OnRequest = Callable[[wire.Request, Callable[[wire.Answer], None]], None]
+OnRequest = Callable[[wire.Request, Asker], None]
 
 
 class ProcessPool(JobExecutor):
@@ -192,7 +193,7 @@ class ProcessPool(JobExecutor):
         if isinstance(message, wire.Dumped):
             logger.info("worker_stacks", worker=member.number, stacks=message.text)
         elif self._on_request is not None:
-            self._on_request(message, member.process.send)
+            self._on_request(message, member.process)
 
     def _received(self, member: Member, messages: Sequence[wire.FromWorker]) -> None:
         page = member.process.page
@@ -223,7 +224,7 @@ class ProcessPool(JobExecutor):
                 replace = self._crew.let_go if leaving else self._crew.recycle
                 replace(self._by_seat[seat.key], reason)
             case events.Ask(seat, request) if self._on_request is not None:
-                self._on_request(request, self._by_seat[seat.key].process.send)
+                self._on_request(request, self._by_seat[seat.key].process)
             case events.Note():
                 self._log(command)
 

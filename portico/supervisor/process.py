@@ -11,26 +11,28 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from time import monotonic
 
-from portico.supervisor import evidence, wire
+from portico.supervisor import evidence, outflow, wire
+from portico.supervisor.allowance import Allowance
 from portico.supervisor.birth import Descriptors
 from portico.supervisor.exit import Exit
+from portico.supervisor.framing import FrameError
+from portico.supervisor.intake import Intake
 from portico.supervisor.launch import Launcher
+from portico.supervisor.outflow import Outflow
 from portico.supervisor.output import OutputLog
 from portico.supervisor.printing import NOBODY, Job
 from portico.supervisor.reaping import reap
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.trackers import kill_group
 
-_READ = 256 * 1024
 _PIPE_SIZE = 1024 * 1024
-_LAST_READS = 64
-"""Reads of the result pipe after a death: more than a pipe can hold. A process that outlives the
+_LAST_READS = 16
+"""Of the result pipe after a death: more than a pipe can hold. A process that outlives the
 worker may go on writing for ever."""
 _POLL = 0.02
 """Seconds between two looks at a child where the system has no process handles (macOS)."""
@@ -62,14 +64,13 @@ class WorkerProcess:
         self._listener = listener
         self._log_fd = log_fd
         self._loop = asyncio.get_running_loop()
-        self._reader = wire.reader_of_worker()
-        self._unsent: deque[bytearray | memoryview] = deque()
+        self._intake = Intake(wire.reader_of_worker(), self._take, self._refuse)
+        self._outflow = Outflow(self._answers_unread)
         self.output = OutputLog(number)
         self.output.running = partial(listener.runs, self)
         self.page = RunningPage.create(slots)
         self._tray = self.page.tray()
-        self._batches = 0
-        """How many frames of results have arrived."""
+        self._allowance = Allowance()
         self._watch: Callable[[], None] = lambda: None
 
     async def start(self, launcher: Launcher, hello: wire.Hello) -> None:
@@ -92,7 +93,8 @@ class WorkerProcess:
             os.set_blocking(fd, False)
         self.output.reader.key = hello.output_key
         self.alive = True
-        self._loop.add_reader(self._results, self._readable)
+        self._outflow.open(self._jobs)
+        self._intake.open(self._results)
         self._loop.add_reader(self._output, self._print)
         self.send(hello)
 
@@ -100,9 +102,21 @@ class WorkerProcess:
         """Write a frame, now or as soon as the pipe has room; lost when the process is gone."""
         if not self.alive:
             return
-        self._unsent.append(wire.frame(message))
-        if len(self._unsent) == 1:
-            self._write()
+        self._allowance.sent(message)
+        self._outflow.send(wire.frame(message))
+
+    @property
+    def full(self) -> bool:
+        """Whether it has left too many answers unread to be given more."""
+        return self._outflow.full
+
+    def call_on_room(self, act: Callable[[], None]) -> None:
+        """Have something done each time that it is full no more, and when it is gone."""
+        self._outflow.on_room = act
+
+    def hold(self, *, held: bool) -> None:
+        """Read nothing more of what it says for now, or go on."""
+        self._intake.hold(held=held)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal; for SIGKILL, to everything in the worker's group (see `trackers`)."""
@@ -114,66 +128,46 @@ class WorkerProcess:
             with suppress(ProcessLookupError, PermissionError):
                 kill_group(self.pid)
 
-    def _write(self) -> None:
-        try:
-            while self._unsent:
-                data = self._unsent[0]
-                sent = os.write(self._jobs, data)
-                if sent < len(data):
-                    self._unsent[0] = memoryview(data)[sent:]  # no copy of what is left
-                else:
-                    self._unsent.popleft()
-        except BlockingIOError:
-            self._loop.add_writer(self._jobs, self._write)
-            return
-        except OSError:  # it is dying; the handle will say so
-            self._unsent.clear()
-        self._loop.remove_writer(self._jobs)
-
-    def _readable(self) -> bool:
-        """Take what the pipe holds, a bounded amount; whether there may be more."""
-        try:
-            data = os.read(self._results, _READ)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._loop.remove_reader(self._results)
-            return False
-        return self._receive(self._reader, data)
-
-    def _receive(self, reader: wire.MessageReader, data: bytes) -> bool:
-        messages: list[wire.FromWorker] = []
-        intact = True
-        try:
-            for message in reader.feed(data):  # what stands before a bad frame counts
+    def _take(self, messages: Sequence[wire.FromWorker]) -> None:
+        """Hand on the frames of a turn, up to the first that cannot be."""
+        if any(type(message) is wire.Ended for message in messages):
+            self._print()  # what it has printed before that is in the other pipe
+        for count, message in enumerate(messages):
+            try:
                 self._look_at(message)
-                messages.append(message)
-        except wire.FrameError as error:
-            self._loop.remove_reader(self._results)
-            self.output.note("frame_invalid", error=str(error), pid=self.pid)
-            self.kill()
-            intact = False
-        if messages:
-            self._listener.received(self, messages)
-        return intact
+            except FrameError:
+                if count:
+                    self._listener.received(self, messages[:count])
+                raise
+        self._listener.received(self, messages)
 
     def _look_at(self, message: wire.FromWorker) -> None:
-        if type(message) is wire.Batch:
-            if message.number != self._batches + 1:
-                raise wire.FrameError(f"results number {message.number}, not {self._batches + 1}")
-            self._batches += 1
-        elif type(message) is wire.Ended:
+        self._allowance.check(message)
+        if type(message) is wire.Ended:
             self._witness(message)
 
     def _witness(self, ended: wire.Ended) -> None:
         """Add what this side knows of an attempt to what the worker says of it."""
-        self._print()  # what it has printed so far is in the other pipe
         since = self.page.started().get(ended.serial, float("inf"))
         output = self.output.since(since)
         seen = evidence.claimed(ended.failure.evidence, self.pid, output)
         ended.failure = ended.failure._replace(evidence=seen)
+
+    def _answers_unread(self, size: int) -> None:
+        self.output.note(
+            "answers_unread",
+            **self._listener.runs(self).facts(),
+            pid=self.pid,
+            bytes=size,
+            seconds=outflow.PATIENCE,
+            action="the worker is killed, which counts against what it runs: it asked for them, "
+            "and reads nothing; have the handler ask for less at a time",
+        )
+        self.kill()
+
+    def _refuse(self, error: FrameError) -> None:
+        self.output.note("frame_invalid", error=str(error), pid=self.pid)
+        self.kill()
 
     def _print(self) -> None:
         if not self.output.read(self._output):
@@ -184,27 +178,38 @@ class WorkerProcess:
             kill_group(self.pid)  # what it started; its own pid is not reaped yet
         status = reap(self.pid)
         self.alive = False  # from here on its number may be somebody else's
+        self._watch()
+        self._outflow.drop()
+        self._intake.close()
+        self._hear_out(status, self._intake.reads + _LAST_READS)
+
+    def _hear_out(self, status: Exit, most: int) -> None:
+        """Take what it has left in its pipe, turn by turn, and conclude."""
         with ExitStack() as stack:  # whatever is raised, a dead worker is gone for everybody
+            stack.callback(self._conclude, status)
+            if self._intake.reads < most and self._intake.turn():
+                self._loop.call_soon(self._hear_out, status, most)
+                stack.pop_all()
+
+    def _conclude(self, status: Exit) -> None:
+        with ExitStack() as stack:
             stack.callback(self._close)
             stack.callback(self._listener.exited, self, status)
             self._read_last_words()
 
     def _read_last_words(self) -> None:
-        for _ in range(_LAST_READS):
-            if not self._readable():
-                break
-        if self._reader.truncated:
+        if self._intake.truncated:
             self.output.note("frame_truncated", pid=self.pid)
-        if left := self._tray.left(self._batches):
-            self._receive(wire.reader_of_worker(), wire.batch_frame(left))
+        if left := self._tray.left(self._allowance.batches):
+            try:
+                self._take(list(wire.reader_of_worker().feed(wire.batch_frame(left))))
+            except FrameError as error:
+                self._refuse(error)
         self._print()
         self.output.flush()
 
     def _close(self) -> None:
-        self._watch()
-        for fd in (self._results, self._output):
-            self._loop.remove_reader(fd)
-        self._loop.remove_writer(self._jobs)
+        self._loop.remove_reader(self._output)
         for fd in (self._jobs, self._results, self._output):
             os.close(fd)
         self._close_memory()

@@ -3,22 +3,22 @@
     supervisor ── Hello, Run, Mourn, Recall, Cancel, Stop, Dump, Answer ────────────────────► worker
     supervisor ◄── Ready, Unready, Batch, Done, Ended, Mourned, Recalled, Dumped, Leaving, Request ─
 
-A frame is four bytes of length, little endian, and a MessagePack array led by its type's tag. A
-lease's payload is a byte string inside of it, and stays one until the worker decodes the job.
-What a worker sends is not trusted: `MessageReader` refuses a lying length before it allocates, and
-a frame of the wrong shape raises `FrameError`, upon which the worker is killed.
+A frame is a MessagePack array led by its type's tag (`framing`). A lease's payload is a byte string
+inside of it, and stays one until the worker decodes the job. What a worker sends is not trusted: a
+frame that is larger than any of its kind can be, or of the wrong shape, raises `FrameError`, upon
+which the worker is killed. How many frames it may send, `intake` and `claims` say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from struct import Struct
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from portico.ports.document import MAX_STORED
+from portico.ports.document import MAX_PAYLOAD, MAX_STORED
 from portico.ports.job_executor import (
     Failed,
     Interrupted,
@@ -28,13 +28,11 @@ from portico.ports.job_executor import (
     Verdict,
 )
 from portico.ports.leasing import Evidence, Failure, Lease
-from portico.supervisor.tray import Gathered
+from portico.supervisor import framing, tray
+from portico.supervisor.framing import MAX_FRAME, MessageReader
 
 VERSION = 5
 """Raised with every change of a frame; a supervisor refuses a worker of another version."""
-
-MAX_FRAME = 16 * 1024 * 1024
-"""Bytes: sixteen payloads of the largest size, and more than any batch that `pool` sends."""
 
 MAX_BODY = MAX_STORED
 """What may be inside of one, beside short fields."""
@@ -45,8 +43,28 @@ MAX_TYPES = 10_000
 """Job types that an application may serve."""
 MAX_NAME, MOST_NAMES = 300, 5
 """What goes on after an attempt: characters of each name, and how many are told."""
+MAX_STACKS = 64 * 1024
+"""Characters of the stacks of one worker."""
 
-_HEADER = 4
+_WIDEST = 4
+"""Bytes of a character."""
+_SMALL, _FIELDS = 64, 1024
+"""Bytes: of what has numbers alone, and of short fields."""
+LARGEST = {
+    b"ready": 2 * 1024 * 1024,
+    b"unready": 2 * MAX_REASON * _WIDEST + _FIELDS,
+    b"batch": tray.ROOM + _SMALL,
+    b"done": MAX_PAYLOAD + _SMALL,
+    b"ended": 64 * 1024,
+    b"mourned": _SMALL,
+    b"recalled": 64 * 1024,
+    b"leaving": 4 * _FIELDS,
+    b"dumped": MAX_STACKS * _WIDEST + _SMALL,
+    b"request": MAX_FRAME,
+}
+"""Bytes of the largest frame that a worker sends of each kind: what decoding it may cost."""
+
+_HEADER = framing.HEADER
 _BATCH = Struct(">7sBQBI")
 """The head of a `Batch`: an array of three and its tag, a number of 64 bits, an array's length."""
 
@@ -59,10 +77,6 @@ _VERDICTS: dict[str, Callable[[Failure, bool], Verdict]] = {
     "Interrupted": lambda failure, _: Interrupted(failure),
     "Released": lambda *_: Released(),
 }
-
-
-class FrameError(Exception):
-    """What arrived is not a frame of ours."""
 
 
 class _Frame(msgspec.Struct, array_like=True, gc=False):
@@ -280,7 +294,7 @@ def end_item(serial: int, result: bytes, elapsed: float) -> bytes:
     return _encode((serial, result, elapsed))
 
 
-def batch_frame(gathered: Gathered) -> bytes:
+def batch_frame(gathered: tray.Gathered) -> bytes:
     """The bytes of a `Batch` whose elements are encoded already."""
     head = _BATCH.pack(b"\x93\xa5batch", 0xCF, gathered.number, 0xDD, gathered.results)
     size = len(head) + len(gathered.items)
@@ -294,56 +308,9 @@ _of_supervisor = msgspec.msgpack.Decoder(ToWorker).decode
 
 def reader_of_worker() -> MessageReader:
     """Reads what a worker sends."""
-    return MessageReader(_of_worker)
+    return MessageReader(_of_worker, LARGEST)
 
 
 def reader_of_supervisor() -> MessageReader:
     """Reads what a supervisor sends."""
     return MessageReader(_of_supervisor)
-
-
-class MessageReader:
-    """Cuts a stream of bytes into messages: however it is sliced, the messages are the same."""
-
-    def __init__(self, decode: Callable[[memoryview], Any]) -> None:
-        self._decode = decode
-        self._rest = bytearray()
-        self._wanted = 0
-        """Bytes that the rest must have before it is worth another look."""
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the stream stands in the middle of a frame."""
-        return bool(self._rest)
-
-    def feed(self, data: bytes) -> Iterator[Any]:
-        """The messages that `data` completes.
-
-        Raises:
-            FrameError: an impossible length, or a body that is no message of the expected kind.
-        """
-        whole: bytes | bytearray = data
-        if self._rest:
-            self._rest += data  # in place: a large frame comes in many pieces
-            if len(self._rest) < self._wanted:
-                return
-            whole, self._rest = self._rest, bytearray()
-        view = memoryview(whole)
-        start, end, self._wanted = 0, len(whole), _HEADER
-        while end - start >= _HEADER:
-            size = int.from_bytes(view[start : start + _HEADER], "little")
-            if size > MAX_FRAME:
-                raise FrameError(f"a frame of {size:,} bytes, over the limit of {MAX_FRAME:,}")
-            if end - start - _HEADER < size:
-                self._wanted = _HEADER + size
-                break
-            start += _HEADER
-            yield self._message(view[start : start + size])
-            start += size
-        self._rest += view[start:]
-
-    def _message(self, body: memoryview) -> Any:
-        try:
-            return self._decode(body)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise FrameError(f"a frame that is none of ours: {error}") from error

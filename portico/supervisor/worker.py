@@ -36,6 +36,7 @@ from portico.supervisor import (
     wire,
 )
 from portico.supervisor.exit import EXIT_APP
+from portico.supervisor.framing import MessageReader
 from portico.supervisor.imprint import UNTOUCHED, Bare, Imprint
 from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
 from portico.supervisor.link import Link
@@ -180,7 +181,7 @@ def _escaped(error: BaseException) -> int:
     return EXIT_ESCAPED
 
 
-def _greeting(fd: int, reader: wire.MessageReader) -> wire.Hello:
+def _greeting(fd: int, reader: MessageReader) -> wire.Hello:
     """Read the first frame, byte by byte after its length: what follows is the thread's to read."""
     head = os.read(fd, 4)
     if len(head) < 4:  # noqa: PLR2004 - the length of a length

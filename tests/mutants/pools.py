@@ -34,6 +34,7 @@ from portico.supervisor import (
     tray,
 )
 from portico.supervisor.exit import Exit
+from portico.supervisor.intake import Intake
 from portico.supervisor.process import WorkerProcess
 from portico.supervisor.scheduling import inquest
 from portico.supervisor.scheduling.inquest import Conclusion, Death, Ruling
@@ -45,15 +46,16 @@ Mutant = Callable[[Patch], None]
 
 def death_is_end_of_file(patch: Patch) -> None:
     """A worker is dead when its result pipe ends, which whoever inherited the pipe can prevent."""
-    readable = WorkerProcess._readable
+    turn = Intake.turn
 
-    def reading(self: WorkerProcess) -> bool:
-        more = readable(self)
-        if not more and self.alive and _at_end(self._results):
-            self._died()
+    def reading(self: Intake) -> bool:
+        more = turn(self)
+        worker = getattr(self._take, "__self__")  # noqa: B009 - for mypy
+        if not more and worker.alive and _at_end(worker._results):
+            worker._died()
         return more
 
-    patch(WorkerProcess, "_readable", reading)
+    patch(Intake, "turn", reading)
     patch(process, "watch", lambda *_: lambda: None)
 
 

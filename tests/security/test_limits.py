@@ -18,7 +18,7 @@ from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import Failure, JobFilter, Lease, Settlement, Transition
-from portico.supervisor import wire
+from portico.supervisor import framing, wire
 from tests.security.conftest import APP
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
@@ -143,7 +143,7 @@ def test_a_frame_is_taken_up_to_the_limit() -> None:
     limit = 16 * MIB
     for size in (limit - 1, limit):
         assert list(wire.reader_of_worker().feed(size.to_bytes(4, "little"))) == []
-    with pytest.raises(wire.FrameError, match="over the limit of 16,777,216"):
+    with pytest.raises(framing.FrameError, match="over the limit of 16,777,216"):
         list(wire.reader_of_worker().feed((limit + 1).to_bytes(4, "little")))
 
 

@@ -67,11 +67,11 @@ def other_clock() -> None:
 
 def dribbling() -> None:
     """Writes and reads the pipes of its workers byte by byte."""
-    from portico.supervisor import process
+    from portico.supervisor import intake
 
     write = os.write
     os.write = lambda fd, data: write(fd, data if fd <= 2 else bytes(data[:1]))
-    process._READ = 1
+    intake._READ = 1
 
 
 def answer_lost() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from portico.ports.job import Job, JobResult
 from portico.ports.job_handler import JobHandler
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import inbox, wire
+from portico.supervisor import framing, inbox, wire
 from tests.support import fault_app
 from tests.support.fault_app import Fault
 from tests.support.waiting import wait_until
@@ -49,7 +49,7 @@ def forged(kind: str, payload: dict[str, Any]) -> bytes:
     done = wire.Done(serial, b'{"forged":true}', 0.001)
     frames = {
         "length of 4 GiB": b"\xff\xff\xff\xff" + b"x" * 1000,
-        "length over the limit": (wire.MAX_FRAME + 1).to_bytes(4, "little") + b"x" * 1000,
+        "length over the limit": (framing.MAX_FRAME + 1).to_bytes(4, "little") + b"x" * 1000,
         "unknown type": b"\x05\0\0\0\x91\xa3new",
         "no frame at all": b"\x08\0\0\0" + b"\xc1" * 8,
         "frame of the other direction": wire.frame(wire.Recall()),

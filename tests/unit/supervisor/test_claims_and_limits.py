@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import Any
-from uuid import uuid4
 
-import msgspec
 import pytest
 
-from portico.exceptions import ConfigurationError, ValidationError
+from portico.exceptions import ValidationError
 from portico.ports.document import MAX_PAYLOAD
-from portico.supervisor import requests, wire
+from portico.supervisor import framing, wire
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.scheduling.assignment import Assignment
@@ -54,7 +51,7 @@ async def test_a_request_that_fits_no_frame_is_an_error_of_the_handler_and_not_o
 
     link = Link(Outbox())  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="over the limit"):
-        await link.ask("insert", b"x" * wire.MAX_FRAME, object)
+        await link.ask("insert", b"x" * framing.MAX_FRAME, object)
 
 
 def test_workers_do_not_get_to_know_where_the_stores_are(monkeypatch):
@@ -70,57 +67,11 @@ def test_an_attempt_may_end_well_once_it_was_started_and_with_a_result_within_th
     assert not may_end(held, 7, 2, 6), "it was never started"
 
 
-async def test_a_store_that_hangs_does_not_hold_up_the_end_of_its_desk(monkeypatch):
-    class Hanging:
-        async def get_job(self, job_id: object) -> None:
-            await asyncio.Event().wait()
-
-    monkeypatch.setattr(requests, "_PATIENCE", 0.01)
-    desk = requests.StoreDesk(Hanging())  # type: ignore[arg-type]
-    desk.take(wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4())), lambda _: None)
-    async with asyncio.timeout(5):
-        await desk.close()
-
-
-async def test_a_login_that_is_refused_in_use_is_to_a_handler_a_store_that_is_away():
-    class Refusing:
-        async def get_job(self, job_id: object) -> None:
-            raise ConfigurationError("the user or the password is wrong")
-
-    desk, answers = requests.StoreDesk(Refusing()), []  # type: ignore[arg-type]
-    desk.take(wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4())), answers.append)
-    await desk.close()
-    assert [answer.error for answer in answers] == ["unreachable"]
-
-
-async def test_a_worker_that_asks_without_waiting_is_refused_beyond_a_limit_and_then_forgotten(
-    monkeypatch,
-):
-    class Slow:
-        gate = asyncio.Event()
-
-        async def get_job(self, job_id: object) -> None:
-            await self.gate.wait()
-
-    monkeypatch.setattr(requests, "MOST", 3)
-    desk, answers, others = requests.StoreDesk(Slow()), [], []  # type: ignore[arg-type]
-    ask = wire.Request(1, "get_job", msgspec.msgpack.encode(uuid4()))
-    for _ in range(5):
-        desk.take(ask, answers.append)
-    desk.take(ask, others.append)
-    assert [answer.error for answer in answers] == ["invalid", "invalid"]
-    Slow.gate.set()
-    await desk.close()
-    assert [answer.error for answer in answers[2:]] == [None, None, None]
-    assert [answer.error for answer in others] == [None]
-    assert not desk._asking
-
-
 @pytest.mark.parametrize("frame", [
     wire.Unready("x" * (wire.MAX_REASON + 1), ""),
     wire.Unready("", "x" * (wire.MAX_REASON + 1)),
     wire.Ready(wire.VERSION, ["a"] * (wire.MAX_TYPES + 1), []),
 ])  # fmt: skip
 def test_what_a_worker_says_of_its_application_is_bounded(frame: Any):
-    with pytest.raises(wire.FrameError):
+    with pytest.raises(framing.FrameError):
         list(wire.reader_of_worker().feed(wire.frame(frame)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.ports.leasing import Failure, Lease
-from portico.supervisor import wire
+from portico.supervisor import framing, wire
 
 
 def lease(payload: bytes = b"{}") -> Lease:
@@ -71,20 +71,20 @@ def test_a_payload_that_is_no_json_travels_untouched() -> None:
 
 def test_a_lying_length_is_refused_before_anything_is_allocated() -> None:
     reader = wire.reader_of_worker()
-    with pytest.raises(wire.FrameError, match="over the limit"):
+    with pytest.raises(framing.FrameError, match="over the limit"):
         list(reader.feed(b"\xff\xff\xff\xff"))
 
 
 @given(st.binary(max_size=200))
 def test_arbitrary_bodies_raise_nothing_but_a_frame_error(body: bytes) -> None:
     reader = wire.reader_of_worker()
-    with suppress(wire.FrameError):
+    with suppress(framing.FrameError):
         list(reader.feed(len(body).to_bytes(4, "little") + body))
 
 
 def test_a_frame_of_the_other_direction_is_refused() -> None:
     reader = wire.reader_of_worker()
-    with pytest.raises(wire.FrameError):
+    with pytest.raises(framing.FrameError):
         list(reader.feed(wire.frame(wire.Stop())))
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.ports.leasing import Failure, Lease
-from portico.supervisor import wire
+from portico.supervisor import framing, wire
 
 MIB = 1024 * 1024
 WHY = Failure("ValueError", "it broke", "Traceback: ...")
@@ -53,7 +53,7 @@ TO_WORKER: list[Any] = [
     wire.Dump(),
     wire.Answer(10, b"value", None),
 ]
-READERS: dict[str, tuple[Callable[[], wire.MessageReader], list[Any]]] = {
+READERS: dict[str, tuple[Callable[[], framing.MessageReader], list[Any]]] = {
     "of a worker": (wire.reader_of_worker, FROM_WORKER),
     "of a supervisor": (wire.reader_of_supervisor, TO_WORKER),
 }
@@ -103,11 +103,11 @@ def bodies(draw: st.DrawFn, messages: list[Any]) -> bytes:
     return body
 
 
-def refused_or_read(reader: wire.MessageReader, pieces: list[bytes]) -> list[Any] | None:
+def refused_or_read(reader: framing.MessageReader, pieces: list[bytes]) -> list[Any] | None:
     """The messages; `None` when one was refused. Any other error escapes."""
     try:
         return [message for piece in pieces for message in reader.feed(piece)]
-    except wire.FrameError:
+    except framing.FrameError:
         return None
 
 
@@ -187,7 +187,7 @@ def test_a_length_that_the_body_does_not_have_is_refused_and_costs_nothing(
                 read()
 
 
-@pytest.mark.parametrize("size", [wire.MAX_FRAME + 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("size", [framing.MAX_FRAME + 1, 2**31, 2**32 - 1])
 def test_a_frame_over_the_limit_is_refused_before_its_body_comes(size: int) -> None:
     reader = wire.reader_of_worker()
     assert refused_or_read(reader, [size.to_bytes(4, "little")]) is None
