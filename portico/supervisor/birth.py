@@ -20,7 +20,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from portico.supervisor import printing
 
@@ -216,8 +216,28 @@ def prctl(option: int, value: int) -> None:
         OSError: the system refuses.
     """
     if _libc().prctl(option, value, 0, 0, 0) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"prctl({option}): {errno.errorcode.get(code, code)}")
+        raise _refusal(f"prctl({option})")
+
+
+def system_call(number: int, *arguments: Any) -> int:
+    """Make a system call for which Python has no name (Linux).
+
+    Args:
+        number: of the call, on this machine.
+        arguments: as ctypes passes them on.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    result = int(_libc().syscall(ctypes.c_long(number), *arguments))
+    if result < 0:
+        raise _refusal(f"system call {number}")
+    return result
+
+
+def _refusal(what: str) -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, f"{what}: {errno.errorcode.get(code, code)}")
 
 
 @cache

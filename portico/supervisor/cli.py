@@ -17,6 +17,7 @@ from portico import __version__
 from portico.exceptions import ConfigurationError, PorticoError
 from portico.supervisor import privileges, titles
 from portico.supervisor.config import SupervisorConfig, configure
+from portico.supervisor.sandbox.enclosure import conceal
 from portico.supervisor.settings import SETTINGS
 from portico.supervisor.spawning import SpawnError, Zygote, start_zygote
 
@@ -56,6 +57,8 @@ def supervise(**flags: str | None) -> NoReturn:
     try:
         config = configure(flags)
         privileges.assume(config)
+        if config.limits.sandbox:
+            conceal()
         sys.exit(check(config) if config.check else run(config))
     except ConfigurationError as error:
         _complain(f"portico: {error}")

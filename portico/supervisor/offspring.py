@@ -7,16 +7,14 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from portico.supervisor import proc_stat
 
 if TYPE_CHECKING:
     import psutil
 
 _LONGEST_COMMAND = 200
-_AFTER_NAME = ") "
-_STARTED = 19
-"""The field of `/proc/<pid>/stat` after the name that holds the start, in ticks since boot."""
 
 
 def any_child() -> bool:
@@ -128,9 +126,9 @@ def _born_since(process: psutil.Process, instant: float) -> bool:
     if sys.platform != "linux":
         return time.time() - process.create_time() <= time.monotonic() - instant
     with suppress(OSError):
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(_AFTER_NAME)[2].split()
+        started = int(proc_stat.fields(process.pid)[proc_stat.STARTED])
         since_boot = instant + time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-        return int(fields[_STARTED]) >= int(since_boot * os.sysconf("SC_CLK_TCK"))
+        return started >= int(since_boot * os.sysconf("SC_CLK_TCK"))
     return False
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from portico.supervisor import proc_stat
 from portico.supervisor.trackers import is_tracker
 from portico.utils.logging import get_logger
 
@@ -68,7 +69,7 @@ class Orphans:
         try:
             if starting and os.getsid(pid) == self._session:
                 return False
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE or _is_ending(pid):
                 return False
             if self._is_leaving(pid):
                 return False
@@ -108,6 +109,14 @@ class Orphans:
             note="a handler started it in a session of its own, and its worker is gone; "
             + ("what is to go on has to be started elsewhere" if self._kill else _LEFT),
         )
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process has begun to end: it has given its memory back, and with that its command,
+    by which a tracker is known, some time before it is a zombie."""
+    with suppress(OSError):
+        return bool(int(proc_stat.fields(pid)[proc_stat.FLAGS]) & proc_stat.EXITING)
+    return False
 
 
 def children() -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -122,6 +123,17 @@ def _bytes(text: str) -> int:
     return 0 if text.strip() == "0" else size(text)
 
 
+def _paths(text: str) -> tuple[str, ...]:
+    """Files and folders, separated by colons; where they really are."""
+    found = tuple(os.path.realpath(part) for part in text.split(":") if part)
+    if not found:
+        raise Unusable("give the folders below which handlers may write, such as /srv/out:/tmp")
+    for path in found:
+        if not os.path.exists(path):
+            raise Unusable(f"there is no {path}; make it first, and give paths without commas")
+    return found
+
+
 _LIMITS: dict[str, Callable[[str], Any]] = {
     "address_space": size,
     "cpu": lambda text: math.ceil(at_least_a_second(text)),
@@ -129,6 +141,8 @@ _LIMITS: dict[str, Callable[[str], Any]] = {
     "core": _bytes,
     "oom_score": whole(0, 1000),
     "dumpable": switch,
+    "sandbox": switch,
+    "write": _paths,
 }
 
 

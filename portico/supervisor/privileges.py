@@ -22,7 +22,6 @@ RUNNING_AS_ROOT = (
     "or say --allow-root if that is meant"
 )
 
-_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _HIGHEST_OOM_SCORE = 1000
 
@@ -40,8 +39,13 @@ class Limits(NamedTuple):
     """Bytes of a core file, which would hold payloads and secrets."""
     oom_score: int = 500
     """Added to the score by which a system out of memory chooses what to kill."""
-    dumpable: bool = True
-    """Whether others of the same user may look into the process (debuggers, `/proc`)."""
+    dumpable: bool | None = None
+    """Whether others of the same user may look into the process (debuggers, `/proc`); `None`: only
+    where there is no sandbox, or where core files are wanted, which need it."""
+    sandbox: bool = True
+    """Whether it is kept from others of the same user, see `sandbox`."""
+    write: tuple[str, ...] = ()
+    """Below what it may make and change files; anywhere when there is none."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -97,9 +101,6 @@ def confine(limits: Limits) -> None:
     _lower(resource.RLIMIT_CPU, limits.cpu)
     _lower(resource.RLIMIT_NOFILE, limits.files)
     _lower(resource.RLIMIT_CORE, limits.core)
-    if not limits.dumpable and sys.platform == "linux":
-        with suppress(OSError):  # last: it takes this process's own files in /proc away
-            birth.prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _become(user: str, group: str | None) -> None:

@@ -41,6 +41,7 @@ from portico.supervisor.imprint import UNTOUCHED, Bare, Imprint
 from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
+from portico.supervisor.sandbox import enclosure
 from portico.supervisor.slots import Worker, unready
 from portico.supervisor.spawning import FIRST_FD
 from portico.utils.logging import bind_context, configure_logging, get_logger
@@ -54,12 +55,18 @@ _UNWIND = 2.0
 logger = get_logger(__name__)
 
 
-def become_worker(app: Any, inherited: birth.Descriptors, imprint: Imprint = UNTOUCHED) -> NoReturn:
+def become_worker(
+    app: Any,
+    inherited: birth.Descriptors,
+    walls: enclosure.Enclosure,
+    imprint: Imprint = UNTOUCHED,
+) -> NoReturn:
     """Turn this fresh process into a worker; returns never.
 
     Args:
         app: what the application's target names, or the target itself, to be imported here.
         inherited: the ends of the pipes to the supervisor.
+        walls: what this process is in already, and parts it from its siblings.
         imprint: what the import has left on the process that was forked.
     """
     code = EXIT_ESCAPED
@@ -70,7 +77,7 @@ def become_worker(app: Any, inherited: birth.Descriptors, imprint: Imprint = UNT
         sharing.separate(imprint.files)
         faulthandler.enable(file=fds.output)
         _show_stacks(fds.output)
-        code = _serve(app, fds, imprint)
+        code = _serve(app, fds, walls, imprint)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else EXIT_ESCAPED
     except BaseException:  # noqa: BLE001 - the last line of this process
@@ -88,10 +95,10 @@ def _show_stacks(fd: int) -> None:
     faulthandler.register(birth.SIGNAL_FOR_STACKS, file=fd, all_threads=False)
 
 
-def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
+def _serve(app: Any, fds: birth.Descriptors, walls: enclosure.Enclosure, imprint: Imprint) -> int:
     reader = wire.reader_of_supervisor()
     hello = _greeting(fds.jobs, reader)
-    _begin(hello, fds)
+    _begin(hello, fds, walls)
     page, outbox = _shared_with_supervisor(fds)
     if isinstance(app, str):
         app, imprint = _load(app, outbox, fds)
@@ -126,10 +133,11 @@ def _serve(app: Any, fds: birth.Descriptors, imprint: Imprint) -> int:
     return parting.leave()
 
 
-def _begin(hello: wire.Hello, fds: birth.Descriptors) -> None:
+def _begin(hello: wire.Hello, fds: birth.Descriptors, walls: enclosure.Enclosure) -> None:
     """Be the one that was greeted: log as the supervisor does, and print so that it knows which job
     does."""
     birth.die_with(hello.supervisor)
+    walls.part()
     birth.reseed()
     configure_logging(
         log_level=hello.log_level,
@@ -212,7 +220,8 @@ if __name__ == "__main__":
     allocation.retain()
     birth.be_no_module()
     birth.open_standard_streams()
-    privileges.confine(msgspec.json.decode(sys.argv[2], type=privileges.Limits))
+    limits = msgspec.json.decode(sys.argv[2], type=privileges.Limits)
+    walls = enclosure.raised(limits, os.getppid())
     given = birth.Descriptors(*range(FIRST_FD, FIRST_FD + len(birth.Descriptors._fields)))
     birth.close_all_but({0, 1, 2, *given})
-    become_worker(sys.argv[1], given)
+    become_worker(sys.argv[1], given, walls)

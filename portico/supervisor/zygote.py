@@ -43,6 +43,7 @@ from portico.supervisor import (
 )
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.imprint import Bare, Imprint
+from portico.supervisor.sandbox import enclosure
 from portico.supervisor.spawning import Born, Load, Loaded
 
 CONTROL_FD = 3
@@ -59,13 +60,17 @@ def main() -> NoReturn:
     load = msgspec.msgpack.decode(control.recv(_PACKET), type=Load)
     birth.die_with(load.supervisor)
     birth.own_group()
-    privileges.confine(msgspec.json.decode(sys.argv[1], type=privileges.Limits))
+    walls = enclosure.raised(
+        msgspec.json.decode(sys.argv[1], type=privileges.Limits), load.supervisor
+    )
     allocation.retain()  # what is set here holds in every copy
     birth.open_standard_streams()
-    serve(control, _loaded(control, load.target))
+    serve(control, _loaded(control, load.target, walls))
 
 
-def _loaded(control: socket.socket, target: str) -> Callable[[birth.Descriptors], NoReturn]:
+def _loaded(
+    control: socket.socket, target: str, walls: enclosure.Enclosure
+) -> Callable[[birth.Descriptors], NoReturn]:
     """Import the application, say how that went, and return what makes workers of its copies."""
     bare = Bare(control.fileno())
     app, report = _import(target)
@@ -85,7 +90,7 @@ def _loaded(control: socket.socket, target: str) -> Callable[[birth.Descriptors]
     gc.freeze()  # without a collection first: freed memory inside of shared pages would be written
     from portico.supervisor.worker import become_worker
 
-    return partial(become_worker, app, imprint=imprint)
+    return partial(become_worker, app, walls=walls, imprint=imprint)
 
 
 def _write_out(imprint: Imprint) -> None:

@@ -260,10 +260,11 @@ async def test_a_worker_for_each_job_keeps_what_a_handler_changes_to_itself(
 async def test_a_handler_that_kills_its_supervisor_is_dead_lettered_after_ten_expiries(
     here: Place, queue: JobQueueAdapter
 ) -> None:
-    """Each successor recovers the job, and is killed by it, until there have been ten."""
+    """Each successor recovers the job, and is killed by it, until there have been ten. With a
+    sandbox the handler cannot."""
     job = await enqueue(queue, "kill_the_parent", max_retries=99)
     for run in range(10):
-        supervisor = here.supervisor("--workers", "1", app=MISBEHAVING)
+        supervisor = here.supervisor("--workers", "1", "--limits", "sandbox=off", app=MISBEHAVING)
         worker = await start_of(supervisor, here, run + 1)
         assert await supervisor.ended() == -signal.SIGKILL
         await supervisor.until(partial(gone, worker), what="its worker's end")

@@ -21,9 +21,13 @@ APP = "tests.support.security_app:app"
 NOBODY = 65534
 
 
-async def answer(queue: JobQueueAdapter, code: str, **fields: Any) -> Any:
-    """What this code leaves in `result` when a worker runs it."""
-    job = await queue.enqueue(make_job(job_type="test.python", payload={"code": code}, **fields))
+async def answer(
+    queue: JobQueueAdapter, code: str, more: dict[str, Any] | None = None, **fields: Any
+) -> Any:
+    """What this code leaves in `result` when a worker runs it, with `more` in its payload."""
+    job = await queue.enqueue(
+        make_job(job_type="test.python", payload={"code": code, **(more or {})}, **fields)
+    )
     stored = await ended(queue, job.id)
     assert stored.status is JobStatus.COMPLETED, stored.error_message
     result = await queue.get_result(job.id)

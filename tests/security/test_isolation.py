@@ -163,6 +163,9 @@ async def test_a_zygote_that_cannot_start_within_the_limits_ends_the_start(here:
         ("cpu=0", "cpu: give at least one second"),
         ("oom_score=-1000", "oom_score: give a whole number from 0 to 1000"),
         ("dumpable=maybe", "dumpable: give true or false"),
+        ("sandbox=maybe", "sandbox: give true or false"),
+        ("write=", "write: give the folders below which handlers may write"),
+        ("write=/tmp:/no/such/folder", "write: there is no /no/such/folder"),
     ],
 )
 def test_a_limit_that_cannot_be_is_refused(text: str, words: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from portico.supervisor import orphans, scales
+from portico.supervisor import orphans, proc_stat, scales
 from portico.supervisor.orphans import Orphans, children
 from portico.supervisor.trackers import is_tracker
 from tests.support.waiting import wait_until
@@ -54,6 +54,20 @@ def test_an_orphan_is_logged_once_and_left_alone(lines: Lines) -> None:
         assert found.sweep(()) == [orphan.pid]
         assert lines.pids == [orphan.pid]
         assert orphan.poll() is None
+
+
+def test_one_that_has_begun_to_end_is_no_orphan(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no command any more, by which a tracker is known."""
+    found = Orphans()
+    with child() as orphan:
+        fields = proc_stat.fields(orphan.pid)
+        fields[proc_stat.FLAGS] = str(int(fields[proc_stat.FLAGS]) | proc_stat.EXITING)
+        with monkeypatch.context() as patch:
+            patch.setattr(proc_stat, "fields", lambda _: fields)
+            assert found.sweep(()) == []
+        assert found.sweep(()) == [orphan.pid]
 
 
 async def test_an_orphan_is_killed_on_request_and_not_spoken_of_again(lines: Lines) -> None:

@@ -1,0 +1,206 @@
+"""seccomp: the system calls by which a process reaches into another one, refused.
+
+A filter is a program that the kernel runs before each call. It is written here as nested blocks,
+each of which answers; what comes to the end is allowed. A call that no block looks at costs nothing
+worth measuring: the kernel notes, when it takes the filter on, which are allowed whatever their
+arguments.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from portico.supervisor import birth
+
+Block = list[tuple[int, int, int, int]]
+"""Instructions: operation, how many to skip where it holds, and where it does not, value."""
+
+_LOAD, _EQUAL, _AT_LEAST, _ANSWER = 0x20, 0x15, 0x35, 0x06
+_NUMBER, _ARCHITECTURE = 0, 4
+"""Where a call's number and its architecture lie in what a filter is shown."""
+_ALLOW, _REFUSE, _ABSENT = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+_SET_FILTER, _ASK_ACTION = 1, 2
+_KEEP_SPEED = 1 << 2
+"""SECCOMP_FILTER_FLAG_SPEC_ALLOW: older kernels would slow down all that the process computes."""
+_X32 = 0x40000000
+"""On x86-64, what is added to the number of a call in the x32 convention, which nobody uses."""
+_MOST_STRANGERS = 64
+
+_PROCESS, _GROUP, _USER = 0, 1, 2
+"""Whom `setpriority` is about; for `ioprio_set` each is one more."""
+_TYPE_INTO_TERMINAL = (0x5412, 0x541C)
+"""TIOCSTI and TIOCLINUX."""
+
+
+class Architecture(NamedTuple):
+    """One convention of calling the kernel: how the kernel names it, and its numbers of calls."""
+
+    name: int
+    reaching: Sequence[int]
+    """ptrace, process_vm_readv, process_vm_writev, pidfd_getfd, bpf, add_key, request_key,
+    keyctl."""
+    prlimit64: int
+    scheduling: Sequence[int]
+    """sched_setaffinity, sched_setscheduler, sched_setparam, sched_setattr."""
+    setpriority: int
+    ioprio_set: int
+    setpgid: int
+    ioctl: int
+
+
+_X86_64 = Architecture(
+    0xC000003E, (101, 310, 311, 438, 321, 248, 249, 250), 302, (203, 144, 142, 314), 141, 251,
+    109, 16,
+)  # fmt: skip
+_I386 = Architecture(
+    0x40000003, (26, 347, 348, 438, 357, 286, 287, 288), 340, (241, 156, 154, 351), 97, 289, 57, 54
+)
+_AARCH64 = Architecture(
+    0xC00000B7, (117, 270, 271, 438, 280, 217, 218, 219), 261, (122, 119, 118, 274), 140, 30,
+    154, 29,
+)  # fmt: skip
+_ARM = Architecture(
+    0x40000028, (26, 376, 377, 438, 386, 309, 310, 311), 369, (241, 156, 154, 380), 97, 314, 57, 54
+)
+
+_MACHINES = {"x86_64": (317, (_X86_64, _I386)), "aarch64": (277, (_AARCH64, _ARM))}
+"""The number of `seccomp` itself, and what programs may call the kernel by: also 32-bit ones."""
+
+
+class Others(NamedTuple):
+    """Whom a process must leave alone, by numbers that are known when the filter is made."""
+
+    threads: Collection[int]
+    """Of the supervisor, and the zygote."""
+    groups: Collection[int]
+    """Process groups."""
+
+
+def offered() -> bool:
+    """Whether this kernel has filters, and the numbers of this machine's calls are known."""
+    if sys.platform != "linux" or sys.maxsize < 2**32 or platform.machine() not in _MACHINES:
+        return False
+    with suppress(OSError):
+        wanted = ctypes.c_uint32(_REFUSE & 0xFFFF0000)
+        birth.system_call(
+            _own_number(), ctypes.c_long(_ASK_ACTION), ctypes.c_long(0), ctypes.byref(wanted)
+        )
+        return True
+    return False
+
+
+def install(others: Others, own: int | None = None) -> None:
+    """From now on this process and its children may not reach into others.
+
+    Args:
+        others: whose priority, processors and limits they may not set, and whose group not join.
+        own: the number of a process whose limits they may set by it; the limits of any other are
+            refused then, and not of `others` alone. (Zero stands for the caller.)
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _, architectures = _MACHINES[platform.machine()]
+    instructions = program(architectures, others, own)
+    code = b"".join(struct.pack("=HBBI", *one) for one in instructions)
+    held = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("@HP", len(instructions), ctypes.addressof(held))
+    birth.system_call(
+        _own_number(),
+        ctypes.c_long(_SET_FILTER),
+        ctypes.c_long(_KEEP_SPEED),
+        ctypes.c_char_p(header),
+    )
+
+
+def threads_of(pid: int) -> list[int]:
+    """The threads of a process, its first one first; that one alone where they cannot be read."""
+    found = [pid]
+    with suppress(OSError):
+        found += [tid for tid in map(int, os.listdir(f"/proc/{pid}/task")) if tid != pid]
+    return found
+
+
+def program(architectures: Sequence[Architecture], others: Others, own: int | None) -> Block:
+    """The filter; a call by a convention that is none of these is not looked at."""
+    found = [_load(_ARCHITECTURE)]
+    for architecture in architectures:
+        found += _when(architecture.name, _calls(architecture, others, own))
+    return [*found, _answer(_ALLOW)]
+
+
+def _calls(by: Architecture, others: Others, own: int | None) -> Block:
+    found = [_load(_NUMBER)]
+    if by is _X86_64:
+        found += [(_AT_LEAST, 0, 1, _X32), _answer(_ABSENT)]
+    for number in by.reaching:
+        found += _when(number, [_answer(_REFUSE)])
+    found += _when(by.prlimit64, _limits(others, own))
+    for number in by.scheduling:
+        found += _when(number, [_argument(0), *_unless(others.threads)])
+    found += _when(by.setpriority, _priority(others, _PROCESS))
+    found += _when(by.ioprio_set, _priority(others, _PROCESS + 1))
+    found += _when(by.setpgid, [_argument(1), *_unless(others.groups)])
+    found += _when(by.ioctl, [_argument(1), *_unless(_TYPE_INTO_TERMINAL)])
+    return [*found, _answer(_ALLOW)]
+
+
+def _limits(others: Others, own: int | None) -> Block:
+    """Limits may be read of anybody, and be set of the caller."""
+    reads = [
+        _argument(2), (_EQUAL, 0, 3, 0), _argument(2, upper=True), (_EQUAL, 0, 1, 0),
+        _answer(_ALLOW),
+    ]  # fmt: skip
+    if own is None:
+        return [*reads, _argument(0), *_unless(others.threads)]
+    mine = [*_when(0, [_answer(_ALLOW)]), *_when(own, [_answer(_ALLOW)])]
+    return [*reads, _argument(0), *mine, _answer(_REFUSE)]
+
+
+def _priority(others: Others, process: int) -> Block:
+    """Nobody's who is named, and not that of all processes of a user, which names everybody."""
+    group, user = process + _GROUP, process + _USER
+    return [
+        _argument(0),
+        *_when(user, [_answer(_REFUSE)]),
+        *_when(group, [_argument(1), *_unless(others.groups)]),
+        _argument(1),
+        *_unless(others.threads),
+    ]
+
+
+def _when(value: int, then: Block) -> Block:
+    """Where what was loaded is this, do that, which answers; else go on behind it."""
+    return [(_EQUAL, 0, len(then), value), *then]
+
+
+def _unless(values: Collection[int]) -> Block:
+    """Allow, unless what was loaded is one of these."""
+    refused = list(values)[:_MOST_STRANGERS]
+    tests = [(_EQUAL, len(refused) - place, 0, value) for place, value in enumerate(refused)]
+    return [*tests, _answer(_ALLOW), _answer(_REFUSE)]
+
+
+def _load(offset: int) -> tuple[int, int, int, int]:
+    return (_LOAD, 0, 0, offset)
+
+
+def _argument(place: int, *, upper: bool = False) -> tuple[int, int, int, int]:
+    """Half an argument: numbers of processes are no longer."""
+    return _load(16 + 8 * place + 4 * upper)
+
+
+def _answer(value: int) -> tuple[int, int, int, int]:
+    return (_ANSWER, 0, 0, value)
+
+
+def _own_number() -> int:
+    return _MACHINES[platform.machine()][0]
