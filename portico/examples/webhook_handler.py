@@ -84,7 +84,7 @@ class WebhookHandler(JobHandler):
                 if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                     return _result(answer, attempt + 1)
                 problem = f"the server answered {answer.status}"
-            logger.warning("webhook_attempt_failed", job_id=key, attempt=attempt + 1, error=problem)
+            logger.warning("webhook_attempt_failed", job_id=key, request=attempt + 1, error=problem)
         return JobResult(
             success=False,
             error=ExternalServiceError(f"no delivery after {ATTEMPTS} attempts: {problem}"),

@@ -15,9 +15,6 @@ from portico.supervisor.scheduling.memory import Bounds
 from portico.supervisor.scheduling.watch import Limits
 from portico.supervisor.spawning import Zygote
 
-LOG_FD = 2
-"""Workers write their log lines where their supervisor writes its own."""
-
 
 def launcher_of(config: SupervisorConfig, early: Zygote | None = None) -> Launcher:
     """What starts the workers of this configuration, with a zygote that was started before."""
@@ -40,14 +37,13 @@ def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:
             on_failure_timeout=ON_FAILURE_TIMEOUT,
             retry_returned_failures=config.retry_returned_failures,
             log_level=config.log_level,
-            log_format=config.log_format,
             max_jobs=1 if config.max_jobs_per_worker == 1 else None,  # a promise, others are not
             output_key=key,
             loop=config.loop,
             exit_patience=min(parting.PATIENCE, config.shutdown_grace / 2),
         )
 
-    return Crew(config, launcher_of(config, early), LOG_FD, hello)
+    return Crew(config, launcher_of(config, early), hello)
 
 
 UNRESPONSIVE = 10.0

@@ -45,7 +45,7 @@ class Descriptors(NamedTuple):
     output: int
     """Where stdout and stderr of handlers go."""
     log: int
-    """Where log lines go."""
+    """Where log lines go, which are its own alone; it does not block."""
 
 
 def detach_signals() -> None:

@@ -38,12 +38,10 @@ class Crew(Listener):
         self,
         config: SupervisorConfig,
         launcher: Launcher,
-        log_fd: int,
         make_hello: Callable[[int], wire.Hello],
     ) -> None:
         self._config = config
         self._generations = Generations(launcher)
-        self._log_fd = log_fd
         self._make_hello = make_hello
         self._by_process: dict[WorkerProcess, Member] = {}
         self._timers: dict[Member, asyncio.TimerHandle] = {}
@@ -196,6 +194,9 @@ class Crew(Listener):
     def runs(self, worker: WorkerProcess) -> printing.Job:
         return self._by_process[worker].runs()
 
+    def vouch(self, worker: WorkerProcess, job_id: str, attempt: object) -> printing.Job:
+        return self._by_process[worker].vouch(job_id, attempt)
+
     def exited(self, worker: WorkerProcess, status: Exit) -> None:
         member = self._by_process.pop(worker)
         state, member.state = member.state, State.GONE
@@ -309,7 +310,7 @@ class Crew(Listener):
                 return
 
     async def _start(self, member: Member) -> None:
-        process = WorkerProcess(member.number, self._config.concurrency, self, self._log_fd)
+        process = WorkerProcess(member.number, self._config.concurrency, self)
         member.process, member.launcher = process, self._launcher
         self._by_process[process] = member
         try:

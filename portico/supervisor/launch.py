@@ -97,7 +97,8 @@ class SpawnLauncher(Launcher):
         """Nothing to prepare: each worker imports the application by itself."""
 
     async def launch(self, fds: Descriptors) -> int:
-        return execute(["portico.supervisor.worker", self._target, self._limits], fds)
+        module = ["portico.supervisor.worker", self._target, self._limits]
+        return execute(module, fds, fds.output)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -6,11 +6,14 @@ from enum import Enum
 
 import psutil
 
+from portico.ports.leasing import Lease
 from portico.supervisor import offspring, wire
 from portico.supervisor.launch import Launcher
 from portico.supervisor.printing import NOBODY, Job
 from portico.supervisor.process import WorkerProcess
 from portico.supervisor.scheduling.seat import Seat
+
+_MOST_HEARD_OF = 200
 
 
 class State(Enum):
@@ -38,6 +41,8 @@ class Member:
         self.leaving = False
         """It said that it goes by itself."""
         self.boot_error: wire.Unready | None = None
+        self._heard_of: dict[tuple[str, object], Job] = {}
+        """Attempts that it had when it said something of them: threads may go on talking."""
         self.launcher: Launcher | None = None
         """What started it: the application as it was loaded then."""
 
@@ -48,10 +53,21 @@ class Member:
         """The job that it runs; nobody's, where that is none or more than one."""
         inflight = self.seat.inflight
         leases = [inflight[s].lease for s in self.process.page.started() if s in inflight]
-        if len(leases) != 1:
-            return NOBODY
-        lease = leases[0]
-        return Job(str(lease.job_id), lease.job_type, lease.queue_name, lease.attempt)
+        return _told(leases[0]) if len(leases) == 1 else NOBODY
+
+    def vouch(self, job_id: str, attempt: object) -> Job:
+        """The job of which it says that a line is: this attempt, if it has that, or had it when it
+        said something of it first; else the one that it runs."""
+        said = job_id, attempt
+        if (known := self._heard_of.get(said)) is not None:
+            return known
+        for one in self.seat.inflight.values():
+            if str(one.lease.job_id) == job_id and attempt in (None, one.lease.attempt):
+                if len(self._heard_of) >= _MOST_HEARD_OF:
+                    del self._heard_of[next(iter(self._heard_of))]
+                self._heard_of[said] = _told(one.lease)
+                return self._heard_of[said]
+        return self.runs()
 
     def kill(self, reason: str) -> None:
         """Kill it, for a reason that its death is then judged by, and what its jobs have started.
@@ -82,3 +98,7 @@ class Member:
         which may have sent that, and would again and again."""
         self.process.output.note("frame_invalid", error=error, pid=self.process.pid)
         self.process.kill()
+
+
+def _told(lease: Lease) -> Job:
+    return Job(str(lease.job_id), lease.job_type, lease.queue_name, lease.attempt)

@@ -1,7 +1,8 @@
 """What a process of ours prints: read from its stdout and stderr, and logged line by line.
 
 A worker that floods is read all the same (a full pipe would block it), but only so many lines a
-second are logged; the rest is counted. The last lines are kept for whoever asks why it died.
+second are logged; the rest is counted, at the price of a search for newlines. The last lines are
+kept for whoever asks why it died.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from time import monotonic
 from typing import Any
 
 from portico.supervisor.printing import NOBODY, Job, Piece, Reader
+from portico.supervisor.relay import Vouch
 from portico.utils.logging import get_logger
 
 _READ = 64 * 1024
-_READS_AT_ONCE = 16
+_LAST_READS = 16
+"""Reads after a death: as many as the largest pipe can hold that a worker can make of it."""
 _LINES_PER_SECOND = 200
 _LONGEST_LINE = 2000
 """Characters of a line that are logged: of a longer one its beginning and its end."""
@@ -33,12 +36,24 @@ logger = get_logger(__name__)
 class OutputLog:
     """The output of one process: a worker, or without a number the one that has loaded the app."""
 
-    def __init__(self, worker: int | None = None) -> None:
+    def __init__(
+        self,
+        worker: int | None = None,
+        vouch: Vouch = lambda *_: NOBODY,
+        runs: Callable[[], Job] = lambda: NOBODY,
+    ) -> None:
+        """Build it.
+
+        Args:
+            worker: its number.
+            vouch: whose output it is that says so; it may lie.
+            runs: whose it must be that does not: asked as it arrives.
+        """
         self._facts = {} if worker is None else {"worker": worker}
         self._event = "application_output" if worker is None else "worker_output"
         self.reader = Reader()
-        self.running: Callable[[], Job] = lambda: NOBODY
-        """Whose output it must be that does not say so: asked as it arrives."""
+        self._vouch = vouch
+        self._runs = runs
         self._arrived: list[Piece] = []
         self._rests: dict[Job, bytes] = {}
         self._bare = NOBODY
@@ -55,18 +70,26 @@ class OutputLog:
         finally:
             self._take_all()
 
+    def read_last(self, fd: int) -> None:
+        """Take what a process has left that is gone; its children may go on writing for ever."""
+        for _ in range(_LAST_READS):
+            if not self._read(fd):
+                break
+        self._take_all()
+
     def _read(self, fd: int) -> bool:
-        for _ in range(_READS_AT_ONCE):
-            try:
-                data = os.read(fd, _READ)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            if not data:
-                return False
-            self._arrived.extend(self.reader.feed(data))
-        return True
+        try:
+            data = os.read(fd, _READ)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._arrived.extend(self.reader.feed(data))
+        return bool(data)
+
+    def take_bare(self, line: bytes) -> None:
+        """Take a whole line that has come by another way, and does not say whose it is."""
+        self._lines(line, self._runs())
 
     def since(self, instant: float) -> str:
         """The last lines, at most 250, as far as they came after this `time.monotonic()`.
@@ -97,10 +120,10 @@ class OutputLog:
             self._take(piece, claimer)
 
     def _take(self, piece: Piece, claimer: Job | None) -> None:
-        job = piece.job or self._whose_bare(claimer)
-        *lines, rest = (self._rests.pop(job, b"") + piece.text).split(b"\n")
-        for line in lines:
-            self._line(line, job)
+        job = self._whose(piece.job) or self._whose_bare(claimer)
+        whole, end, rest = (self._rests.pop(job, b"") + piece.text).rpartition(b"\n")
+        if end:
+            self._lines(whole, job)
         if len(rest) > _LONGEST_REST:
             self._line(rest, job, goes_on=True)
         elif rest:
@@ -108,12 +131,18 @@ class OutputLog:
         if piece.over or len(self._rests) > _MOST_RESTS:
             self._end(job)
 
+    def _whose(self, said: Job | None) -> Job | None:
+        """Whose output this is, where it says so."""
+        if said is None:
+            return None
+        return NOBODY if said.job_id is None else self._vouch(said.job_id, said.attempt)
+
     def _whose_bare(self, claimer: Job | None) -> Job:
         """Whose output this is: of the job that claims it, or else of the one that runs now.
 
         What another one left without an end is a line of its own.
         """
-        job = claimer or self.running()
+        job = self._whose(claimer) or self._runs()
         if job != self._bare:
             self._end(self._bare)
             self._bare = job
@@ -124,25 +153,44 @@ class OutputLog:
         if rest := self._rests.pop(job, b""):
             self._line(rest, job)
 
+    def _lines(self, whole: bytes, job: Job) -> None:
+        """Log the lines of a text, as many as may be; of the others the last ones are kept."""
+        room = self._room()
+        lines = whole.split(b"\n", room)
+        for line in lines[:room]:
+            self._line(line, job)
+        for rest in lines[room:]:
+            self._dropped += rest.count(b"\n") + 1
+            now = monotonic()
+            self._last.extend((now, _text(line)) for line in rest.rsplit(b"\n", _KEPT)[-_KEPT:])
+
     def _line(self, line: bytes, job: Job, *, goes_on: bool = False) -> None:
-        text = _cut(_shown(line).decode("utf-8", "replace"))
-        now = monotonic()
-        self._last.append((now, text))
-        second = int(now)
-        if second != self._second:
-            self._count_dropped()
-            self._second, self._logged = second, 0
-        if self._logged >= _LINES_PER_SECOND:
+        text = _text(line)
+        self._last.append((monotonic(), text))
+        if not self._room():
             self._dropped += 1
             return
         self._logged += 1
         facts = {**self._facts, **job.facts(), **({"goes_on": True} if goes_on else {})}
         logger.info(self._event, **facts, line=text)
 
+    def _room(self) -> int:
+        """How many more lines may be logged in this second."""
+        second = int(monotonic())
+        if second != self._second:
+            self._count_dropped()
+            self._second, self._logged = second, 0
+        return _LINES_PER_SECOND - self._logged
+
     def _count_dropped(self) -> None:
         if self._dropped:
             logger.warning("worker_output_dropped", **self._facts, lines=self._dropped)
             self._dropped = 0
+
+
+def _text(line: bytes) -> str:
+    """A line as it is told."""
+    return _cut(_shown(line).decode("utf-8", "replace"))
 
 
 def _shown(line: bytes) -> bytes:

@@ -39,6 +39,7 @@ _JOB = ("job_id", "job_type", "queue", "attempt")
 """What a line says of its job."""
 _HEAD = Struct("<BHH")
 """What the frame says beside its text, the bytes of the job and those of the text."""
+_FRAME = KEY_SIZE + _HEAD.size
 _OVER, _CLAIM = 1, 2
 _LONGEST_JOB = 1024
 _ROOM = PIPE_BUF - KEY_SIZE - _HEAD.size - _LONGEST_JOB
@@ -255,28 +256,31 @@ class Reader:
     def __init__(self, key: bytes = b"") -> None:
         self.key = key
         self._rest = b""
+        self._known: tuple[bytes, Job | None] = (b"", None)
+        """The label of the last frame, and what it says."""
 
     def feed(self, data: bytes) -> Iterator[Piece]:
         """The pieces that are whole now; what may be the beginning of a frame is kept."""
-        rest = self._rest + data
-        while rest:
-            start = rest.find(self.key) if self.key else -1
+        data = self._rest + data
+        at, end = 0, len(data)
+        while at < end:
+            start = data.find(self.key, at) if self.key else -1
             if start < 0:
-                held = _beginning(rest, self.key)
-                if bare := rest[: len(rest) - held]:
-                    yield Piece(bare, None)
-                rest = rest[len(rest) - held :]
+                held = _beginning(data[-KEY_SIZE:], self.key)
+                if end - held > at:
+                    yield Piece(data[at : end - held], None)
+                at = end - held
                 break
-            if start:
-                yield Piece(rest[:start], None)
-                rest = rest[start:]
-            taken = _first_frame(rest)
+            if start > at:
+                yield Piece(data[at:start], None)
+                at = start
+            taken = self._first_frame(data, at)
             if taken is None:
                 break
             piece, size = taken
             yield piece
-            rest = rest[size:]
-        self._rest = rest
+            at += size
+        self._rest = data[at:]
 
     def close(self) -> Iterator[Piece]:
         """What was kept, now that nothing more comes."""
@@ -284,26 +288,36 @@ class Reader:
         if rest:
             yield Piece(rest, None)
 
+    def _first_frame(self, data: bytes, at: int) -> tuple[Piece, int] | None:
+        """The frame that begins here and its size; `None` while its end has not come."""
+        if len(data) < at + _FRAME:
+            return None
+        said, label_size, text_size = _HEAD.unpack_from(data, at + KEY_SIZE)
+        text_at = at + _FRAME + label_size
+        if label_size > _LONGEST_JOB or text_size > PIPE_BUF:
+            return Piece(self.key, None), KEY_SIZE  # no frame of ours
+        if len(data) < text_at + text_size:
+            return None
+        job = self._job(data[at + _FRAME : text_at])
+        if job is None:
+            return Piece(self.key, None), KEY_SIZE
+        text = data[text_at : text_at + text_size]
+        piece = Piece(text, job, bool(said & _OVER), bool(said & _CLAIM))
+        return piece, _FRAME + label_size + text_size
+
+    def _job(self, label: bytes) -> Job | None:
+        """Whose a frame says that it is; mostly the same one's as before. `None`: no label."""
+        known, job = self._known
+        if label != known:
+            try:
+                job = msgspec.json.decode(label, type=Job)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                job = None
+            self._known = label, job
+        return job
+
 
 def _beginning(data: bytes, key: bytes) -> int:
     """How many bytes at the end may be the first of a key."""
     longest = min(len(data), max(len(key) - 1, 0))
     return next((n for n in range(longest, 0, -1) if key.startswith(data[-n:])), 0)
-
-
-def _first_frame(data: bytes) -> tuple[Piece, int] | None:
-    """The frame at the beginning and its size; `None` while its end has not come."""
-    if len(data) < KEY_SIZE + _HEAD.size:
-        return None
-    said, label_size, text_size = _HEAD.unpack_from(data, KEY_SIZE)
-    if label_size > _LONGEST_JOB or text_size > PIPE_BUF:
-        return Piece(data[:KEY_SIZE], None), KEY_SIZE  # no frame of ours
-    label_at = KEY_SIZE + _HEAD.size
-    text_at, end = label_at + label_size, label_at + label_size + text_size
-    if len(data) < end:
-        return None
-    try:
-        job = msgspec.json.decode(data[label_at:text_at], type=Job)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Piece(data[:KEY_SIZE], None), KEY_SIZE
-    return Piece(data[text_at:end], job, bool(said & _OVER), bool(said & _CLAIM)), end

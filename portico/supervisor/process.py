@@ -21,10 +21,10 @@ from portico.supervisor.allowance import Allowance
 from portico.supervisor.birth import Descriptors
 from portico.supervisor.exit import Exit
 from portico.supervisor.framing import FrameError
+from portico.supervisor.hearing import Hearing
 from portico.supervisor.intake import Intake
 from portico.supervisor.launch import Launcher
 from portico.supervisor.outflow import Outflow
-from portico.supervisor.output import OutputLog
 from portico.supervisor.printing import NOBODY, Job
 from portico.supervisor.reaping import reap
 from portico.supervisor.running_page import RunningPage
@@ -48,6 +48,10 @@ class Listener:
         """Asked for the job that it runs, if that is one."""
         return NOBODY
 
+    def vouch(self, worker: WorkerProcess, job_id: str, attempt: object) -> Job:  # noqa: ARG002
+        """Asked for the job of which it says something: it has that, or else it runs this one."""
+        return NOBODY
+
     def exited(self, worker: WorkerProcess, status: Exit) -> None:
         """The process is gone; every frame that it wrote has been received."""
 
@@ -55,19 +59,18 @@ class Listener:
 class WorkerProcess:
     """One worker, from its pipes' creation to its death."""
 
-    def __init__(self, number: int, slots: int, listener: Listener, log_fd: int) -> None:
+    def __init__(self, number: int, slots: int, listener: Listener) -> None:
         self.number = number
         self.pid = 0
         self.born = monotonic()
         """Before its start was asked for (`time.monotonic()`)."""
         self.alive = False
         self._listener = listener
-        self._log_fd = log_fd
         self._loop = asyncio.get_running_loop()
         self._intake = Intake(wire.reader_of_worker(), self._take, self._refuse)
         self._outflow = Outflow(self._answers_unread)
-        self.output = OutputLog(number)
-        self.output.running = partial(listener.runs, self)
+        self._hearing = Hearing(number, partial(listener.vouch, self), partial(listener.runs, self))
+        self.output = self._hearing.output
         self.page = RunningPage.create(slots)
         self._tray = self.page.tray()
         self._allowance = Allowance()
@@ -84,18 +87,19 @@ class WorkerProcess:
             with ExitStack() as theirs:
                 jobs_out, self._jobs = _pipe(theirs, ours)
                 self._results, results_in = _pipe(ours, theirs)
-                self._output, output_in = _pipe(ours, theirs, None)
-                fds = Descriptors(jobs_out, results_in, self.page.fd, output_in, self._log_fd)
+                output, output_in = _pipe(ours, theirs, None)
+                log, log_in = _pipe(ours, theirs, None)
+                os.set_blocking(log_in, False)
+                fds = Descriptors(jobs_out, results_in, self.page.fd, output_in, log_in)
                 self.pid = await launcher.launch(fds)
             self._watch = watch(self.pid, self._loop, self._died)
             ours.pop_all()
-        for fd in (self._jobs, self._results, self._output):
+        for fd in (self._jobs, self._results):
             os.set_blocking(fd, False)
-        self.output.reader.key = hello.output_key
         self.alive = True
         self._outflow.open(self._jobs)
         self._intake.open(self._results)
-        self._loop.add_reader(self._output, self._print)
+        self._hearing.begin(output, log, hello.output_key)
         self.send(hello)
 
     def send(self, message: wire.ToWorker) -> None:
@@ -130,8 +134,7 @@ class WorkerProcess:
 
     def _take(self, messages: Sequence[wire.FromWorker]) -> None:
         """Hand on the frames of a turn, up to the first that cannot be."""
-        if any(type(message) is wire.Ended for message in messages):
-            self._print()  # what it has printed before that is in the other pipe
+        self._hearing.catch_up()  # what it has printed and logged before that
         for count, message in enumerate(messages):
             try:
                 self._look_at(message)
@@ -169,10 +172,6 @@ class WorkerProcess:
         self.output.note("frame_invalid", error=str(error), pid=self.pid)
         self.kill()
 
-    def _print(self) -> None:
-        if not self.output.read(self._output):
-            self._loop.remove_reader(self._output)
-
     def _died(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             kill_group(self.pid)  # what it started; its own pid is not reaped yet
@@ -181,14 +180,16 @@ class WorkerProcess:
         self._watch()
         self._outflow.drop()
         self._intake.close()
-        self._hear_out(status, self._intake.reads + _LAST_READS)
+        with ExitStack() as stack:
+            stack.callback(self._take_rest, status, self._intake.reads + _LAST_READS)
+            self._hearing.hear_out()
 
-    def _hear_out(self, status: Exit, most: int) -> None:
+    def _take_rest(self, status: Exit, most: int) -> None:
         """Take what it has left in its pipe, turn by turn, and conclude."""
         with ExitStack() as stack:  # whatever is raised, a dead worker is gone for everybody
             stack.callback(self._conclude, status)
             if self._intake.reads < most and self._intake.turn():
-                self._loop.call_soon(self._hear_out, status, most)
+                self._loop.call_soon(self._take_rest, status, most)
                 stack.pop_all()
 
     def _conclude(self, status: Exit) -> None:
@@ -205,12 +206,10 @@ class WorkerProcess:
                 self._take(list(wire.reader_of_worker().feed(wire.batch_frame(left))))
             except FrameError as error:
                 self._refuse(error)
-        self._print()
-        self.output.flush()
 
     def _close(self) -> None:
-        self._loop.remove_reader(self._output)
-        for fd in (self._jobs, self._results, self._output):
+        self._hearing.close()
+        for fd in (self._jobs, self._results):
             os.close(fd)
         self._close_memory()
 

@@ -85,7 +85,7 @@ def start_zygote(target: str, limits: Limits) -> Zygote:
             undo.callback(os.close, printed)
             try:
                 module = ["portico.supervisor.zygote", argument_of(limits)]
-                pid = execute(module, [theirs.fileno()], output=printing)
+                pid = execute(module, [theirs.fileno()], printing)
             finally:
                 os.close(printing)
             handle = os.pidfd_open(pid)
@@ -96,21 +96,19 @@ def start_zygote(target: str, limits: Limits) -> Zygote:
     return Zygote(pid, handle, ours, printed)
 
 
-def execute(module: Sequence[str], fds: Sequence[int], output: int | None = None) -> int:
+def execute(module: Sequence[str], fds: Sequence[int], output: int) -> int:
     """Start `python -m <module> ...` with `fds` at 3, 4, ..., as this interpreter was started, and
     the store's address kept out.
 
     Args:
         module: its name and its arguments.
-        fds: what it inherits beside the standard ones.
-        output: where its stdout and stderr go, if not where ours do.
+        fds: what it inherits beside the standard ones, of which it has none of ours.
+        output: where its stdout and stderr go.
 
     Raises:
         SpawnError: the system refuses a new process.
     """
-    targets = [(fd, FIRST_FD + n) for n, fd in enumerate(fds)]
-    if output is not None:
-        targets += [(output, 1), (output, 2)]
+    targets = [(fd, FIRST_FD + n) for n, fd in enumerate(fds)] + [(output, 1), (output, 2)]
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + len(fds)) for fd, _ in targets]
     try:
         return os.posix_spawn(
@@ -118,8 +116,11 @@ def execute(module: Sequence[str], fds: Sequence[int], output: int | None = None
             [sys.executable, *interpreter.options(), "-m", *module],
             _environment(),
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, target)
-                for fd, (_, target) in zip(moved, targets, strict=True)
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                *(
+                    (os.POSIX_SPAWN_DUP2, fd, target)
+                    for fd, (_, target) in zip(moved, targets, strict=True)
+                ),
             ],
             setsigmask=[],
             setsigdef=[signal.SIGPIPE],

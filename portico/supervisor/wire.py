@@ -94,7 +94,6 @@ class Hello(_Frame, tag="hello"):
     on_failure_timeout: float
     retry_returned_failures: bool
     log_level: str
-    log_format: str
     max_jobs: int | None = None
     """After so many it leaves by itself, before its replacement is ready."""
     output_key: bytes = b""

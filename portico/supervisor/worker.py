@@ -44,7 +44,8 @@ from portico.supervisor.running_page import RunningPage
 from portico.supervisor.sandbox import enclosure
 from portico.supervisor.slots import Worker, unready
 from portico.supervisor.spawning import FIRST_FD
-from portico.utils.logging import bind_context, configure_logging, get_logger
+from portico.utils.log_output import PipeOutput
+from portico.utils.logging import bind_context, get_logger, level_of, log_to
 
 EXIT_ESCAPED = 71
 """Something that a handler left behind ended the loop."""
@@ -134,16 +135,12 @@ def _serve(app: Any, fds: birth.Descriptors, walls: enclosure.Enclosure, imprint
 
 
 def _begin(hello: wire.Hello, fds: birth.Descriptors, walls: enclosure.Enclosure) -> None:
-    """Be the one that was greeted: log as the supervisor does, and print so that it knows which job
-    does."""
+    """Be the one that was greeted: log what the supervisor passes on, and print so that it knows
+    which job does."""
     birth.die_with(hello.supervisor)
     walls.part()
     birth.reseed()
-    configure_logging(
-        log_level=hello.log_level,
-        log_format=hello.log_format,
-        stream=os.fdopen(fds.log, "wb", buffering=0, closefd=False),
-    )
+    log_to(PipeOutput(fds.log), level_of(hello.log_level))
     printing.labels.begin(hello.output_key, fds.output)
     bind_context(worker=hello.worker)
 

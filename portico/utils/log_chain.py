@@ -18,6 +18,7 @@ from portico.utils.log_context import current_context
 from portico.utils.log_lines import (
     Cleaner,
     Event,
+    Renderer,
     encodable,
     fitted,
     render_console,
@@ -29,9 +30,14 @@ from portico.utils.log_output import Output, descriptor_of
 
 _LEVEL_NAMES = {"warn": "warning", "fatal": "critical", "msg": "info", "exception": "error"}
 _CONSOLE = frozenset({1, 2})
-_ORIGIN = frozenset({"level", "logger", "timestamp"})
+ORIGIN = frozenset({"level", "logger", "timestamp"})
+"""What a line says beside its fields."""
 _OURS = "portico_has_written_this"
 """Marks a record that our own chain has written already."""
+OF_THE_JOB = ("worker", "job_id", "job_type", "queue", "attempt")
+"""What only Portico says of a line: whose it is. What a log call gives under these names is kept
+beside it, as `said_job_id` and so on."""
+SAID = "said_"
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message", "asctime", "taskName",
 }  # fmt: skip
@@ -39,9 +45,7 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
 
 def configured(output: Output, log_format: str, cleaner: Cleaner) -> list[Processor]:
     """The chain that renders lines for an output."""
-    render = render_json if log_format == "json" else partial(
-        render_console, colored=output.colored, terminal=output.is_a_terminal_alone
-    )  # fmt: skip
+    render = renderer(output, log_format)
 
     def line(_logger: Any, _method: str, event: Event) -> str:
         if lost := output.unreported():
@@ -57,6 +61,13 @@ def configured(output: Output, log_format: str, cleaner: Cleaner) -> list[Proces
         format_exc_info,
         line,
     ]
+
+
+def renderer(output: Output, log_format: str) -> Renderer:
+    """What makes a line for this output of a cleaned event."""
+    if log_format == "json":
+        return render_json
+    return partial(render_console, colored=output.colored, terminal=output.is_a_terminal_alone)
 
 
 def unconfigured() -> list[Processor]:
@@ -90,7 +101,7 @@ def _event_of(record: logging.LogRecord) -> dict[str, Any]:
         **_message_of(record),
         "logger": record.name,
         "level": record.levelname.lower(),
-        "timestamp": _timestamp(datetime.fromtimestamp(record.created, UTC)),
+        "timestamp": timestamp(datetime.fromtimestamp(record.created, UTC)),
     }
     if record.exc_info:
         event["exc_info"] = record.exc_info
@@ -114,7 +125,11 @@ def _message_of(record: logging.LogRecord) -> dict[str, str]:
 
 
 def _add_context(_logger: Any, _method: str, event: Event) -> Event:
-    for key, value in current_context().items():
+    context = current_context()
+    for key in OF_THE_JOB:
+        if key in event and key in context and str(event[key]) != str(context[key]):
+            event[SAID + key] = event.pop(key)
+    for key, value in context.items():
         event.setdefault(key, value)
     return event
 
@@ -122,27 +137,27 @@ def _add_context(_logger: Any, _method: str, event: Event) -> Event:
 def _add_origin(logger: Any, method: str, event: Event) -> Event:
     event.setdefault("event", "")
     if logger is not None:  # the standard library's records know theirs
-        event["timestamp"] = _timestamp(datetime.now(UTC))
+        event["timestamp"] = timestamp(datetime.now(UTC))
         event["level"] = _LEVEL_NAMES.get(method, method)
         if logger.name:
             event["logger"] = logger.name
     return event
 
 
-def _timestamp(instant: datetime) -> str:
+def timestamp(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _hand_to_standard_logging(logger: Any, method: str, event: Event) -> Event:
-    _log_as_standard(logger.name, method, _add_context(logger, method, event))
+    log_as_standard(logger.name, method, _add_context(logger, method, event))
     raise DropEvent
 
 
 def _show_standard_handlers(logger: Any, method: str, event: Event) -> Event:
     """Let others than ours see what our loggers log: pytest's `caplog`, an error tracker's."""
     if logger is not None and _others_listen(logging.getLogger(logger.name)):
-        facts = {key: value for key, value in event.items() if key not in _ORIGIN}
-        _log_as_standard(logger.name, method, facts, extra={_OURS: True})
+        facts = {key: value for key, value in event.items() if key not in ORIGIN}
+        log_as_standard(logger.name, method, facts, extra={_OURS: True})
     return event
 
 
@@ -175,9 +190,10 @@ def _is_console(stream: Any) -> bool:
     return any(stream is one for one in ours) or descriptor_of(stream) in _CONSOLE
 
 
-def _log_as_standard(
+def log_as_standard(
     name: str | None, method: str, event: Event, extra: dict[str, Any] | None = None
 ) -> None:
+    """Log an event with the standard library, for whatever handlers there are."""
     target = logging.getLogger(name)
     level = logging.getLevelNamesMapping().get(_LEVEL_NAMES.get(method, method).upper())
     if target.isEnabledFor(level or logging.INFO):

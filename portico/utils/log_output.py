@@ -114,11 +114,46 @@ class LogOutput:
         rest = data = b"\n" + line if self._torn else line
         try:
             while rest:
-                rest = rest[os.write(descriptor, rest) :]
+                rest = rest[self._put_some(descriptor, rest) :]
             self._torn = False
         except OSError:
             self._torn = self._torn or len(rest) < len(data)
             raise
+
+    def _put_some(self, descriptor: int, rest: bytes) -> int:
+        return os.write(descriptor, rest)
+
+
+class PipeOutput(LogOutput):
+    """A pipe that nobody but this process writes to, and what it forks.
+
+    Its lines need not fit into one piece of a pipe: the threads take turns. The descriptor does not
+    block. A reader that makes no room for a tenth of a second costs the line, and as long as it
+    goes on like that the next ones are not waited for.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = self._pipe = descriptor
+        self.longest = _LONGEST
+        self._free_the_turn()
+        os.register_at_fork(after_in_child=self._free_the_turn)
+
+    def _free_the_turn(self) -> None:
+        """In a child, too: the thread that had it may not be there. One that logs from within a
+        signal's handler may be at it already."""
+        self._turn = threading.RLock()
+
+    def _put(self, data: bytes) -> None:
+        with self._turn:
+            self._put_whole(self._pipe, data)
+
+    def _put_some(self, descriptor: int, rest: bytes) -> int:
+        while True:
+            try:
+                return os.write(descriptor, rest)
+            except BlockingIOError:
+                self._await_room(descriptor)
 
 
 class BothOutputs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, cast
 
 import structlog
@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 from portico.exceptions import ConfigurationError
 from portico.utils import log_chain
 from portico.utils.log_context import bind_context, clear_context, current_context, log_context
-from portico.utils.log_lines import FORMATS, Cleaner
+from portico.utils.log_lines import FORMATS, Cleaner, Renderer, fitted, render_json
 from portico.utils.log_output import Output, output_for
 
 __all__ = [
@@ -29,7 +29,10 @@ __all__ = [
     "current_context",
     "dropped_lines",
     "get_logger",
+    "level_of",
     "log_context",
+    "log_to",
+    "relay",
     "replace_console_handlers",
     "reset_logging",
     "writes_to_terminal",
@@ -64,6 +67,7 @@ class _Settings:
         self.root_level = logging.WARNING
         self.for_people = False
         self.failed = 0
+        self.render: Renderer = render_json
 
 
 _settings = _Settings()
@@ -162,13 +166,20 @@ def configure_logging(
     Raises:
         ConfigurationError: an argument is not usable; the running configuration stays.
     """
-    level = _level_of(log_level)
+    level = level_of(log_level)
     if log_format not in FORMATS:
         raise ConfigurationError(f"log_format is {log_format!r}; use one of {', '.join(FORMATS)}")
-    output = output_for(log_output, log_file_path, stream)
+    log_to(output_for(log_output, log_file_path, stream), level, log_format, secret_keys)
+
+
+def log_to(
+    output: Output, level: int, log_format: str = "json", secret_keys: Iterable[str] = ()
+) -> None:
+    """Send all log lines of this process to an output that is open, from this level on."""
     reset_logging()
     _settings.threshold, _settings.output = level, output
     _settings.for_people = log_format == "console"
+    _settings.render = log_chain.renderer(output, log_format)
     _processors[:] = log_chain.configured(output, log_format, Cleaner(secret_keys))
     _take_over_standard_logging(level, output)
     structlog.configure(
@@ -196,7 +207,12 @@ def reset_logging() -> None:
     _processors[:] = log_chain.unconfigured()
 
 
-def _level_of(name: str) -> int:
+def level_of(name: str) -> int:
+    """The number of a level.
+
+    Raises:
+        ConfigurationError: there is none of this name.
+    """
     level = _LEVELS.get(str(name).upper())
     if level is None:
         raise ConfigurationError(f"log_level is {name!r}; use one of {', '.join(_LEVELS)}")
@@ -209,6 +225,28 @@ def _take_over_standard_logging(level: int, output: Output) -> None:
     _settings.handler = log_chain.StandardHandler(_processors, output)
     root.addHandler(_settings.handler)
     root.setLevel(level)
+
+
+def relay(fields: Mapping[str, Any]) -> None:
+    """Write the line of another process, whose values it has cleaned, among this one's own.
+
+    It goes to the output alone; where logging is not configured, to the standard library's loggers.
+    What cannot be rendered is dropped and counted.
+
+    Args:
+        fields: JSON values; with `event`, `level`, `timestamp` and perhaps `logger`.
+    """
+    output = _settings.output
+    if output is None:
+        facts = {key: value for key, value in fields.items() if key not in log_chain.ORIGIN}
+        log_chain.log_as_standard(fields.get("logger"), fields["level"], facts)
+        return
+    try:
+        line = fitted(_settings.render, fields, output.longest)
+    except (ValueError, RecursionError):  # numbers of very many digits, lists in lists in lists
+        output.drop()
+    else:
+        output.write(line)
 
 
 def replace_console_handlers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ from tests.support.waiting import wait_until
 
 APP = "tests.support.wire_app:app"
 TEXT = "0123456789" * 10_000
+REDIRECT = """
+import os, sys
+os.dup2(os.open(os.environ["LOG"], os.O_WRONLY | os.O_NONBLOCK), 2)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def start(here: Place, *arguments: str, **options: Any) -> SupervisorProcess:
@@ -203,13 +209,13 @@ async def test_nobody_but_the_two_of_them_holds_an_end_of_a_workers_pipes(
     (await supervisor.ready(3))[0].kill()
     await supervisor.event("worker_exited")
     await supervisor.until(lambda: len(supervisor.workers()) == 3)
-    await supervisor.until(lambda: all(len(pipe_ends(w.pid)) == 3 for w in supervisor.workers()))
+    await supervisor.until(lambda: all(len(pipe_ends(w.pid)) == 4 for w in supervisor.workers()))
     ours = pipe_ends(supervisor.pid)
     seen: set[str] = set()
     workers = supervisor.workers()
     for worker in workers:
-        ends = pipe_ends(worker.pid)  # jobs to read, results and output to write
-        assert sorted(mode for _, mode in ends) == [os.O_RDONLY, os.O_WRONLY, os.O_WRONLY]
+        ends = pipe_ends(worker.pid)  # jobs to read; results, output and log to write
+        assert sorted(mode for _, mode in ends) == [os.O_RDONLY, *[os.O_WRONLY] * 3]
         names = {name for name, _ in ends}
         assert not names & seen
         assert not ends & ours  # the supervisor has the other end of each, and only that
@@ -238,18 +244,19 @@ async def test_a_broken_pipe_that_kills_is_a_crash_of_the_job_and_of_nobody_else
 
 
 @pytest.mark.fault("G8")
-async def test_a_log_that_a_handler_made_non_blocking_and_nobody_reads_holds_up_nothing(
+async def test_a_log_that_does_not_block_and_that_nobody_reads_holds_up_nothing(
     here: Place, queue: JobQueueAdapter
 ) -> None:
     log = here.folder / "log"
     os.mkfifo(log)
     reader = os.open(log, os.O_RDWR | os.O_NONBLOCK)
-    redirect = ["sh", "-c", 'exec "$@" 2>"$LOG"', "sh", *COMMAND]
-    supervisor = start(here, "--workers", "1", command=redirect, LOG=str(log))
+    supervisor = start(
+        here, "--workers", "1", command=[sys.executable, "-c", REDIRECT, *COMMAND], LOG=str(log)
+    )
     flag = await queue.enqueue(make_job(job_type="test.never_block"))
     await completes(queue, flag)
-    flags = flags_of(supervisor.pid, 2)
-    assert flags & os.O_NONBLOCK  # the supervisor's own log has become so
+    assert flags_of(supervisor.pid, 2) & os.O_NONBLOCK
+    assert not flags_of(supervisor.pid, 1) & os.O_NONBLOCK  # of a handler's doing
     fill(reader)
     for _ in range(5):
         failing = await queue.enqueue(make_job(job_type="test.raise_error", max_retries=0))

@@ -145,7 +145,7 @@ class _Tokens:
         return next(_clock.world.numbers).to_bytes(size, "big")
 
 
-def _process(number: int, slots: int, listener: Any, log_fd: int) -> FakeProcess:
+def _process(number: int, slots: int, listener: Any) -> FakeProcess:
     return FakeProcess(listener.simulated, number, slots, listener)
 
 

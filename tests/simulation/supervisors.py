@@ -80,7 +80,7 @@ class Supervisor:
     def _build(self) -> None:
         config = self.config
         self.line = Line(self.world, self.ledger, self.ledger.store, self)
-        self.crew = Crew(config, _Launcher(), -1, self._hello)
+        self.crew = Crew(config, _Launcher(), self._hello)
         self.crew.simulated = self
         self.pool = ProcessPool(self.crew, self._limits)
         self.pipeline = Pipeline(
@@ -106,7 +106,6 @@ class Supervisor:
             on_failure_timeout=self._limits.on_failure_timeout,
             retry_returned_failures=False,
             log_level="INFO",
-            log_format="json",
             max_jobs=1 if config.max_jobs_per_worker == 1 else None,
         )
 

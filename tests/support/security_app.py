@@ -115,7 +115,7 @@ class Forger(JobHandler):
         data = bytes.fromhex(job.payload["data"])
         for name in os.listdir("/proc/self/fd"):
             fd = int(name)
-            if fd > 2 and fd != _log_fd():
+            if fd > 2:
                 try:
                     if os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):
                         os.write(fd, data)
@@ -123,18 +123,6 @@ class Forger(JobHandler):
                     continue
         await asyncio.sleep(3600)
         return JobResult(success=True)
-
-
-def _log_fd() -> int | None:
-    """The descriptor of the log: a pipe too, where the supervisor's stderr is one."""
-    same = os.fstat(2)
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if int(name) > 2 and os.fstat(int(name)) == same:
-                return int(name)
-        except OSError:
-            continue
-    return None
 
 
 def app(context: WorkerContext) -> list[JobHandler]:

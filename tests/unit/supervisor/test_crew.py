@@ -22,7 +22,7 @@ class Process:
     pid = 4711
     alive = False
 
-    def __init__(self, number, slots, listener, log_fd):
+    def __init__(self, number, slots, listener):
         self.listener = listener
         self.sent = []
         self.started = False
@@ -60,7 +60,7 @@ async def crew(monkeypatch):
         return processes[-1]
 
     monkeypatch.setattr(crew_module, "WorkerProcess", make)
-    crew = Crew(SupervisorConfig(workers=2), Launcher(), -1, lambda _: None)
+    crew = Crew(SupervisorConfig(workers=2), Launcher(), lambda _: None)
     crew.processes = processes
     return crew
 
