@@ -19,8 +19,8 @@ from portico.supervisor.spawning import Zygote
 def launcher_of(config: SupervisorConfig, early: Zygote | None = None) -> Launcher:
     """What starts the workers of this configuration, with a zygote that was started before."""
     if config.start_method == "spawn":
-        return SpawnLauncher(config.app, config.limits)
-    return ZygoteLauncher(config.app, config.limits, early)
+        return SpawnLauncher(config.app, config.limits, config.pass_env)
+    return ZygoteLauncher(config.app, config.limits, early, config.pass_env)
 
 
 def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:

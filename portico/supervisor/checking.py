@@ -10,10 +10,11 @@ from portico import compose
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.kits.job.failures import failure_of
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import birth, privileges, registry
+from portico.supervisor import birth, privileges, registry, spawning
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.sharing import hazards
+from portico.utils import import_path
 from portico.utils.logging import get_logger
 
 
@@ -32,6 +33,8 @@ async def findings(config: SupervisorConfig) -> AsyncIterator[Finding]:
     )
     if privileges.is_root() and not config.allow_root:
         yield Finding(f"running as root: {privileges.RUNNING_AS_ROOT}")
+    if names := spawning.variables_kept(config.pass_env):
+        yield Finding(f"{', '.join(names)}: workers do not have them but by --pass-env")
     for finding in await _app(config):
         yield finding
     yield await _store(config)
@@ -58,7 +61,7 @@ async def _app(config: SupervisorConfig) -> list[Finding]:
 def _load(config: SupervisorConfig, found: list[Finding]) -> Any:
     """Import the application, and look at what is left as the zygote would."""
     before = birth.open_descriptors()
-    app = registry.load(config.app)
+    app = registry.load(config.app, import_path.of_the_application())
     if config.start_method == "zygote":
         registry.preload(config.app)
         opened = frozenset(birth.open_descriptors()).difference(before)

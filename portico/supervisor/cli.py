@@ -19,7 +19,8 @@ from portico.supervisor import privileges, titles
 from portico.supervisor.config import SupervisorConfig, configure
 from portico.supervisor.sandbox.enclosure import conceal
 from portico.supervisor.settings import SETTINGS
-from portico.supervisor.spawning import SpawnError, Zygote, start_zygote
+from portico.supervisor.spawning import SpawnError, Zygote, start_zygote, variables_kept
+from portico.utils import import_path
 
 _EPILOG = """
 Every option can also be given as PORTICO_<OPTION> in the environment, or in portico.toml or
@@ -45,6 +46,7 @@ stop, this process before it has said with which code it ends."""
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = "portico supervisor") -> NoReturn:
     """Run a supervisor with these command-line arguments, and exit."""
+    import_path.leave_working_directory()
     titles.show("portico supervisor")  # at once: the arguments may hold a password
     _heed_early_signals()
     _open_standard_descriptors()
@@ -79,7 +81,7 @@ def _early_zygote(config: SupervisorConfig) -> Zygote | None:
     if config.start_method == "spawn":
         return None
     try:
-        return start_zygote(config.app, config.limits)
+        return start_zygote(config.app, config.limits, config.pass_env)
     except (SpawnError, OSError):
         return None
 
@@ -101,6 +103,8 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
 
     if privileges.is_root() and not config.allow_root:
         logger.warning("running_as_root", note=privileges.RUNNING_AS_ROOT)
+    if names := variables_kept(config.pass_env):
+        logger.info("variables_kept", names=",".join(names), note="workers have them by --pass-env")
 
     async def supervised() -> int:
         try:

@@ -49,6 +49,7 @@ class SupervisorConfig:
     start_method: str = "zygote"
     loop: str = "uvloop"
     limits: Limits = DEFAULT_LIMITS
+    pass_env: tuple[str, ...] = ()
     retry_returned_failures: bool = False
     log_level: str = "INFO"
     log_format: str = "console"

@@ -12,6 +12,7 @@ import signal
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 
 import msgspec
@@ -27,8 +28,7 @@ from portico.supervisor.spawning import (
     Loaded,
     SpawnError,
     Zygote,
-    argument_of,
-    execute,
+    spawn_worker,
     start_zygote,
 )
 from portico.utils.logging import get_logger
@@ -89,16 +89,25 @@ class Launcher(ABC):
 class SpawnLauncher(Launcher):
     """A new interpreter per worker: for applications that cannot be forked, and off Linux."""
 
-    def __init__(self, target: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, target: str, limits: Limits = DEFAULT_LIMITS, pass_env: Collection[str] = ()
+    ) -> None:
+        """Build it; nothing is started.
+
+        Args:
+            target: the application.
+            limits: what binds the workers.
+            pass_env: names of the supervisor's own variables that they have, too.
+        """
         self._target = target
-        self._limits = argument_of(limits)
+        self._limits = limits
+        self._pass_env = pass_env
 
     async def start(self) -> None:
         """Nothing to prepare: each worker imports the application by itself."""
 
     async def launch(self, fds: Descriptors) -> int:
-        module = ["portico.supervisor.worker", self._target, self._limits]
-        return execute(module, fds, fds.output)
+        return spawn_worker(self._target, self._limits, fds, self._pass_env)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -108,7 +117,11 @@ class ZygoteLauncher(Launcher):
     """Workers forked from a process that has the application loaded."""
 
     def __init__(
-        self, target: str, limits: Limits = DEFAULT_LIMITS, early: Zygote | None = None
+        self,
+        target: str,
+        limits: Limits = DEFAULT_LIMITS,
+        early: Zygote | None = None,
+        pass_env: Collection[str] = (),
     ) -> None:
         """Build it; nothing is started.
 
@@ -116,9 +129,11 @@ class ZygoteLauncher(Launcher):
             target: the application.
             limits: what binds the workers.
             early: a zygote for both that was started before; it is used first.
+            pass_env: names of the supervisor's own variables that workers have, too.
         """
         self._target = target
         self._limits = limits
+        self._pass_env = pass_env
         self._early = early
         self._control: socket.socket | None = None
         self._replies: deque[asyncio.Future[bytes]] = deque()
@@ -128,7 +143,8 @@ class ZygoteLauncher(Launcher):
         self._printed = OutputLog()
 
     async def start(self) -> None:
-        zygote, self._early = self._early or start_zygote(self._target, self._limits), None
+        zygote, self._early = self._early, None
+        zygote = zygote or start_zygote(self._target, self._limits, self._pass_env)
         self.pid, self._handle, self._control, self._output = zygote
         loop = asyncio.get_running_loop()
         loop.add_reader(self._control, self._received)

@@ -79,6 +79,15 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def variables(text: str) -> tuple[str, ...]:
+    """Names of environment variables from a comma list; a star at the end stands for any rest."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for name in found:
+        if not re.fullmatch(r"[A-Za-z_]\w*\*?", name, re.ASCII):
+            raise Unusable(f"{name!r} is no variable's name; give such as PGHOST, or PG* for all")
+    return found
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """A parser of a closed set of words, in any case."""
     by_case = {choice.lower(): choice for choice in choices}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -21,6 +20,7 @@ from portico.kits.job.failures import failure_of
 from portico.kits.job.handlers import Handlers, handlers_by_type
 from portico.ports.job_handler import JobHandler
 from portico.ports.worker_context import WorkerContext
+from portico.utils import import_path
 from portico.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -28,8 +28,12 @@ logger = get_logger(__name__)
 _NOT_HERE = " (not from the current folder: Python was started with -P or -I)"
 
 
-def load(target: str) -> Any:
+def load(target: str, folder: str = "") -> Any:
     """Import the application and return what `target` names.
+
+    Args:
+        target: `module:attribute`.
+        folder: where modules are looked for first, from now on; nowhere else unless given.
 
     Raises:
         ConfigurationError: no `module:attribute`, or it cannot be imported or found.
@@ -39,6 +43,7 @@ def load(target: str) -> Any:
         raise ConfigurationError(
             f"--app is {target!r}: give module:attribute, such as myproject.jobs:app"
         )
+    import_path.put_first(folder)
     found: Any = import_module(module_name, target)
     for part in attribute.split("."):
         try:
@@ -65,13 +70,11 @@ def preload(target: str) -> None:
 
 
 def import_module(module_name: str, target: str) -> ModuleType:
-    """Import a module, with the current folder on the path, unless Python was told otherwise.
+    """Import a module.
 
     Raises:
         ConfigurationError: it cannot be imported; the cause has the traceback.
     """
-    if not sys.flags.safe_path and "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(module_name)
     except BaseException as error:

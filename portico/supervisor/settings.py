@@ -23,6 +23,7 @@ from portico.supervisor.parsing import (
     switch,
     target,
     timeout,
+    variables,
     whole,
 )
 from portico.supervisor.privileges import DEFAULT_LIMITS
@@ -196,6 +197,13 @@ SETTINGS: tuple[Setting, ...] = (
         "What binds each worker, such as address_space=4G,cpu=1h,files=1024.",
         "LIMITS",
         DEFAULT_LIMITS,
+    ),
+    Setting(
+        ("--pass-env",),
+        variables,
+        "Variables for the workers that are kept from them else, such as PGHOST or PG*.",
+        "NAMES",
+        (),
     ),
     Setting(
         ("--retry-returned-failures",),

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -19,13 +19,20 @@ import msgspec
 
 from portico.exceptions import PorticoError
 from portico.supervisor import interpreter
+from portico.supervisor.birth import Descriptors
 from portico.supervisor.privileges import Limits
 from portico.supervisor.sharing import Hazard
+from portico.supervisor.surroundings import missed, passed_on
+from portico.utils import import_path
 
 FIRST_FD = 3
 """Descriptors are passed from this number on."""
 
-_KEPT_OUT = {"PORTICO_QUEUE_URL", "PORTICO_AUDIT_URL"}
+_ZYGOTE = (
+    "from portico.supervisor import lean; lean.begin()\n"
+    "from portico.supervisor.zygote import main; main()"
+)
+_WORKER = "from portico.supervisor.worker import main; main()"
 
 
 class SpawnError(PorticoError):
@@ -33,10 +40,12 @@ class SpawnError(PorticoError):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """The first packet to a zygote: what to import, and for whom."""
+    """What to import, and for whom: a zygote's first packet, a spawned worker's argument."""
 
     target: str
     supervisor: int
+    folder: str
+    """Where the application's modules are looked for first; empty for nowhere in particular."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -66,13 +75,17 @@ class Zygote(NamedTuple):
     """Where what it prints is read."""
 
 
-def argument_of(limits: Limits) -> str:
+def _argument_of(limits: Limits) -> str:
     """Limits as a zygote, or a spawned worker, is given them."""
     return msgspec.json.encode(limits).decode()
 
 
-def start_zygote(target: str, limits: Limits) -> Zygote:
-    """Start a zygote that imports `target`, under these limits.
+def _load_of(target: str) -> Load:
+    return Load(target, os.getpid(), import_path.of_the_application())
+
+
+def start_zygote(target: str, limits: Limits, pass_env: Collection[str] = ()) -> Zygote:
+    """Start a zygote that imports `target`, under these limits, with these variables, too.
 
     Raises:
         SpawnError, OSError: it could not be started; nothing is left open.
@@ -84,37 +97,57 @@ def start_zygote(target: str, limits: Limits) -> Zygote:
             printed, printing = os.pipe()
             undo.callback(os.close, printed)
             try:
-                module = ["portico.supervisor.zygote", argument_of(limits)]
-                pid = execute(module, [theirs.fileno()], printing)
+                argument = _argument_of(limits)
+                pid = _execute(_ZYGOTE, [argument], [theirs.fileno()], printing, pass_env)
             finally:
                 os.close(printing)
             handle = os.pidfd_open(pid)
         undo.pop_all()
     ours.setblocking(False)
     os.set_blocking(printed, False)
-    ours.send(msgspec.msgpack.encode(Load(target, os.getpid())))
+    ours.send(msgspec.msgpack.encode(_load_of(target)))
     return Zygote(pid, handle, ours, printed)
 
 
-def execute(module: Sequence[str], fds: Sequence[int], output: int) -> int:
-    """Start `python -m <module> ...` with `fds` at 3, 4, ..., as this interpreter was started, and
-    the store's address kept out.
-
-    Args:
-        module: its name and its arguments.
-        fds: what it inherits beside the standard ones, of which it has none of ours.
-        output: where its stdout and stderr go.
+def spawn_worker(
+    target: str, limits: Limits, fds: Descriptors, pass_env: Collection[str] = ()
+) -> int:
+    """Start a worker that imports `target` by itself, with these descriptors; returns its pid.
 
     Raises:
         SpawnError: the system refuses a new process.
+    """
+    load = msgspec.json.encode(_load_of(target)).decode()
+    return _execute(_WORKER, [load, _argument_of(limits)], fds, fds.output, pass_env)
+
+
+def _execute(
+    program: str,
+    arguments: Sequence[str],
+    fds: Sequence[int],
+    output: int,
+    pass_env: Collection[str],
+) -> int:
+    """Start a program with `fds` at 3, 4, ..., as this interpreter was started, and what is the
+    supervisor's alone kept out.
+
+    Not by `python -m`, which would look for its first modules in the working directory: nothing
+    that may lie there is to run before the limits are set.
+
+    Args:
+        program: what it runs, once it looks for modules where Portico's may come from.
+        arguments: of the program.
+        fds: what it inherits beside the standard ones, of which it has none of ours.
+        output: where its stdout and stderr go.
+        pass_env: names of variables that it is to have though they are the supervisor's.
     """
     targets = [(fd, FIRST_FD + n) for n, fd in enumerate(fds)] + [(output, 1), (output, 2)]
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + len(fds)) for fd, _ in targets]
     try:
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, *interpreter.options(), "-m", *module],
-            _environment(),
+            [sys.executable, *interpreter.options(), "-c", _safely(program), *arguments],
+            passed_on(os.environ, pass_env),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 *(
@@ -132,6 +165,13 @@ def execute(module: Sequence[str], fds: Sequence[int], output: int) -> int:
             os.close(fd)
 
 
-def _environment() -> dict[str, str]:
-    """Workers never open the store, so they need not know its password either."""
-    return {name: value for name, value in os.environ.items() if name not in _KEPT_OUT}
+def variables_kept(pass_env: Collection[str]) -> list[str]:
+    """The names of variables that workers do not have, and that their application may look for."""
+    return missed(os.environ, pass_env)
+
+
+def _safely(program: str) -> str:
+    """The same, with the import path first made what it may be."""
+    left, kept = import_path.without_working_directory()
+    path = f"[entry for entry in sys.path if entry not in {left!r}] + {kept!r}"
+    return f"import sys; sys.path[:] = {path}\n{program}"

@@ -43,7 +43,7 @@ from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.sandbox import enclosure
 from portico.supervisor.slots import Worker, unready
-from portico.supervisor.spawning import FIRST_FD
+from portico.supervisor.spawning import FIRST_FD, Load
 from portico.utils.log_output import PipeOutput
 from portico.utils.logging import bind_context, get_logger, level_of, log_to
 
@@ -56,6 +56,19 @@ _UNWIND = 2.0
 logger = get_logger(__name__)
 
 
+def main() -> NoReturn:
+    """Be a worker that was spawned, not forked."""
+    allocation.retain()
+    birth.be_no_module()
+    birth.open_standard_streams()
+    load = msgspec.json.decode(sys.argv[1], type=Load)
+    limits = msgspec.json.decode(sys.argv[2], type=privileges.Limits)
+    walls = enclosure.raised(limits, load.supervisor)
+    given = birth.Descriptors(*range(FIRST_FD, FIRST_FD + len(birth.Descriptors._fields)))
+    birth.close_all_but({0, 1, 2, *given})
+    become_worker(load, given, walls)
+
+
 def become_worker(
     app: Any,
     inherited: birth.Descriptors,
@@ -65,7 +78,7 @@ def become_worker(
     """Turn this fresh process into a worker; returns never.
 
     Args:
-        app: what the application's target names, or the target itself, to be imported here.
+        app: what the application's target names, or how it is loaded, here.
         inherited: the ends of the pipes to the supervisor.
         walls: what this process is in already, and parts it from its siblings.
         imprint: what the import has left on the process that was forked.
@@ -101,7 +114,7 @@ def _serve(app: Any, fds: birth.Descriptors, walls: enclosure.Enclosure, imprint
     hello = _greeting(fds.jobs, reader)
     _begin(hello, fds, walls)
     page, outbox = _shared_with_supervisor(fds)
-    if isinstance(app, str):
+    if isinstance(app, Load):
         app, imprint = _load(app, outbox, fds)
     imprint.put_on()
     _show_stacks(fds.output)  # again: an application may have had the signal for itself
@@ -200,25 +213,14 @@ def _greeting(fd: int, reader: MessageReader) -> wire.Hello:
     return hello
 
 
-def _load(target: str, outbox: Outbox, fds: birth.Descriptors) -> tuple[Any, Imprint]:
+def _load(load: Load, outbox: Outbox, fds: birth.Descriptors) -> tuple[Any, Imprint]:
     """Spawned, not forked: import the application here."""
     bare = Bare(*fds)
     try:
-        return registry.load(target), bare.take_off(target)
+        return registry.load(load.target, load.folder), bare.take_off(load.target)
     except ConfigurationError as error:
         try:
             outbox.send(unready(error.message, error.cause))
         except OSError:  # it has closed that, too
             sys.stderr.write(f"portico: {error}\n")
         raise SystemExit(EXIT_APP) from None
-
-
-if __name__ == "__main__":
-    allocation.retain()
-    birth.be_no_module()
-    birth.open_standard_streams()
-    limits = msgspec.json.decode(sys.argv[2], type=privileges.Limits)
-    walls = enclosure.raised(limits, os.getppid())
-    given = birth.Descriptors(*range(FIRST_FD, FIRST_FD + len(birth.Descriptors._fields)))
-    birth.close_all_but({0, 1, 2, *given})
-    become_worker(sys.argv[1], given, walls)

@@ -11,12 +11,6 @@ so a fork of it is safe and takes milliseconds, and its workers share its memory
 
 from __future__ import annotations
 
-from portico.supervisor import lean
-
-if __name__ == "__main__":
-    lean.begin()
-
-# isort: split
 import gc
 import os
 import signal
@@ -65,23 +59,23 @@ def main() -> NoReturn:
     )
     allocation.retain()  # what is set here holds in every copy
     birth.open_standard_streams()
-    serve(control, _loaded(control, load.target, walls))
+    serve(control, _loaded(control, load, walls))
 
 
 def _loaded(
-    control: socket.socket, target: str, walls: enclosure.Enclosure
+    control: socket.socket, load: Load, walls: enclosure.Enclosure
 ) -> Callable[[birth.Descriptors], NoReturn]:
     """Import the application, say how that went, and return what makes workers of its copies."""
     bare = Bare(control.fileno())
-    app, report = _import(target)
+    app, report = _import(load)
     try:
-        imprint = bare.take_off(target)
+        imprint = bare.take_off(load.target)
     except ConfigurationError as error:  # there may be no way left to tell the supervisor
         sys.stderr.write(f"portico: {error}\n")
         os._exit(EXIT_APP)
     birth.leave_orphans()
     if not report.error:
-        report = Loaded(hazards=sharing.hazards(target, imprint.opened))
+        report = Loaded(hazards=sharing.hazards(load.target, imprint.opened))
     _write_out(imprint)
     _tell(control, report)
     if report.error:
@@ -113,10 +107,10 @@ def _tell(control: socket.socket, report: Loaded) -> None:
         os._exit(0)
 
 
-def _import(target: str) -> tuple[object, Loaded]:
+def _import(load: Load) -> tuple[object, Loaded]:
     try:
-        app = registry.load(target)
-        registry.preload(target)
+        app = registry.load(load.target, load.folder)
+        registry.preload(load.target)
         app = registry.checked(app)
         import uvloop  # noqa: F401 - every worker needs it
 
@@ -181,7 +175,3 @@ def _between(control: socket.socket, writing: int, become: Callable[[], NoReturn
     gc.enable()
     parting.begin_anew()
     become()
-
-
-if __name__ == "__main__":
-    main()

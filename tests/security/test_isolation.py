@@ -57,6 +57,8 @@ async def test_a_worker_has_no_socket_no_database_and_no_address_of_one(
         "--start-method", method, app=APP,
         PORTICO_QUEUE_URL="postgresql://portico:canary@db.invalid/jobs",
         PORTICO_AUDIT_URL=f"sqlite:///{here.folder}/canary.db",
+        PGPASSWORD="canary", PGSERVICEFILE="/canary", REDISCLI_AUTH="canary",
+        CREDENTIALS_DIRECTORY="/canary", NOTIFY_SOCKET="/canary",
     )  # fmt: skip
     found = await answer(queue, BELONGINGS)
     opened = found["files"].values()

@@ -16,7 +16,6 @@ from portico.supervisor.running_page import RunningPage
 from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.claims import may_end
 from portico.supervisor.scheduling.dispatch import MOST_JOBS, Load, RunTimes, demand
-from portico.supervisor.spawning import _environment
 
 
 def test_a_run_time_of_next_to_nothing_does_not_break_the_count_of_what_to_lease():
@@ -52,12 +51,6 @@ async def test_a_request_that_fits_no_frame_is_an_error_of_the_handler_and_not_o
     link = Link(Outbox())  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="over the limit"):
         await link.ask("insert", b"x" * framing.MAX_FRAME, object)
-
-
-def test_workers_do_not_get_to_know_where_the_stores_are(monkeypatch):
-    monkeypatch.setenv("PORTICO_QUEUE_URL", "postgresql://u:secret@h/d")
-    monkeypatch.setenv("PORTICO_AUDIT_URL", "postgresql://u:secret@h/d")
-    assert "secret" not in str(_environment())
 
 
 def test_an_attempt_may_end_well_once_it_was_started_and_with_a_result_within_the_limit():
