@@ -14,6 +14,7 @@ import redis as driver
 
 from portico import compose
 from portico.adapters.job_queue import RedisJobQueueAdapter
+from portico.adapters.job_queue._redis import rows
 from portico.adapters.job_queue._redis.client import Call
 from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectionError
 from portico.ports.job import JobStatus
@@ -40,18 +41,17 @@ async def opened(url: str, **options: float) -> AsyncIterator[RedisJobQueueAdapt
 
 class TestGrants:
     async def test_what_was_granted_beside_a_refused_settlement_is_given_back_uncharged(
-        self, redis: RedisServer
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with opened(own_namespace(redis.url())) as queue:
-            damaged = await enqueued(queue)
+            await enqueued(queue)
             [held] = await leased(queue)
             job = await enqueued(queue, max_retries=0)
-            with driver.Redis(port=redis.port) as client:
-                key = f"{queue._store._place.prefix}job:{damaged.id.hex}"
-                client.set(key, "no longer a hash")
             retry = Settlement(held.id, held.token, Transition.RETRY)
-            with pytest.raises(DatabaseError):
-                await queue.exchange([retry], ("default",), 10)
+            with monkeypatch.context() as patched:
+                patched.setattr(rows, "settlement_arguments", lambda _: ["one of four"])
+                with pytest.raises(DatabaseError):
+                    await queue.exchange([retry], ("default",), 10)
             [lease] = await leased(queue)
             assert lease.job_id == job.id
             found = await record(queue, job.id)

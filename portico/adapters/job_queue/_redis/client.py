@@ -35,6 +35,7 @@ from portico.adapters.job_queue._opening import not_open
 from portico.adapters.job_queue._redis.errors import translated
 from portico.adapters.job_queue._redis.place import RedisPlace
 from portico.adapters.job_queue._redis.scripts import Script, script
+from portico.adapters.job_queue._redis.telling import without_damage
 from portico.adapters.job_queue._turns import Turns
 from portico.exceptions import ConfigurationError, PorticoError
 from portico.utils.logging import get_logger
@@ -147,7 +148,9 @@ class RedisClient:
         except _TROUBLE as error:
             raise translated(error, self.place) from error
         return [
-            translated(answer, self.place) if isinstance(answer, Exception) else answer
+            translated(answer, self.place)
+            if isinstance(answer, Exception)
+            else without_damage(answer, self.place)
             for answer in answers
         ]
 

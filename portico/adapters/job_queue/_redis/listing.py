@@ -108,8 +108,12 @@ def _conditions(jobs: JobFilter) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _row(jobs: JobFilter, job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> StoredJob:
-    row = rows.stored_job(bytes.fromhex(job_id.decode()), pairs, body)
+def _row(
+    jobs: JobFilter, job_id: bytes, pairs: Sequence[bytes], body: bytes | None, kind: bytes
+) -> StoredJob:
+    key = bytes.fromhex(job_id.decode())
+    lost = kind not in (b"", b"none")
+    row = rows.lost_row(key, kind.decode(), body) if lost else rows.stored_job(key, pairs, body)
     if not jobs.documents:  # it is only the beginning of a body
         row.payload = EMPTY
     return row

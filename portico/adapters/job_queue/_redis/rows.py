@@ -70,8 +70,12 @@ _TEXTS: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 """... or what stands beside its name."""
 
+FARTHEST = 10**18
+"""Where numbers end, and instants: no date is as far from 1970 in microseconds."""
 _ID = re.compile(b"[0-9a-f]{32}")
 _TOKEN = re.compile(rb"[0-9a-f]{32}")
+
+_UNREADABLE = Failure("RecordDamaged", "what the store has kept of this attempt cannot be read")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_attempt = msgspec.msgpack.Decoder(tuple[int, str, str, str, str, str]).decode
@@ -153,12 +157,15 @@ def note_of(failure: Failure | None) -> str:
 
 
 def attempt_of_note(packed: bytes) -> StoredAttempt:
-    """One entry of a history."""
-    attempt, word, started, ended, owner, note = _unpack_attempt(packed)
-    return StoredAttempt(
-        attempt, word, int(started) if started else None, int(ended), owner or None,
-        *_read_note(note),
-    )  # fmt: skip
+    """One entry of a history; a damaged one says that it is one."""
+    try:
+        attempt, word, started, ended, owner, note = _unpack_attempt(packed)
+        return StoredAttempt(
+            attempt, word, number(started.encode()) if started else None, number(ended.encode()),
+            owner or None, *_read_note(note),
+        )  # fmt: skip
+    except (ValueError, TypeError):
+        return stored_attempt(0, None, None, "unreadable", _UNREADABLE, 0)
 
 
 _NO_PAST = (b"0", None, b"0")
@@ -189,7 +196,7 @@ def lease_of(fields: Sequence[Any], token: bytes, started_at: int) -> Lease:
             unhexlify(job_id),
             token,
             attempt,
-            queue.decode(),
+            queue.decode("utf-8", "replace"),
             job_type.decode("utf-8", "replace"),
             payload,
             number(priority),
@@ -226,9 +233,10 @@ def opened(body: bytes) -> tuple[bytes, ...]:
 def number(value: bytes | None) -> int:
     """A damaged number counts as 0, as it does in the scripts: one row must not stop the others."""
     try:
-        return int(value or 0)
+        found = int(value or 0)
     except ValueError:
         return 0
+    return found if -FARTHEST < found < FARTHEST else 0
 
 
 def token_in(value: bytes | None) -> bytes:
@@ -242,9 +250,23 @@ def _id(value: bytes | None) -> bytes | None:
     return unhexlify(value)
 
 
+def lost_row(job_id: bytes, kind: str, body: bytes | None) -> StoredJob:
+    """What to show of a job whose key is of another kind than a row, before a script buries it."""
+    created, priority, most, _, _, job_type, _, _ = opened(body or b"")
+    words = f"its row is lost: job:{job_id.hex()} is of the type {kind}"
+    pairs = (
+        b"status", b"dead_letter", b"error_type", b"RowDamaged", b"error", words.encode(),
+        b"type", job_type, b"priority", priority, b"max", most, b"created", created,
+    )  # fmt: skip
+    return stored_job(job_id, pairs, body)
+
+
 def stored_job(job_id: bytes, pairs: Sequence[bytes], body: bytes | None) -> StoredJob:
     """A row, from its hash as a script returns it and its payload."""
-    row = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+    row = {
+        name.decode("utf-8", "replace"): value
+        for name, value in zip(pairs[::2], pairs[1::2], strict=True)
+    }
     numbers: dict[str, Any] = {field: number(row.get(name)) for field, name in _NUMBERS.items()}
     instants: dict[str, Any] = {
         field: number(row[name]) if name in row else None for field, name in _INSTANTS.items()

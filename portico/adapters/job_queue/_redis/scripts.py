@@ -1,6 +1,7 @@
 """The scripts, put together from the files in `lua/`, each with what Redis must know of it.
 
-A script begins with the prelude, and with the state table where attempts end. `allow-oom` goes to
+A script begins with the prelude, with the books where it writes, and with the state table where
+attempts end. `allow-oom` goes to
 what frees memory or acknowledges: it must get through when the server is full. Leasing and
 inserting make the data grow, and are refused then.
 """
@@ -19,6 +20,8 @@ VERSION = 2
 that one would misread, has a higher number, and scripts that bring the older one's data along."""
 CLOCK = "clock.lua"
 """The file that says what time it is."""
+DAMAGE = "damage met"
+"""How an answer begins that tells of damage, too: what was asked follows, and then the damage."""
 
 _FLAGS = {
     "insert": "",
@@ -28,6 +31,7 @@ _FLAGS = {
     "give_back": " flags=allow-oom",
     "renew": " flags=allow-oom",
     "recover": " flags=allow-oom",
+    "mend": " flags=allow-oom",
     "cancel": " flags=allow-oom",
     "request_cancel": " flags=allow-oom",
     "redrive": " flags=allow-oom",
@@ -40,11 +44,12 @@ _FLAGS = {
     "version": " flags=no-writes",
     "cancel_requests": " flags=no-writes",
 }
-_ENDING = frozenset({"settle", "lease", "give_back", "recover", "cancel", "redrive"})
+_READING = frozenset(name for name, flags in _FLAGS.items() if "no-writes" in flags)
+_ENDING = frozenset({"settle", "lease", "give_back", "recover", "mend", "cancel", "redrive"})
 _PROMOTING = frozenset({"lease", "look"})
 _CONSTANTS = {
     "@MAX_CRASHES@": MAX_CRASHES, "@MAX_EXPIRIES@": MAX_EXPIRIES, "@MAX_HISTORY@": MAX_HISTORY,
-    "@VERSION@": VERSION,
+    "@VERSION@": VERSION, "@DAMAGE@": DAMAGE,
 }  # fmt: skip
 
 
@@ -64,9 +69,14 @@ def script(name: str) -> Script:
 
 def assembled(name: str, clock: str) -> Script:
     """The same with another source of the time: Lua that defines `clock()`."""
-    ending = [_read("ending.lua")] if name in _ENDING else []
-    promoting = [_read("promote.lua")] if name in _PROMOTING else []
-    parts = [_read("prelude.lua"), clock, *ending, *promoting, _read(f"{name}.lua")]
+    parts = [_read("prelude.lua"), _read("damage.lua"), clock]
+    if name not in _READING:
+        parts.append(_read("books.lua"))
+    if name in _ENDING:
+        parts += [_read("burying.lua"), _read("ending.lua")]
+    if name in _PROMOTING:
+        parts.append(_read("promote.lua"))
+    parts.append(_read(f"{name}.lua"))
     text = f"#!lua{_FLAGS[name]}\n" + "\n".join(parts)
     for mark, value in _CONSTANTS.items():
         text = text.replace(mark, str(value))

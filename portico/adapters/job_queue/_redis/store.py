@@ -56,6 +56,8 @@ _FAREWELL = 2.0
 """Seconds that exchanges under way, and what they granted to nobody, have when this closes."""
 _WAITED = 4
 """Of a lease length, so much: who waited longer for the store than that recovers nothing."""
+_MENDED_AT_ONCE = 500
+"""Jobs: one script takes a millisecond, and whoever recovers does so every few seconds."""
 _RELEASED = rows.packed_ending("release", None, note=rows.note_of(None))
 
 logger = get_logger(__name__)
@@ -81,6 +83,7 @@ class RedisStore(Store):
         self._owner = f"{process_name()}:{secrets.token_hex(3)}"
         self._doubtful: list[str] = []
         self._exchanges: set[asyncio.Future[Exchange]] = set()
+        self._mended_to = ""
         self.is_full = False
         self._too_large = rows.packed_ending("quarantine", TOO_LARGE, note=rows.note_of(TOO_LARGE))
         self._expired = rows.packed_ending(
@@ -222,11 +225,11 @@ class RedisStore(Store):
         return [rows.RENEWALS[word] for word in await self._client.one("renew", *arguments)]
 
     async def recover(self, limit: int) -> list[Recovered]:
-        began, now = self._monotonic(), await self._now()
+        began, now = self._monotonic(), await self._mend()
         if self._monotonic() - began > self._length / _WAITED / 1_000_000:
             return []  # what kept this waiting kept others from renewing
         not_after = now + self._length // _WAITED
-        found = await self._client.one("recover", limit, self._expired, not_after)
+        found = await self._client.one("recover", limit, self._expired, not_after, MAX_STORED)
         return [
             Recovered(
                 rows.lease_of(fields, rows.token_in(token), rows.number(started)),
@@ -234,6 +237,13 @@ class RedisStore(Store):
             )
             for status, token, started, *fields in found
         ]
+
+    async def _mend(self) -> int:
+        """Look at the next jobs for what their indexes have lost; answers with the time."""
+        looked = Call("mend", (self._mended_to, _MENDED_AT_ONCE, self._length))
+        last, now = map(_unless_refused, await self._client.run(looked, Call("now", ())))
+        self._mended_to = last.decode()
+        return int(now)
 
     async def request_cancel(self, job_id: bytes) -> bool:
         return bool(await self._client.one("request_cancel", job_id.hex()))
@@ -268,7 +278,9 @@ class RedisStore(Store):
         return None if found is None else found[0]
 
     async def told(self, job_id: bytes) -> tuple[StoredJob, Sequence[StoredAttempt]] | None:
-        pairs, body, history = await self._client.one("told", job_id.hex())
+        pairs, body, history, kind = await self._client.one("told", job_id.hex())
+        if kind:
+            return rows.lost_row(job_id, kind.decode(), body), []
         if not pairs:
             return None
         return rows.stored_job(job_id, pairs, body), [rows.attempt_of_note(one) for one in history]

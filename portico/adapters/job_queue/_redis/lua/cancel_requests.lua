@@ -1,7 +1,7 @@
 -- ARGV: owner. Its leases that someone asked to end.
 local found = {}
-for _, id in ipairs(redis.call('SMEMBERS', CANCELS)) do
-    local row = redis.call('HMGET', job_key(id), 'owner', 'status', 'token')
-    if row[1] == ARGV[1] and row[2] == 'running' then found[#found + 1] = { id, row[3] } end
+for _, id in ipairs(peek('SMEMBERS', CANCELS) or {}) do
+    local row = is_id(id) and peek('HMGET', job_key(id), 'owner', 'status', 'token')
+    if row and row[1] == ARGV[1] and row[2] == 'running' then found[#found + 1] = { id, row[3] or '' } end
 end
 return found

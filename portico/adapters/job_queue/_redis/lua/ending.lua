@@ -7,12 +7,14 @@ local READ = {
     'expiries', 'since', 'cancel', 'started', 'owner', 'releases', 'snoozes',
 }
 
+-- The row of a job, or nil; and true where there is something else in its place.
 local function read(id)
-    local found = redis.call('HMGET', job_key(id), unpack(READ))
-    if not found[1] then return nil end
+    local found = peek('HMGET', job_key(id), unpack(READ))
+    if not found then return nil, true end
     local row = {}
     for number, name in ipairs(READ) do row[name] = found[number] or nil end
-    row.queue = row.queue or ''
+    if next(row) == nil then return nil, false end
+    row.queue = row.queue or lost_queue(row.status == 'running')
     row.attempt = attempt_of(row.token)
     return row
 end
@@ -26,6 +28,11 @@ local function checked_told(packed)
     return told
 end
 
+-- An attempt is running, whatever its damaged row says, when its holder can name its token.
+local function runs(status, token, given)
+    return status == 'running' or (not is_status(status) and given ~= '' and given == token)
+end
+
 local function number_of(row, name) return whole(row[name]) end
 
 local function next_status(row, word, patience, now)
@@ -37,7 +44,7 @@ local function next_status(row, word, patience, now)
         return number_of(row, 'max') == 0 and 'dead_letter' or 'pending'
     end
     if word == 'snooze' then
-        local tired = patience >= 0 and row.since and now - whole(row.since) > patience
+        local tired = patience >= 0 and row.since and now - moment(row.since) > patience
         return tired and 'dead_letter' or 'scheduled'
     end
     if word == 'crash' then spent = spent or number_of(row, 'crashes') + 1 >= MAX_CRASHES end
@@ -49,7 +56,7 @@ local any_cancels
 local function hold_no_more(id, queue)
     local held = gather('ZREM', LEASES)
     held[#held + 1] = id
-    if any_cancels == nil then any_cancels = redis.call('SCARD', CANCELS) > 0 end
+    if any_cancels == nil then any_cancels = sound('SCARD', CANCELS) > 0 end
     if any_cancels then
         local asked = gather('SREM', CANCELS)
         asked[#asked + 1] = id
@@ -73,7 +80,7 @@ end
 
 local function remember(id, row, word, note, now)
     local key = history_key(id)
-    redis.call('RPUSH', key, cmsgpack.pack({
+    sound('RPUSH', key, cmsgpack.pack({
         row.attempt, word, row.started or '', text(now), row.owner or '', note,
     }))
     redis.call('LTRIM', key, -MAX_HISTORY, -1)

@@ -8,9 +8,9 @@ local released = 0
 for number = 2, #ARGV do
     local nonce = ARGV[number]
     local grant = PREFIX .. 'grant:' .. nonce
-    for _, id in ipairs(redis.call('LRANGE', grant, 0, -1)) do
+    for _, id in ipairs(peek('LRANGE', grant, 0, -1) or {}) do
         local row = read(id)
-        if row and row.status == 'running' and string.sub(row.token, 9) == nonce then
+        if row and row.status == 'running' and row.token and string.sub(row.token, 9) == nonce then
             end_attempt(id, row, 'release', told, now)
             released = released + 1
         end
@@ -19,5 +19,4 @@ for number = 2, #ARGV do
     redis.call('RPUSH', grant, '')
     redis.call('PEXPIRE', grant, REMEMBERED)
 end
-finish()
-return released
+return finish(released)

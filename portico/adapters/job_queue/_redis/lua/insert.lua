@@ -11,7 +11,7 @@ for number = 1, total do
     keys[number] = job_key(checked_size(ARGV[at], 32))
     checked(ARGV[at + 3])
     checked(ARGV[at + 4])
-    if ARGV[at + 5] ~= '' then checked(ARGV[at + 5]) end
+    if ARGV[at + 5] ~= '' then checked_moment(ARGV[at + 5]) end
 end
 local now = clock()
 local created = text(now)
@@ -25,9 +25,9 @@ if most > 0 then
     for queue, more in pairs(wanted) do
         local waiting = 0
         for _, found in ipairs(
-            redis.call('HMGET', queue_key(queue, 'counts'), 'pending', 'scheduled', 'retrying')
+            sound('HMGET', queue_key(queue, 'counts'), 'pending', 'scheduled', 'retrying')
         ) do
-            waiting = waiting + (tonumber(found) or 0)
+            waiting = waiting + whole(found)
         end
         if waiting + more > most then return { 'full', queue, waiting, more } end
     end
@@ -48,9 +48,19 @@ local function any_exist()
     return false
 end
 
+-- The number of the last of these jobs; after one that was lost it goes on from the highest in use.
+local function last_number()
+    local found = redis.pcall('INCRBY', SEQ, total)
+    if type(found) == 'number' and found <= LARGEST and found >= total then return found end
+    tell('seq', 'seq', '')
+    local top = sound('ZREVRANGEBYSCORE', ALL, LARGEST / 2, 0, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    redis.call('SET', SEQ, text(whole(top)))
+    return redis.call('INCRBY', SEQ, total)
+end
+
 local answers, seen, all, asked = {}, {}, {}, any_exist()
 redis.call('SET', VERSION, '@VERSION@', 'NX')
-local last = redis.call('INCRBY', SEQ, total) - total
+local last = last_number() - total
 for number = 1, total do
     local at = 2 + (number - 1) * WIDTH
     local id, key = ARGV[at], keys[number]
@@ -78,6 +88,5 @@ for number = 1, total do
     end
 end
 write_all('ZADD', ALL, all)
-for queue in pairs(changes) do redis.call('SADD', QUEUES, queue) end
-finish()
-return { 'stored', created, answers }
+for queue in pairs(changes) do sound('SADD', QUEUES, queue) end
+return finish({ 'stored', created, answers })

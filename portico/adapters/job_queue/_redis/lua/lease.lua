@@ -5,6 +5,8 @@
 -- at: ask again.
 local QUEUES_FROM = 7
 local HEAD = 512 -- bytes; more than any head has
+local LONGEST_ERROR = 65536
+local LAST_ATTEMPT = 4294967295 -- in four bytes; of a damaged row the next one is the first
 local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
 local length, limit, largest = checked(ARGV[2]), checked(ARGV[3]), checked(ARGV[5])
 local too_large = checked_told(ARGV[6])
@@ -32,11 +34,12 @@ local function token_of(attempt)
 end
 
 local function start(key, queue, row)
-    local attempt = attempt_of(row[2]) + 1
+    local attempt = attempt_of(row[2]) % LAST_ATTEMPT + 1
     redis.call(
         'HSET', key, 'status', 'running', 'token', token_of(attempt), 'started', started,
         'owner', owner
     )
+    if row[4] ~= queue then redis.call('HSET', key, 'queue', queue) end -- where it stands
     count(queue, row[1], -1)
     count(queue, 'running', 1)
     return attempt
@@ -44,13 +47,14 @@ end
 
 -- What earlier attempts left behind; few jobs have any. A redriven one keeps its error alone.
 local function past_of(key, id, row)
-    if not row[2] then return row[3] and { '0', row[3], '0' } end
+    local failure = row[3] and string.sub(row[3], 1, LONGEST_ERROR)
+    if not row[2] then return failure and { '0', failure, '0' } end
     local left = redis.call('HMGET', key, 'retries', 'suspect', 'cancel')
     if left[3] then
-        redis.call('SADD', CANCELS, id)
+        sound('SADD', CANCELS, id)
         alert = true
     end
-    return { left[1] or '0', row[3], left[2] or '0' }
+    return { text(whole(left[1])), failure, left[2] == '1' and '1' or '0' }
 end
 
 local function grant(key, queue, id, row, body)
@@ -71,43 +75,56 @@ local function refuse(key, queue, id, row)
     refused[#refused + 1] = { id, redis.call('HGET', key, 'type') or '', queue, attempt }
 end
 
--- One byte more than may be is read, so that what is too large shows.
-local function body_of(id, key)
-    local body = redis.call('GETRANGE', body_key(id), 0, largest + HEAD)
-    if #body > largest and #body - (string.find(body, '\n', 1, true) or 0) > largest then
-        return nil
-    end
-    if body ~= '' then return body end
-    local row = redis.call('HMGET', key, 'created', 'priority', 'max', 'type') -- it was deleted
-    return string.format(
-        '%d %d %d   0 %s\n', whole(row[1]), whole(row[2]), whole(row[3]), row[4] or ''
-    )
+local function is_too_large(body)
+    return #body > largest and #body - (string.find(body, '\n', 1, true) or 0) > largest
 end
 
-local function take_one(queue, place)
+local function take_whole(key, queue, id, row)
+    -- One byte more than may be is read, so that what is too large shows.
+    local body = redis.pcall('GETRANGE', body_key(id), 0, largest + HEAD)
+    if body == '' then -- it was deleted
+        local more = redis.call('HMGET', key, 'created', 'priority', 'max', 'type')
+        body = string.format(
+            '%d %d %d   0 %s\n', moment(more[1]), whole(more[2]), whole(more[3]), more[4] or ''
+        )
+    end
+    if is_of_another_kind(body) then
+        bury(id, queue, row[1], lost('its payload', body_key(id)), now)
+    elseif is_too_large(body) then
+        refuse(key, queue, id, row)
+    else
+        grant(key, queue, id, row, body)
+    end
+end
+
+-- What is no job of ours is passed over; whoever calls this takes the place out, whatever it was.
+local function take_one(queue, ready, place)
     local id = string.sub(place, -32)
     local key = job_key(id)
-    local row = redis.call('HMGET', key, 'status', 'token', 'error')
-    if not row[1] or not WAITING[row[1]] then return end
-    if row[1] ~= 'pending' and string.sub(place, 1, 18) > now_place then
-        redis.call('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back
+    local row = redis.pcall('HMGET', key, 'status', 'token', 'error', 'queue')
+    if not is_id(id) then return tell_of_entry(ready, place) end
+    if is_of_another_kind(row) then
+        return bury(id, queue, 'pending', lost('its row', key), now)
+    end
+    local status = row[1]
+    if not WAITING[status] then
+        if is_status(status) or redis.call('EXISTS', key) == 0 then return end
+        return bury(id, queue, 'pending', NO_STATUS, now)
+    end
+    if status ~= 'pending' and string.sub(place, 1, 18) > now_place then
+        sound('ZADD', queue_key(queue, 'later'), 0, place) -- a clock set back
         return
     end
-    local body = body_of(id, key)
-    if body then
-        grant(key, queue, id, row, body)
-    else
-        refuse(key, queue, id, row)
-    end
+    take_whole(key, queue, id, row)
 end
 
 local function take(queue)
     local ready = queue_key(queue, 'ready')
     while #ids < limit do
-        local places = redis.call('ZRANGE', ready, 0, limit - #ids - 1)
+        local places = sound('ZRANGE', ready, 0, limit - #ids - 1)
         if #places == 0 then return end
+        for _, place in ipairs(places) do take_one(queue, ready, place) end
         redis.call('ZREMRANGEBYRANK', ready, 0, #places - 1)
-        for _, place in ipairs(places) do take_one(queue, place) end
     end
 end
 
@@ -116,7 +133,10 @@ local function take_chosen(queue, places)
     local ready = queue_key(queue, 'ready')
     for place in string.gmatch(places, '%S+') do
         if #ids == limit then return end
-        if redis.call('ZREM', ready, place) == 1 then take_one(queue, place) end
+        if sound('ZSCORE', ready, place) then
+            take_one(queue, ready, place)
+            redis.call('ZREM', ready, place)
+        end
     end
 end
 
@@ -140,10 +160,14 @@ end
 
 local next_due = ''
 for number = QUEUES_FROM, #ARGV, 2 do
-    local first = redis.call('ZRANGE', queue_key(ARGV[number], 'later'), 0, 0)[1]
+    local later = queue_key(ARGV[number], 'later')
+    local first = sound('ZRANGE', later, 0, 0)[1]
+    if first and not is_place(first) then
+        drop(later, first)
+        first = nil
+    end
     local due = first and string.sub(first, 1, 18) or ''
     if due ~= '' and (next_due == '' or due < next_due) then next_due = due end
 end
-finish()
 if alert then redis.call('PUBLISH', WAKE, '*') end
-return { started, next_due, refused, leases, not all_seen and #ids == 0 and 1 or 0 }
+return finish({ started, next_due, refused, leases, not all_seen and #ids == 0 and 1 or 0 })

@@ -2,7 +2,8 @@
 local now = clock()
 local changed = {}
 for _, id in ipairs(ARGV) do
-    local row = read(id)
+    local row, is_lost = read(id)
+    if is_lost then bury(id, lost_queue(), nil, lost('its row', job_key(id)), now) end
     if row and (row.status == 'failed' or row.status == 'dead_letter') then
         ends_no_more(row.queue, id, row.status)
         redis.call('HSET', job_key(id), 'status', 'pending', 'due', text(now))
@@ -16,5 +17,4 @@ for _, id in ipairs(ARGV) do
         changed[#changed + 1] = id
     end
 end
-finish()
-return changed
+return finish(changed)

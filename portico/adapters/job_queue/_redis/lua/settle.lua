@@ -17,6 +17,7 @@ end
 local function standing(id, token, word)
     local found = redis.call('HMGET', job_key(id), 'status', 'token', 'ended_as')
     if not found[1] then return 'not_found' end
+    if not is_status(found[1]) then return 'lost:dead_letter' end
     local ended_as = found[1] == 'completed' and 'complete' or found[3]
     local again = token ~= '' and token == found[2] and word == ended_as
         and found[1] ~= 'running'
@@ -26,16 +27,19 @@ end
 local receipts = {}
 for at = 1, #ARGV, 4 do
     local id, token, word = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local found = redis.call('HMGET', job_key(id), 'status', 'queue', 'token')
+    local key = job_key(id)
+    local found = redis.pcall('HMGET', key, 'status', 'queue', 'token')
     local receipt
-    if found[1] ~= 'running' or (token ~= '' and token ~= found[3]) then
+    if found.err and is_of_another_kind(found) then
+        bury(id, lost_queue(true), 'running', lost('its row', key), now)
+        receipt = 'lost:dead_letter'
+    elseif not runs(found[1], found[3], token) or (token ~= '' and token ~= found[3]) then
         receipt = standing(id, token, word)
     elseif word == 'complete' then
-        receipt = complete(id, found[2] or '', ARGV[at + 3], now, ended)
+        receipt = complete(id, found[2] or lost_queue(true), ARGV[at + 3], now, ended)
     else
         receipt = 'ok:' .. end_attempt(id, read(id), word, told[at], now)
     end
     receipts[#receipts + 1] = receipt
 end
-finish()
-return receipts
+return finish(receipts)

@@ -1,5 +1,8 @@
--- ARGV: id. A job, its body and its history, as they are at one instant.
+-- ARGV: id. A job, its body and its history, as they are at one instant; where its row is of another
+-- kind, what that is.
+local id = ARGV[1]
+local row = peek('HGETALL', job_key(id))
 return {
-    redis.call('HGETALL', job_key(ARGV[1])), redis.call('GET', body_key(ARGV[1])),
-    redis.call('LRANGE', history_key(ARGV[1]), 0, -1),
+    row or {}, peek('GET', body_key(id)) or false, peek('LRANGE', history_key(id), 0, -1) or {},
+    row and '' or redis.call('TYPE', job_key(id)).ok,
 }
