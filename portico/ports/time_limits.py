@@ -9,7 +9,8 @@ The soft deadline cancels the handler's coroutine. Where that does not end it, t
 | a job type | attributes `job_timeout` and `kill_grace` of its handler |
 | one job | `job_timeout` and `kill_grace` in its metadata, where `create_job` puts them |
 
-The narrower one wins, each of the two on its own.
+The narrower one wins, each of the two on its own. None of them exceeds `--max-job-timeout`, where
+an operator gives that.
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ class TimeLimits(NamedTuple):
         """These limits, with what is said in their place; what is not usable is not heard."""
         heard = {name: said[name] for name in NAMES if name in said and not flaw(name, said[name])}
         return self._replace(**heard) if heard else self
+
+    def within(self, most: float | None, grace: float) -> TimeLimits:
+        """These limits where no attempt may run for more than `most` seconds, and be killed no more
+        than `grace` seconds after that; `None`: as they are."""
+        if most is None:
+            return self
+        timeout = most if self.job_timeout is None else min(most, self.job_timeout)
+        return TimeLimits(timeout, min(self.kill_grace, most - timeout + grace))
 
 
 def flaw(name: str, value: object) -> str | None:

@@ -25,15 +25,16 @@ def launcher_of(config: SupervisorConfig, early: Zygote | None = None) -> Launch
 
 def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:
     """The workers, none of them started yet; to be called on the running loop."""
-    key = printing.new_key()
+    key, usual = printing.new_key(), usual_limits(config)
 
     def hello(number: int) -> wire.Hello:
         return wire.Hello(
             worker=number,
             supervisor=os.getpid(),
             concurrency=config.concurrency,
-            job_timeout=config.job_timeout,
-            kill_grace=config.kill_grace,
+            job_timeout=usual.job_timeout,
+            kill_grace=usual.kill_grace,
+            max_job_timeout=config.max_job_timeout,
             on_failure_timeout=ON_FAILURE_TIMEOUT,
             retry_returned_failures=config.retry_returned_failures,
             log_level=config.log_level,
@@ -44,6 +45,12 @@ def crew_of(config: SupervisorConfig, early: Zygote | None = None) -> Crew:
         )
 
     return Crew(config, launcher_of(config, early), hello)
+
+
+def usual_limits(config: SupervisorConfig) -> TimeLimits:
+    """How long attempts may take whose type and job say nothing of it."""
+    usual = TimeLimits(config.job_timeout, config.kill_grace)
+    return usual.within(config.max_job_timeout, config.kill_grace)
 
 
 UNRESPONSIVE = 10.0
@@ -61,7 +68,8 @@ def pool_of(
         on_request: takes what handlers ask of the store; without it they wait for ever.
     """
     limits = Limits(
-        usual=TimeLimits(config.job_timeout, config.kill_grace),
+        usual=usual_limits(config),
+        max_job_timeout=config.max_job_timeout,
         on_failure_timeout=ON_FAILURE_TIMEOUT,
         unresponsive=UNRESPONSIVE,
     )

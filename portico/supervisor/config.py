@@ -38,6 +38,7 @@ class SupervisorConfig:
     drain: bool = False
     job_timeout: float | None = 300.0
     kill_grace: float = 5.0
+    max_job_timeout: float | None = None
     shutdown_grace: float = 25.0
     lease: float = 60.0
     max_jobs_per_worker: int | None = None

@@ -221,7 +221,7 @@ class Crew(Listener):
         self._failed_boots = 0
         self._generations.proved(member.launcher)
         self.mourners, self.job_types = frozenset(ready.mourners), tuple(ready.job_types)
-        self.most_running = ready.most_running
+        self.most_running, member.seat.limits = ready.most_running, ready.limits
         self.on_ready(member)
         self._watch_age(member)
         logger.debug("worker_ready", worker=member.number, pid=member.process.pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from time import monotonic
 
 import psutil
 
@@ -11,6 +12,7 @@ from portico.supervisor import offspring, wire
 from portico.supervisor.launch import Launcher
 from portico.supervisor.printing import NOBODY, Job
 from portico.supervisor.process import WorkerProcess
+from portico.supervisor.scheduling import sightings
 from portico.supervisor.scheduling.seat import Seat
 
 _MOST_HEARD_OF = 200
@@ -86,8 +88,8 @@ class Member:
         """What the jobs that run there have started, and is not in its group."""
         if not self.process.alive:
             return []
-        started = self.process.page.started()
-        since = min((started[n] for n in self.seat.inflight if n in started), default=None)
+        begun = sightings.begun(self.seat, self.process.page.started(), monotonic())
+        since = min(begun.values(), default=None)
         if since is None:
             return []
         found = offspring.born_since(since, self.process.pid)

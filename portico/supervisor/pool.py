@@ -168,10 +168,7 @@ class ProcessPool(JobExecutor):
     def _look(self) -> None:
         self._timer = None
         pages = {m.seat.key: m.process.page for m in self._by_seat.values() if m.seat.inflight}
-        seen = {key: page.seen() for key, page in pages.items()}
-        started = {key: started for key, (started, _) in seen.items()}
-        limits = {key: limits for key, (_, limits) in seen.items()}
-        self._tell(events.Looked(started, limits))
+        self._tell(events.Looked({key: page.started() for key, page in pages.items()}))
         if self._scales.stale(monotonic()):
             self._weigh()
 

@@ -16,17 +16,14 @@ import tempfile
 from collections.abc import Sequence
 from time import monotonic_ns
 
-from portico.ports.time_limits import TimeLimits
 from portico.supervisor import tray
 from portico.supervisor.tray import Tray
 
-_WORDS = 4
-"""Of 8 bytes, per slot: serial; start in nanoseconds; the attempt's own time limits, each in
-milliseconds plus one: zero stands for those of the supervisor."""
+_WORDS = 2
+"""Of 8 bytes, per slot: serial; start in nanoseconds."""
 MAX_SLOTS = 256
 _SIZE = -(-8 * _WORDS * MAX_SLOTS // mmap.PAGESIZE) * mmap.PAGESIZE
 _TRIES = 8
-_ENDLESS = 2**64 - 1
 
 
 class RunningPage:
@@ -73,14 +70,7 @@ class RunningPage:
         """
         # One aligned store each. (struct.pack_into would first fill the place with zeros.)
         self._words[_WORDS * slot + 1] = monotonic_ns()
-        self._words[_WORDS * slot + 2] = 0
         self._words[_WORDS * slot] = serial
-
-    def limit(self, slot: int, limits: TimeLimits) -> None:
-        """Worker: say that what runs in `slot` has time limits of its own."""
-        timeout, grace = limits
-        self._words[_WORDS * slot + 3] = round(grace * 1000) + 1
-        self._words[_WORDS * slot + 2] = _ENDLESS if timeout is None else round(timeout * 1000) + 1
 
     def started(self) -> dict[int, float]:
         """Supervisor: what each used slot started last, and when (`time.monotonic()`)."""
@@ -90,11 +80,6 @@ class RunningPage:
         """Supervisor: the largest serial that was started. Jobs start in the order of serials, so
         none above it can have ended; an `on_failure` may overtake those below it."""
         return max(self._used[::_WORDS].tolist())
-
-    def seen(self) -> tuple[dict[int, float], dict[int, TimeLimits]]:
-        """Supervisor: `started`, and by serial the limits of attempts that have their own."""
-        words = self._steady()
-        return _started(words), _limits(words)
 
     def _steady(self) -> list[int]:
         """The page as two reads in a row agree on: a slot's words belong together."""
@@ -121,13 +106,3 @@ def _started(words: Sequence[int]) -> dict[int, float]:
         for serial, nanoseconds in zip(serials, starts, strict=True)
         if serial
     }
-
-
-def _limits(words: Sequence[int]) -> dict[int, TimeLimits]:
-    found = {}
-    slots = zip(words[::_WORDS], words[2::_WORDS], words[3::_WORDS], strict=True)
-    for serial, timeout, grace in slots:
-        if serial and timeout:
-            seconds = None if timeout == _ENDLESS else (timeout - 1) / 1000
-            found[serial] = TimeLimits(seconds, max(0, grace - 1) / 1000)
-    return found

@@ -127,6 +127,12 @@ SETTINGS: tuple[Setting, ...] = (
         5.0,
     ),
     Setting(
+        ("--max-job-timeout",),
+        at_least_a_second,
+        "What no job's deadline exceeds, whatever its type or its producer asks for.",
+        "TIME",
+    ),
+    Setting(
         ("--shutdown-grace",),
         duration,
         "How long running jobs may go on after SIGTERM.",

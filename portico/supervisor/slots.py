@@ -25,16 +25,14 @@ from typing import Any, TypeVar
 from weakref import getweakrefcount
 
 from portico.exceptions import ConfigurationError
-from portico.kits.job.execution import Execution, broken, mourners_of, this_task
+from portico.kits.job.execution import Execution, broken, this_task
 from portico.kits.job.failures import failure_of
-from portico.kits.job.handlers import most_running
 from portico.kits.job.job_service import JobService
 from portico.kits.job.threads import watch_threads
 from portico.ports.job_executor import Completed, Verdict
 from portico.ports.leasing import Lease
-from portico.ports.time_limits import TimeLimits
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import evidence, printing, registry, wire
+from portico.supervisor import announcing, evidence, printing, registry, wire
 from portico.supervisor.aftercare import Aftercare
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.generators import Generators
@@ -107,7 +105,7 @@ class Worker:
             try:
                 handlers = await registry.open_app(app, self._context(), stack)
             except ConfigurationError as error:
-                self._outbox.send(unready(error.message, error.cause or error))
+                self._outbox.send(announcing.unready(error.message, error.cause or error))
                 raise SystemExit(EXIT_APP) from None
             self._execution = Execution(
                 handlers,
@@ -116,7 +114,7 @@ class Worker:
                 kill_grace=self._hello.kill_grace,
                 on_failing=self._failing,
                 on_over=self._over,
-                on_limits=self._limited,
+                max_job_timeout=self._hello.max_job_timeout,
             )
             # From here on: what the application has started is its own.
             replace_console_handlers()
@@ -128,8 +126,7 @@ class Worker:
             if self._parentage is not None:
                 self._parentage.watch(self._loop)
             self.ready = True
-            types, mourners = sorted(handlers), mourners_of(handlers)
-            self._outbox.send(wire.Ready(wire.VERSION, types, mourners, most_running(handlers)))
+            self._outbox.send(announcing.ready(handlers))
             await asyncio.gather(*(self._slot(n) for n in range(self._hello.concurrency)))
             self.ready = False
             await self._generators.settle(CLEANUPS)
@@ -317,12 +314,6 @@ class Worker:
                 del self._running[serial]
                 return
 
-    def _limited(self, lease: Lease, limits: TimeLimits) -> None:
-        """Say on the page that an attempt has time limits of its own."""
-        for running, _, _, slot in self._running.values():
-            if running is lease:
-                self._page.limit(slot, limits)
-
     def _send_end(
         self,
         serial: int,
@@ -342,9 +333,3 @@ class Worker:
         if running := self._running.get(serial):
             stop = self._execution.cancel if requested else self._execution.interrupt
             stop(running[1])
-
-
-def unready(reason: str, cause: BaseException | None) -> wire.Unready:
-    """Why a worker cannot begin, and where in the application's code."""
-    stack = failure_of(cause).traceback if cause else ""
-    return wire.Unready(reason[: wire.MAX_REASON], stack[-wire.MAX_REASON :])

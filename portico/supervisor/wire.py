@@ -31,16 +31,17 @@ from portico.ports.leasing import Evidence, Failure, Lease
 from portico.supervisor import framing, tray
 from portico.supervisor.framing import MAX_FRAME, MessageReader
 
-VERSION = 5
+VERSION = 6
 """Raised with every change of a frame; a supervisor refuses a worker of another version."""
 
 MAX_BODY = MAX_STORED
 """What may be inside of one, beside short fields."""
-
 MAX_REASON = 64 * 1024
 """Characters of why an application cannot be opened."""
 MAX_TYPES = 10_000
 """Job types that an application may serve."""
+_TYPES = Meta(max_length=MAX_TYPES)
+_Own = dict[str, float | None]
 MAX_NAME, MOST_NAMES = 300, 5
 """What goes on after an attempt: characters of each name, and how many are told."""
 MAX_STACKS = 64 * 1024
@@ -100,6 +101,7 @@ class Hello(_Frame, tag="hello"):
     """Marks in its output where that of a job begins: see `printing`."""
     loop: str = "uvloop"
     """What runs its coroutines: uvloop, or asyncio's own."""
+    max_job_timeout: float | None = None
     exit_patience: float = 5.0
     """What Python runs at the end of a process has so long."""
 
@@ -153,13 +155,13 @@ class Ready(_Frame, tag="ready"):
     """The application is open; jobs may come."""
 
     version: int
-    job_types: Annotated[list[str], Meta(max_length=MAX_TYPES)]
-    mourners: Annotated[list[str], Meta(max_length=MAX_TYPES)]
+    job_types: Annotated[list[str], _TYPES]
+    mourners: Annotated[list[str], _TYPES]
     """The job types whose handler overrides `on_failure`."""
-    most_running: Annotated[dict[str, int], Meta(max_length=MAX_TYPES)] = msgspec.field(
-        default_factory=dict
-    )
+    most_running: Annotated[dict[str, int], _TYPES] = msgspec.field(default_factory=dict)
     """How many jobs may run at a time, of the types that have a limit."""
+    limits: Annotated[dict[str, _Own], _TYPES] = msgspec.field(default_factory=dict)
+    """The time limits that types have of their own."""
 
 
 class Unready(_Frame, tag="unready"):

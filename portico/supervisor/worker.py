@@ -24,6 +24,7 @@ from portico.exceptions import ConfigurationError
 from portico.kits.job.failures import failure_of
 from portico.supervisor import (
     allocation,
+    announcing,
     birth,
     buffers,
     heirs,
@@ -42,7 +43,7 @@ from portico.supervisor.inbox import EXIT_PROTOCOL, Inbox, Outbox
 from portico.supervisor.link import Link
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.sandbox import enclosure
-from portico.supervisor.slots import Worker, unready
+from portico.supervisor.slots import Worker
 from portico.supervisor.spawning import FIRST_FD, Load
 from portico.utils.log_output import PipeOutput
 from portico.utils.logging import bind_context, get_logger, level_of, log_to
@@ -220,7 +221,7 @@ def _load(load: Load, outbox: Outbox, fds: birth.Descriptors) -> tuple[Any, Impr
         return registry.load(load.target, load.folder), bare.take_off(load.target)
     except ConfigurationError as error:
         try:
-            outbox.send(unready(error.message, error.cause))
+            outbox.send(announcing.unready(error.message, error.cause))
         except OSError:  # it has closed that, too
             sys.stderr.write(f"portico: {error}\n")
         raise SystemExit(EXIT_APP) from None

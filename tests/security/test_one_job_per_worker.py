@@ -1,4 +1,5 @@
-"""Workers for one job each: nothing of one job is seen, forged or survives for another."""
+"""Workers for one job each: nothing of one job is seen, forged or survives for another; and
+deadlines that no job writes away."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from portico.ports.job_executor import Completed, Outcome
+from portico.ports.job_executor import Completed, Failed, Outcome
 from portico.ports.leasing import Lease
 from portico.supervisor.pool import ProcessPool
 from tests.support.pools import pool_of_processes
@@ -67,3 +68,32 @@ async def test_what_a_job_does_to_the_handlers_of_its_worker_is_gone_with_it() -
         assert [result(ended[one.id])["card"] for one in others] == [
             f"4111-{number}" for number in range(6)
         ]
+
+
+@pytest.mark.security("S29")
+async def test_no_job_outlives_its_deadline_by_what_it_writes_into_its_page() -> None:
+    """Each has been seen running before it begins to lie."""
+    limits = {"job_timeout": 1.0, "kill_grace": 0.2}
+    async with pool_of_processes(APP, workers=3, **limits) as (pool, _):
+        timeless = [lease("hoard.timeless", how=how) for how in ("young", "idle", "other")]
+        ended = await run(pool, timeless)
+        for one in timeless:
+            verdict = ended[one.id].verdict
+            assert isinstance(verdict, Failed), ended[one.id]
+            assert verdict.failure.type == "JobTimeoutError"
+
+
+@pytest.mark.security("S29")
+async def test_no_producer_lifts_the_operators_deadline() -> None:
+    limits = {"job_timeout": 300.0, "kill_grace": 0.2, "max_job_timeout": 1.0}
+    async with pool_of_processes(APP, workers=2, **limits) as (pool, _):
+        asking = [
+            lease("hoard.timeless", how="honest")._replace(metadata=metadata)
+            for metadata in (b'{"job_timeout":null}', b'{"job_timeout":1,"kill_grace":31000000}')
+        ]
+        ended = await run(pool, asking)
+        for one in asking:
+            verdict = ended[one.id].verdict
+            assert isinstance(verdict, Failed), ended[one.id]
+            assert verdict.failure.type == "JobTimeoutError"
+            assert "1 s" in verdict.failure.message

@@ -281,9 +281,9 @@ def a_job_past_its_deadline_is_left_alone():
 def a_worker_that_starts_nothing_is_left_alone():
     real = Watch._inspect
 
-    def inspect(self, seat, started, limits, now):
+    def inspect(self, seat, page, now):
         seat.ended_at = now
-        return real(self, seat, started, limits, now)
+        return real(self, seat, page, now)
 
     return [(Watch, "_inspect", inspect)]
 

@@ -53,21 +53,12 @@ class Running:
 class Page:
     def __init__(self) -> None:
         self.slots: dict[int, tuple[int, float]] = {}
-        self._limits: dict[int, TimeLimits] = {}
-        """By slot, of attempts that have their own."""
 
     def begin(self, slot: int, serial: int, now: float) -> None:
         self.slots[slot] = (serial, now)
-        self._limits.pop(slot, None)
-
-    def limit(self, slot: int, limits: TimeLimits) -> None:
-        self._limits[slot] = limits
 
     def started(self) -> dict[int, float]:
         return dict(self.slots.values())
-
-    def seen(self) -> tuple[dict[int, float], dict[int, TimeLimits]]:
-        return self.started(), {self.slots[slot][0]: own for slot, own in self._limits.items()}
 
     def latest(self) -> int:
         return max((serial for serial, _ in self.slots.values()), default=0)
@@ -511,11 +502,11 @@ class FakeProcess:
         self._begun += 1
         if self._perhaps_die("before the handler's first line"):
             return
+        self._limit(run)
         if kind.undecodable:
             run.verdict = Quarantined(Failure("PayloadInvalid", "no JSON"))
             self._later(0.0001, lambda: self._handler_over(run))
             return
-        self._limit(run)
         self._check_turn(run)
         self._ledger.handler_starts(lease)
         self._handler(run)
@@ -525,10 +516,8 @@ class FakeProcess:
         return TimeLimits(self._hello.job_timeout, self._hello.kill_grace)
 
     def _limit(self, run: Running) -> None:
-        """Say on the page that an attempt has time limits of its own."""
         run.limits = self._usual.narrowed(json.loads(run.lease.metadata))
         if run.limits != self._usual:
-            self.page.limit(run.slot, run.limits)
             self._world.hit("limits of its own")
 
     def _handler(self, run: Running) -> None:

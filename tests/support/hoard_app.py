@@ -55,4 +55,23 @@ class Poison(JobHandler):
         return JobResult(success=True)
 
 
-app = [Hoard(), Fine(), Poison()]
+class Timeless(JobHandler):
+    """`hoard.timeless`: blocks its loop, and writes its page so that its time never ends."""
+
+    job_type = "hoard.timeless"
+
+    async def handle(self, job: Job) -> JobResult:
+        page = this_worker()._page
+        time.sleep(0.4)  # it has been seen by then
+        while True:
+            match job.payload["how"]:
+                case "young":
+                    page._words[1] = time.monotonic_ns()
+                case "idle":
+                    page._words[0] = 0
+                case "other":
+                    page._words[0] = 2**62
+            time.sleep(0.005)
+
+
+app = [Hoard(), Fine(), Poison(), Timeless()]

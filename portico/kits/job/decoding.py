@@ -6,7 +6,7 @@ more than the decoding itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from uuid import UUID, SafeUUID
 
 import msgspec
 
-from portico.ports import document
+from portico.ports import document, time_limits
 from portico.ports.creators import without_creator
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Lease
@@ -26,6 +26,8 @@ _EXACT = 2**52
 _SHORTEST_TOO_DEEP = 2 * document.MAX_DEPTH
 
 _EMPTY = document.EMPTY
+
+_UNSET = msgspec.UNSET
 
 _new = object.__new__
 _set_int: Callable[[UUID, int], None] = vars(UUID)["int"].__set__
@@ -72,6 +74,31 @@ def job_of(lease: Lease) -> Job:
         },
     )
     return job
+
+
+class _Limits(msgspec.Struct):
+    """The part of metadata that says how long a job may take."""
+
+    job_timeout: Any = msgspec.UNSET
+    kill_grace: Any = msgspec.UNSET
+
+
+_decode_limits = msgspec.json.Decoder(_Limits).decode
+
+
+def limits_in(metadata: bytes) -> Mapping[str, Any]:
+    """What encoded metadata say of time limits; nothing, where they cannot be decoded: then the job
+    is not run. The rest of them is not opened."""
+    if not any(name.encode() in metadata for name in time_limits.NAMES):
+        return {}
+    try:
+        said = msgspec.structs.asdict(_decode_limits(metadata))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        try:
+            said = _slowly(metadata, "metadata")
+        except (ValueError, RecursionError):
+            return {}
+    return {name: said[name] for name in time_limits.NAMES if said.get(name, _UNSET) is not _UNSET}
 
 
 def _uuid(body: bytes) -> UUID:

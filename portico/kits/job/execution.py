@@ -75,7 +75,7 @@ class Execution:
         retry_returned_failures: bool = False,
         on_failing: Callable[[Lease, Verdict], None] | None = None,
         on_over: Callable[[Lease, Verdict], asyncio.Future[None] | None] | None = None,
-        on_limits: Callable[[Lease, TimeLimits], None] | None = None,
+        max_job_timeout: float | None = None,
     ) -> None:
         """Build it inside of the running loop.
 
@@ -89,15 +89,14 @@ class Execution:
             on_over: told the verdict of every attempt that did not succeed before anything else
                 is done about it, and gives what to wait for first: the end of all that the attempt
                 has left running.
-            on_limits: told the time limits of an attempt whose type or job has its own, before
-                its handler runs.
+            max_job_timeout: seconds that no attempt exceeds, whatever its type or job says.
         """
         self._handlers = handlers
         self._on_failure_timeout = on_failure_timeout
         self._retry_returned = retry_returned_failures
         self._on_failing = on_failing
         self._on_over = on_over
-        self._on_limits = on_limits
+        self._longest = max_job_timeout
         self._limits = limits_of(handlers)
         self._kill_grace = kill_grace
         self._loop = asyncio.get_running_loop()
@@ -187,12 +186,10 @@ class Execution:
         return judge_raised(raised, self._stopped.get(task), timeout)
 
     def _narrowed(self, lease: Lease, job: Job, timeout: float | None) -> float | None:
-        """The soft deadline of this attempt, told to whoever watches over the hard one."""
+        """The soft deadline of this attempt; who watches the hard one comes to the same."""
         usual = TimeLimits(timeout, self._kill_grace)
         limits = usual.narrowed(self._limits.get(lease.job_type, {})).narrowed(job.metadata)
-        if limits != usual and self._on_limits is not None:
-            self._on_limits(lease, limits)
-        return limits.job_timeout
+        return limits.within(self._longest, self._kill_grace).job_timeout
 
     async def _wind_up(
         self, lease: Lease, handler: JobHandler, verdict: Verdict, error: Exception | None

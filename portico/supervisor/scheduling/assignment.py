@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from portico.ports.job_executor import Outcome
 from portico.ports.leasing import Failure, Lease
+from portico.ports.time_limits import TimeLimits
 
 
 class Fate(Enum):
@@ -27,6 +28,10 @@ class Assignment(Struct, eq=False):
     """Seconds that it was to take; `None`: nobody knew."""
     since: float
     """When it was sent; from when on `on_failure` runs, once it does."""
+    begun: float | None = None
+    """When it was started, as far as that was seen."""
+    limits: TimeLimits | None = None
+    """How long it may take, once it was seen running."""
     fate: Fate | None = None
     outcome: Outcome | None = None
     """Known already, and held back until `on_failure` has ended."""

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 
 from portico.ports.document import MAX_PAYLOAD
 from portico.supervisor import wire
+from portico.supervisor.scheduling import sightings
 from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.events import Started
 from portico.supervisor.scheduling.seat import Seat
 
 
-def flaw(seat: Seat, message: wire.FromWorker, started: Started, latest: int) -> str | None:
+def flaw(
+    seat: Seat, message: wire.FromWorker, started: Started, latest: int, now: float
+) -> str | None:
     """Why this message cannot be true; `None` when it can."""
     held = seat.inflight
     match message:
@@ -28,7 +31,7 @@ def flaw(seat: Seat, message: wire.FromWorker, started: Started, latest: int) ->
             if serial not in held or not (held[serial].outcome or held[serial].failure):
                 return f"no attempt of serial {serial} has failed"
         case wire.Recalled(serials) if serials:
-            return _recall_flaw(seat, serials, started)
+            return _recall_flaw(seat, serials, sightings.begun(seat, started, now))
         case wire.Ready() | wire.Unready():
             return "it has been ready before"
     return None

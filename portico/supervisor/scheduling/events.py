@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from portico.ports.leasing import Failure, Lease
-from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
 from portico.supervisor.exit import Exit
 from portico.supervisor.scheduling.assignment import Fate
@@ -93,8 +92,6 @@ class Looked(NamedTuple):
     """What the pages of all workers that hold anything say, by seat key."""
 
     started: Mapping[int, Started]
-    limits: Mapping[int, Mapping[int, TimeLimits]]
-    """Of attempts that have their own, by seat key and serial."""
 
 
 class Weighed(NamedTuple):

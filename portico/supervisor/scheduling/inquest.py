@@ -71,7 +71,7 @@ def conclude(
 
     Args:
         inflight: what had not been reported, by serial.
-        started: the serials that its shared page names, and when they were started.
+        started: the serials that were seen running, or stand on its page, and since when.
         death: how it ended.
     """
     alone = sum(serial in started for serial in inflight) == 1

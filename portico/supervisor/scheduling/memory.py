@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from portico.supervisor.scheduling import sightings
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.scheduling.events import (
     Command,
@@ -49,7 +50,9 @@ class Memory:
             if self._bounds.ceiling is not None and resident > self._bounds.ceiling:
                 # What its jobs have left in memory would be charged to the next one.
                 seat.outgrown, seat.load.open = True, False
-                commands += self._outgrown(seat, weighed.started.get(seat.key, {}), resident)
+                page = weighed.started.get(seat.key, {})
+                begun = sightings.begun(seat, page, now)
+                commands += self._outgrown(seat, begun, resident)
             elif seat.outgrown:
                 commands.append(Recycle(seat, "it had passed the memory ceiling"))
             elif seat.retire_above is not None and resident > seat.retire_above:

@@ -26,6 +26,7 @@ from portico.supervisor.scheduling import (
     events,
     inquest,
     service,
+    sightings,
     successes,
 )
 from portico.supervisor.scheduling.assignment import Assignment, Fate
@@ -147,9 +148,10 @@ class Scheduler:
         seat = event.seat
         self._seats.pop(seat.key, None)
         seat.load.open = False
+        begun = sightings.begun(seat, event.started, self._now)
         inflight, seat.inflight = seat.inflight, {}
         death = Death(event.exit, self._now, event.killed_for, event.output_since)
-        conclusions = inquest.conclude(inflight, event.started, death)
+        conclusions = inquest.conclude(inflight, begun, death)
         self._blame(seat, blamed(conclusions, event.killed_for))
         for conclusion in reversed(conclusions):
             assignment, ruling, outcome, failure = conclusion
@@ -180,7 +182,7 @@ class Scheduler:
         for message in messages:
             if type(message) is wire.Batch:  # as nearly every one is
                 self._succeeded(seat, message.ends, latest)
-            elif flaw := claims.flaw(seat, message, started, latest):
+            elif flaw := claims.flaw(seat, message, started, latest, self._now):
                 self._discredit(seat, flaw)
             elif type(message) is wire.Done:
                 self._succeeded(seat, [(message.serial, message.result, message.elapsed)], latest)

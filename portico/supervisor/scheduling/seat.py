@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 
 from portico.supervisor.scheduling.assignment import Assignment
@@ -44,6 +45,8 @@ class Seat:
         """It has passed the memory ceiling: it gets no more jobs, and goes."""
         self.ended_at = 0.0
         """When something ended here last."""
+        self.limits: Mapping[str, Mapping[str, float | None]] = {}
+        """The time limits that job types have of their own, as it said before it ran anything."""
         self.birth = 0.02
         """Seconds that it took to get ready."""
         self.blamed = False

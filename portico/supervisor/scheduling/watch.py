@@ -1,18 +1,23 @@
 """The watchman: looks at running workers from outside, and acts on what takes too long.
 
-It never asks a worker, which may be blocked for good reason: it is shown the shared pages. It
+It never asks a worker, which may be blocked for good reason: it is shown the shared pages, and goes
+by what it saw there first (`sightings`). How long a job may take is told by its metadata, as the
+store has them, and by what its worker said of its type before it ran anything. It
 looks every 10 ms while a worker holds more than it runs (someone may wait behind a long job), ten
 times a second while anything runs, and not at all while the pool is idle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from portico.kits.job.decoding import limits_in
+from portico.ports.document import EMPTY
+from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
-from portico.supervisor.scheduling import aftermath
+from portico.supervisor.scheduling import aftermath, sightings
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.dispatch import QUANTUM, SOON
 from portico.supervisor.scheduling.events import (
@@ -41,6 +46,8 @@ class Limits:
 
     usual: TimeLimits
     """Of attempts that have none of their own."""
+    max_job_timeout: float | None = None
+    """What no attempt exceeds, whatever its type or job says."""
     on_failure_timeout: float
     unresponsive: float
     """In which a worker that runs nothing must start what it was given."""
@@ -57,6 +64,8 @@ class Watch:
         """When to look next."""
         self._pace = 0.0
         self._late = 0
+        self._cut: set[str] = set()
+        """Job types of which it was told that one had its limit cut."""
 
     def wake(self, now: float, *, closely: bool) -> None:
         """Look soon, as often as what the pool holds asks for."""
@@ -81,15 +90,13 @@ class Watch:
         commands: list[Command] = []
         for seat in seats:
             if seat.inflight and not seat.condemned:
-                started, limits = seen.started.get(seat.key, {}), seen.limits.get(seat.key, {})
-                commands += self._inspect(seat, started, limits, now)
+                commands += self._inspect(seat, seen.started.get(seat.key, {}), now)
         return commands
 
-    def _inspect(
-        self, seat: Seat, started: Started, limits: Mapping[int, TimeLimits], now: float
-    ) -> list[Command]:
+    def _inspect(self, seat: Seat, page: Started, now: float) -> list[Command]:
         commands: list[Command] = []
-        running = {s: started[s] for s in seat.inflight if s in started}
+        sightings.take_note(seat, page, now)
+        running = sightings.running(seat, page)
         load = seat.load
         longest = now - min(running.values(), default=now)
         load.late, load.stuck = longest > QUANTUM, longest > SOON
@@ -98,14 +105,29 @@ class Watch:
             commands.append(Send(seat, wire.Recall()))
         commands += aftermath.end(seat, [seat.inflight[serial] for serial in running])
         for serial, since in running.items():
-            own = limits.get(serial, self.limits.usual)
-            commands += self._check(seat, seat.inflight[serial], own, since, now)
+            assignment = seat.inflight[serial]
+            if assignment.limits is None:
+                commands += self._bound(seat, assignment)
+            own = assignment.limits or self.limits.usual
+            commands += self._check(seat, assignment, own, since, now)
         waits_since = max(next(iter(seat.inflight.values())).since, seat.ended_at)
         if not running and now - waits_since > self.limits.unresponsive:
             silent = {"seconds": self.limits.unresponsive}
             commands.append(Note("error", "worker_unresponsive", seat, silent))
             commands += condemn(seat, "it did not start its job")
         return commands
+
+    def _bound(self, seat: Seat, assignment: Assignment) -> list[Command]:
+        """Find out how long an attempt may take that is seen running."""
+        lease, usual, most = assignment.lease, self.limits.usual, self.limits.max_job_timeout
+        asked = usual.narrowed(seat.limits.get(lease.job_type, {}))
+        if lease.metadata != EMPTY:
+            asked = asked.narrowed(limits_in(lease.metadata))
+        assignment.limits = asked.within(most, usual.kill_grace)
+        if assignment.limits == asked or lease.job_type in self._cut:
+            return []
+        self._cut.add(lease.job_type)
+        return [_cut_short(seat, lease, asked, assignment.limits)]
 
     def _check(
         self, seat: Seat, assignment: Assignment, limits: TimeLimits, since: float, now: float
@@ -142,6 +164,18 @@ def _overdue_message(limits: TimeLimits) -> str:
         f"ran past its deadline of {limits.job_timeout or 0:g} s and did not stop when it was "
         f"cancelled; its worker was killed {limits.kill_grace:g} s later"
     )
+
+
+def _cut_short(seat: Seat, lease: Lease, asked: TimeLimits, given: TimeLimits) -> Note:
+    return Note("warning", "job_timeout_cut", seat, {
+        "job_id": lease.job_id,
+        "job_type": lease.job_type,
+        "asked": asked.job_timeout,
+        "asked_grace": asked.kill_grace,
+        "given": given.job_timeout,
+        "given_grace": given.kill_grace,
+        "note": "it asks for more time than --max-job-timeout allows; said once for each type",
+    })  # fmt: skip
 
 
 def _overdue(seat: Seat, assignment: Assignment, seconds: float) -> Note:

@@ -63,7 +63,7 @@ class Pool:
 
     def wait(self, seconds: float = PAUSE) -> None:
         self.now += seconds
-        self.tell(events.Looked({}, {}))
+        self.tell(events.Looked({}))
 
     def holders(self, job_type: str) -> list[Seat]:
         return [seat for seat in self.seats if seat.holds(job_type)]
@@ -77,6 +77,7 @@ class Pool:
         """The first job that it holds kills it."""
         self.seats.remove(seat)
         started = {min(seat.inflight): self.now - ran}
+        seat.inflight[min(seat.inflight)].since = self.now - ran
         end = Exit(None, signal.SIGKILL)
         self.tell(events.Died(seat, started, end, None, lambda _: ""))
         return self.join() if replaced else seat

@@ -144,7 +144,7 @@ def test_waiting_for_a_turn_is_no_reason_to_go_back_to_the_store() -> None:
     pool, jobs = Pool(), [lease() for _ in range(4)]
     pool.lease(*jobs)
     pool.now += 10 * LIMITS.patience
-    pool.tell(events.Looked({}, {}))
+    pool.tell(events.Looked({}))
     assert pool.scheduler.take() == []
     assert {*jobs} <= {*pool.scheduler.held()}, "and their leases are renewed"
 

@@ -96,7 +96,7 @@ class Pool:
 
     def look(self, later: float) -> list[events.Command]:
         self.now += later
-        looked = events.Looked({seat.key: page for seat, page in self.pages.items()}, {})
+        looked = events.Looked({seat.key: page for seat, page in self.pages.items()})
         return self.tell(looked) + self.tell(events.Turn())
 
     def learn(self, job_type: str, seconds: float) -> None:

@@ -82,7 +82,7 @@ class Bench:
         while self.now < end:
             self.now += 0.1
             page = {self.seat.key: self.started}
-            commands += self.tell(events.Looked(page, {}))
+            commands += self.tell(events.Looked(page))
         return commands
 
     def weigh(self, resident: int) -> list[Command]:
