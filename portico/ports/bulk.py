@@ -19,9 +19,9 @@ T = TypeVar("T")
 Made = TypeVar("Made")
 
 
-PORTION = 10_000
-"""Jobs of one transaction, ..."""
-PORTION_BYTES = 32 * 2**20
+PORTION = 2_000
+"""Jobs of one transaction, so that nobody else waits for long, ..."""
+PORTION_BYTES = 8 * 2**20
 """... and bytes of their documents, from which on another one begins."""
 
 

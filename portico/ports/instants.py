@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from portico.exceptions import ValidationError
 
-LONGEST_DELAY = timedelta(days=365 * 1000)
+LONGEST_DELAY = timedelta(days=36_500)
+"""A hundred years, so that what is due then is in time, too."""
 
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2255, 1, 1, tzinfo=UTC)
+"""Redis counts in floating point, and has a number for each microsecond since 1970 until June of
+that year. What one store cannot hold none takes, so that jobs can move."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
@@ -40,7 +43,7 @@ def checked_instant(value: object, field: str) -> datetime | None:
 
     Raises:
         ValidationError: naive, a time that the clocks of its zone skip, no datetime at all, or past
-            the year 9000.
+            the year 2254.
     """
     if value is None:
         return None
@@ -58,7 +61,7 @@ def checked_instant(value: object, field: str) -> datetime | None:
     except OverflowError as error:
         raise _out_of_range(value, field) from error
     if instant >= _LATEST:
-        raise ValidationError(f"{field} is {value.isoformat()}; give an instant before 9000")
+        raise ValidationError(f"{field} is {value.isoformat()}; give an instant before 2255")
     return max(instant, _EARLIEST)
 
 
@@ -66,7 +69,7 @@ def checked_delay(value: object, field: str) -> int:
     """Take seconds or a timedelta; in microseconds.
 
     Raises:
-        ValidationError: it is neither, negative, or over a thousand years.
+        ValidationError: it is neither, negative, or over a hundred years.
     """
     delay = value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -83,7 +86,7 @@ def checked_delay(value: object, field: str) -> int:
 
 def _out_of_range(value: datetime, field: str) -> ValidationError:
     return ValidationError(
-        f"{field} is {value.isoformat()}; out of range, give an instant from 1970 to 9000"
+        f"{field} is {value.isoformat()}; out of range, give an instant from 1970 to 2254"
     )
 
 

@@ -290,11 +290,16 @@ class JobQueueAdapter(ABC):
 
     async def redrive(self, job_ids: Sequence[UUID]) -> list[UUID]:
         """FAILED and DEAD_LETTER → PENDING with attempt and counters at 0, keeping the last
-        error for people to read; returns the ids of the jobs that it changed."""
+        error for people to read; returns the ids of the jobs that it changed.
+
+        More than `bulk.PORTION` of them are changed in several transactions.
+        """
         raise NotSupportedError(nine_methods.LIMITATIONS["redrive"])
 
     async def purge(self, jobs: JobFilter, limit: int = 1000) -> int:
         """Delete terminal jobs that match, at most `limit`; returns how many went.
+
+        More than `bulk.PORTION` of them go in several transactions.
 
         Raises:
             ValidationError: the filter names a status that is not terminal.

@@ -19,7 +19,7 @@ from portico.exceptions import (
     QueueFullError,
     ValidationError,
 )
-from portico.ports.bulk import taken
+from portico.ports.bulk import PORTION, taken
 from portico.ports.creators import as_given
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import Job, JobStatus, QueueStats
@@ -88,9 +88,9 @@ class PipeQueue(JobQueueAdapter, QueueView):
         """Nothing to do."""
 
     async def insert(self, drafts: Sequence[Draft]) -> list[Inserted | None]:
-        if len(drafts) > requests.MOST_DRAFTS:
+        if len(drafts) > PORTION:
             raise ValidationError(
-                f"a request of {len(drafts):,} jobs, over the limit of {requests.MOST_DRAFTS:,}; "
+                f"a request of {len(drafts):,} jobs, over the limit of {PORTION:,}; "
                 "make several of it"
             )
         return await self._link.ask("insert", list(drafts), list[Inserted | None])
@@ -124,8 +124,8 @@ class PipeQueue(JobQueueAdapter, QueueView):
     async def redrive(self, job_ids: Sequence[UUID | str]) -> list[UUID]:
         ids = [checked_id(job_id, "job_id") for job_id in job_ids]
         done: list[UUID] = []
-        for start in range(0, len(ids), requests.MOST_DRAFTS):
-            some = ids[start : start + requests.MOST_DRAFTS]
+        for start in range(0, len(ids), PORTION):
+            some = ids[start : start + PORTION]
             done += await self._link.ask("redrive", some, list[UUID])
         return done
 

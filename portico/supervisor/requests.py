@@ -27,6 +27,7 @@ from portico.exceptions import (
     QueueFullError,
     ValidationError,
 )
+from portico.ports.bulk import PORTION
 from portico.ports.creators import portable
 from portico.ports.draft import Draft
 from portico.ports.job import Job
@@ -37,16 +38,13 @@ from portico.utils.logging import get_logger
 
 Verb = Literal["insert", "get_job", "get_result", "cancel_job", "get_queue_stats", "redrive"]
 
-MOST_DRAFTS = 10_000
-"""Jobs that one request may insert, or redrive."""
-
 _ARGUMENTS: dict[str, Any] = {
-    "insert": Annotated[list[Raw], Meta(max_length=MOST_DRAFTS)],
+    "insert": Annotated[list[Raw], Meta(max_length=PORTION)],
     "get_job": UUID,
     "get_result": UUID,
     "cancel_job": UUID,
     "get_queue_stats": str,
-    "redrive": Annotated[list[UUID], Meta(max_length=MOST_DRAFTS)],
+    "redrive": Annotated[list[UUID], Meta(max_length=PORTION)],
 }
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -62,7 +60,10 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 MOST = 1000
 """Requests of one worker that may be here before nothing more is read from it."""
 MOST_BYTES = 16 * 1024 * 1024
-"""The same, in bytes; also what is carried out at a time, but for a single one that is larger."""
+"""The same, in bytes."""
+_SHARE = 256 * 1024
+"""Bytes of a worker's requests that are carried out at a time, but for a single one that is larger:
+what others ask meanwhile comes after no more than that."""
 _AT_ONCE = 256
 """Requests of one worker that are carried out at a time; inserts that come together share much."""
 _LOOKS_AT_ONCE = 4
@@ -122,7 +123,7 @@ class _Tab:
         asked = self.waiting[0]
         return (
             self.under_way < _AT_ONCE
-            and self.bytes_under_way + len(asked.body) <= MOST_BYTES
+            and self.bytes_under_way + len(asked.body) <= _SHARE
             and (asked.verb not in _LOOKS or self.looks < _LOOKS_AT_ONCE)
         )
 

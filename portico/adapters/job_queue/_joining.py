@@ -9,13 +9,10 @@ from copy import copy
 from typing import NamedTuple
 
 from portico.exceptions import PorticoError, QueueConnectionError
+from portico.ports.bulk import PORTION, PORTION_BYTES
 from portico.ports.draft import Draft
 from portico.ports.leasing import Inserted
 
-_TOGETHER = 2000
-"""Drafts after which an insert takes no more callers, so that others get their turn, ..."""
-_BYTES = 8 * 2**20
-"""... and the bytes of their documents."""
 _HOPELESS = 2
 """Inserts in a row that could not reach the store; then who waits is told so without a try."""
 
@@ -67,7 +64,7 @@ class JoinedInserts:
 
     def _take(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
-        room, size = _TOGETHER, _BYTES
+        room, size = PORTION, PORTION_BYTES
         while self._waiting:
             one = self._waiting[0]
             room -= len(one.drafts)

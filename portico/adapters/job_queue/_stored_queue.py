@@ -20,6 +20,7 @@ from portico.adapters.job_queue._paging import StoredPage
 from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._store import Store
 from portico.exceptions import QueueConnectionError
+from portico.ports.bulk import PORTION
 from portico.ports.draft import Draft, checked_id
 from portico.ports.job import WAITING, JobStatus
 from portico.ports.leasing import (
@@ -163,8 +164,10 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
 
     async def redrive(self, job_ids: Sequence[UUID]) -> list[UUID]:
         keys = [checked_id(job_id, "job_id").bytes for job_id in job_ids]
-        changed = await self._here.redrive(keys)
-        self._bell.ring()
+        changed: list[bytes] = []
+        for first in range(0, len(keys), PORTION):
+            changed += await self._here.redrive(keys[first : first + PORTION])
+            self._bell.ring()
         return [UUID(bytes=key) for key in changed]
 
     async def served(self) -> bool | None:
@@ -186,4 +189,11 @@ class StoredQueueAdapter(LeasingQueueAdapter, Generic[StoreT]):
         return await self._here.counts(queue_name)
 
     async def _purge(self, jobs: JobFilter, limit: int) -> int:
-        return await self._here.purge(jobs, limit)
+        gone = 0
+        while gone < limit:
+            some = min(limit - gone, PORTION)
+            went = await self._here.purge(jobs, some)
+            gone += went
+            if went < some:
+                break
+        return gone

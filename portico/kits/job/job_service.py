@@ -91,11 +91,12 @@ class JobService(JobCreator):
     async def create_jobs(
         self, jobs: Iterable[Mapping[str, Any]], *, return_exceptions: bool = False
     ) -> list[Created]:
-        """Create many jobs in one transaction; see `JobCreator`, and `JobQueueAdapter.enqueue_many`
-        for how many.
+        """Create many jobs, up to `bulk.PORTION` of them in one transaction; see `JobCreator`, and
+        `JobQueueAdapter.enqueue_many` for what becomes of more.
 
         Raises:
-            QueueFullError: a queue takes no more jobs; none of them is stored.
+            QueueFullError: a queue takes no more jobs; none of the first transaction is stored.
+                One that a later transaction meets is the outcome of those that follow.
         """
         items = bulk.each(self._checked_job, jobs)
         created = bulk.outcomes(items, await self._queue.enqueue_many(bulk.made(items)))

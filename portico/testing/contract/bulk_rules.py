@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import uuid4
 
 from portico.exceptions import ConflictError, ValidationError
 from portico.ports.draft import Draft
+from portico.ports.instants import LONGEST_DELAY
 from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.testing.contract.queue_support import Clocks
@@ -96,6 +97,39 @@ class BulkRules:
         clocks.advance(100)
         assert [await queue.dequeue("default", timeout=0) for _ in range(2)][1] is None
         assert (await queue.get_queue_stats("default")).scheduled_count == 1
+
+    async def test_what_is_just_possible_is_kept_and_what_is_not_holds_no_other_back(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        latest = datetime(2255, 1, 1, tzinfo=UTC) - timedelta(microseconds=1)
+        east, most = timezone(timedelta(hours=14)), 2**31 - 1
+        possible: list[Job | Draft] = [
+            make_job(scheduled_at=latest),
+            make_job(scheduled_at=latest.astimezone(east)),
+            Draft.of(make_job())._replace(delay=LONGEST_DELAY // timedelta(microseconds=1)),
+            make_job(priority=most, max_retries=most),
+            make_job(priority=-most - 1, max_retries=0),
+            make_job(metadata={"job_timeout": None, "kill_grace": 0}),
+        ]
+        impossible = [
+            make_job(scheduled_at=latest + timedelta(microseconds=1)),
+            make_job(scheduled_at=datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))),
+            make_job(scheduled_at=datetime.max.replace(tzinfo=UTC)),
+            make_job(scheduled_at=datetime(2300, 1, 1)),  # noqa: DTZ001 - without a zone
+            make_job(priority=most + 1),
+            make_job(max_retries=-1),
+            make_job(metadata={"job_timeout": 1e308}),
+        ]
+        each = await queue.enqueue_many([make_job(), *impossible, *possible, make_job()])
+        wrong, stored = each[1 : 1 + len(impossible)], [each[0], *each[1 + len(impossible) :]]
+        assert [type(outcome.error) for outcome in wrong] == [ValidationError] * len(impossible)
+        for outcome in wrong[:3]:
+            assert "2255" in str(outcome.error) or "2254" in str(outcome.error)
+        assert [outcome.error for outcome in stored] == [None] * (len(possible) + 2)
+        kept = [outcome.job for outcome in stored if outcome.job is not None]
+        assert [await queue.get_job(job.id) for job in kept] == kept
+        found = [await queue.dequeue("default", timeout=0) for _ in range(len(possible))]
+        assert [job and job.priority for job in found] == [most, 0, 0, 0, -most - 1, None]
 
     async def test_nothing_is_redriven_in_bulk(self, queue: JobQueueAdapter) -> None:
         await queue.enqueue(make_job())

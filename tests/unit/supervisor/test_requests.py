@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from portico.exceptions import ConfigurationError, ValidationError
+from portico.ports.bulk import PORTION
 from portico.ports.draft import Draft
 from portico.ports.job import Job
 from portico.supervisor import requests, wire
@@ -112,6 +113,7 @@ async def test_a_worker_that_asks_without_waiting_is_not_read_until_half_of_that
 
 async def test_large_requests_are_carried_out_a_few_at_a_time_and_the_pipe_waits(monkeypatch):
     monkeypatch.setattr(requests, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(requests, "_SHARE", 10_000)
     store, worker = Store(), Worker()
     desk, ten = desk_of(store), msgspec.msgpack.encode([_draft(4000)])
     for _ in range(5):
@@ -134,6 +136,20 @@ async def test_a_single_request_larger_than_all_that_may_be_is_carried_out(monke
     await settled()
     assert [answer.error for answer in worker.answers] == [None]
     assert not worker.held
+
+
+async def test_what_another_worker_asks_for_comes_after_a_share_of_a_flood_and_not_after_all():
+    store, flooding, other = Store(), Worker(), Worker()
+    desk, flood = desk_of(store), msgspec.msgpack.encode([_draft(100)] * 500)
+    for _ in range(50):
+        desk.take(asked("insert", flood), flooding)
+    desk.take(asked("cancel_job"), other)
+    await settled()
+    assert store.begun * len(flood) < requests._SHARE + 2 * len(flood)
+    store.gate.set()
+    await settled()
+    assert len(other.answers) == 1
+    await desk.close()
 
 
 async def test_answers_that_may_be_large_are_fetched_a_few_at_a_time():
@@ -180,7 +196,7 @@ async def test_what_a_dead_worker_has_asked_for_and_has_not_begun_is_dropped():
 
 @pytest.mark.parametrize("body", [
     b"\xdd" + (2**22).to_bytes(4, "big") + b"\xc0" * 2**22,
-    msgspec.msgpack.encode([None] * (requests.MOST_DRAFTS + 1)),
+    msgspec.msgpack.encode([None] * (PORTION + 1)),
 ], ids=["millions of nothing", "one too many"])  # fmt: skip
 @pytest.mark.parametrize("verb", ["insert", "redrive"])
 async def test_a_request_of_too_many_parts_is_refused_before_they_are_looked_at(
@@ -191,7 +207,7 @@ async def test_a_request_of_too_many_parts_is_refused_before_they_are_looked_at(
     await desk.close()
     (answer,) = worker.answers
     assert answer.error == "invalid"
-    assert "length <= 10000" in msgspec.msgpack.decode(answer.value)
+    assert f"length <= {PORTION}" in msgspec.msgpack.decode(answer.value)
 
 
 async def test_the_decoding_of_many_jobs_lets_others_have_their_turn():
@@ -204,13 +220,13 @@ async def test_the_decoding_of_many_jobs_lets_others_have_their_turn():
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    body = msgspec.msgpack.encode([_draft(10) for _ in range(5000)])
+    body = msgspec.msgpack.encode([_draft(10) for _ in range(PORTION)])
     drafts = await requests._drafts(
         msgspec.msgpack.decode(body, type=requests._ARGUMENTS["insert"])
     )
     counting.cancel()
-    assert len(drafts) == 5000
-    assert turns >= 4
+    assert len(drafts) == PORTION
+    assert turns >= 1
 
 
 async def test_an_error_that_quotes_the_request_is_cut():
@@ -222,8 +238,8 @@ async def test_an_error_that_quotes_the_request_is_cut():
 
 async def test_a_handler_that_creates_more_at_a_time_than_a_request_takes_is_told_so():
     queue = PipeQueue(Link(None))  # type: ignore[arg-type]
-    with pytest.raises(ValidationError, match="10,001 jobs, over the limit of 10,000"):
-        await queue.insert([_draft(1)] * (requests.MOST_DRAFTS + 1))
+    with pytest.raises(ValidationError, match="2,001 jobs, over the limit of 2,000"):
+        await queue.insert([_draft(1)] * (PORTION + 1))
 
 
 def _draft(size: int) -> Draft:
