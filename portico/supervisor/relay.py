@@ -34,7 +34,7 @@ _LONGEST = 64 * 1024
 """Bytes of a line."""
 _LAST_READS = 16
 """Reads after a death: as many as the largest pipe can hold that a worker can make of it."""
-_RATE = 2000.0
+_RATE = 4000.0
 """Lines a second, and half of that in KiB, that a worker may log; as many at once, when it has been
 quiet."""
 _AT_ONCE = 200
