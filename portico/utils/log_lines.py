@@ -39,12 +39,23 @@ _OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&\s\"']+")
 _STORE_OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&]+")
 _SECRET_OPTION = re.compile("password|passwd|secret|token|api_?key|signature", re.IGNORECASE)
 _UNSEEN = (
-    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    "\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180e"
+    "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"
 )
-"""What breaks lines, turns the direction of others, or is there and cannot be seen; not joiners:
-Persian is written with them, and emoji."""
-_CONTROL = re.compile(f"[\x00-\x1f\x7f-\x9f{_UNSEEN}]")
-_CONTROL_IN_JSON = re.compile(f"[\x7f-\x9f{_UNSEEN}]")
+"""What breaks lines, turns the direction of others, is there and cannot be seen, or is no character
+at all: Unicode's categories Cf, Cs, Zl and Zp, and letters that are blank."""
+_FORMS, _JOINERS = "\u180b-\u180d\u180f\ufe00-\ufe0f", "\u200c\u200d"
+"""What chooses the form of its neighbours: Persian is written with it, and emoji are."""
+_FORMED = rf"[^\x00-\x7f{_FORMS}{_JOINERS}]"
+_AT_WORK = re.compile(
+    rf"(?:(?<={_FORMED})|(?<={_FORMED}\ufe0f))(?:[{_JOINERS}](?=[^\x00-\x7f])|[{_FORMS}])"
+    r"|\ufe0f(?=\u20e3)"
+)
+"""The same where it has such neighbours. Elsewhere it only makes a word look like another."""
+_CONTROL_IN_JSON = re.compile(f"[\x7f-\x9f{_UNSEEN}{_FORMS}{_JOINERS}]")
+_CONTROL = re.compile(f"[\x00-\x1f{_CONTROL_IN_JSON.pattern[1:]}")
 _BARE = re.compile(r"[\w.:/@+,*%#~-]+", re.ASCII)
 
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -180,7 +191,7 @@ def render_json(event: Mapping[str, Any]) -> str:
 
 def escaped_json(text: str) -> str:
     """Encoded JSON with what a terminal would obey in its texts spelled out, and as good JSON."""
-    return _CONTROL_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    return _CONTROL_IN_JSON.sub(_spelled_in_json, text)
 
 
 def render_console(
@@ -259,7 +270,13 @@ def escaped(text: str) -> str:
 
 
 def _spelled(found: re.Match[str]) -> str:
+    if _AT_WORK.match(found.string, found.start()):
+        return found[0]
     return found[0].encode("unicode_escape").decode()
+
+
+def _spelled_in_json(found: re.Match[str]) -> str:
+    return found[0] if _AT_WORK.match(found.string, found.start()) else json.dumps(found[0])[1:-1]
 
 
 def _console_value(value: object) -> str:

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 
@@ -22,9 +23,14 @@ from tests.support.supervisors import ROOT, Place
 
 pytestmark = pytest.mark.security("S8")
 
-HOSTILE = "\n[CRITICAL] forged\x1b[2J\x1b]0;title\x07\r\x9b31m\u2028\u202egnp.exe\x7f\x00\x08"
-COMMANDS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""What a terminal or a pager would obey; a line's end is looked at by itself."""
+HOSTILE = (
+    "\n[CRITICAL] forged\x1b[2J\x1b]0;title\x07\r\x9b31m\u2028\u202egnp.exe"
+    "\u200b\ufeff\U000e0041\u061c\x7f\x00\x08"
+)
+COMMANDS = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u061c\u200b\u200e\u200f\ufeff\U000e0041]"
+)
+"""What a terminal or a pager would obey, or not show; a line's end is looked at by itself."""
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -141,6 +147,55 @@ def test_every_character_that_is_obeyed_is_spelled_out() -> None:
         text = json.dumps({"x": chr(code)}, ensure_ascii=False)
         assert not COMMANDS.findall(escaped_json(text))
         assert json.loads(escaped_json(text)) == {"x": chr(code)}
+
+
+def test_nothing_that_cannot_be_seen_stands_in_a_line() -> None:
+    """Of all that Unicode has; and every program reads the same from it as ever."""
+    codes = [
+        code
+        for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    ]
+    blank = [
+        0x034F,
+        0x115F,
+        0x1160,
+        0x17B4,
+        0x17B5,
+        0x2800,
+        0x3164,
+        0xFFA0,
+        *range(0xE0100, 0xE01F0),
+    ]
+    assert len(codes) > 2000
+    for code in (*codes, *blank):
+        character = chr(code)
+        assert character not in escaped(f"a{character}b")
+        text = json.dumps({"x": character}, ensure_ascii=False)
+        assert character not in escaped_json(text)
+        assert json.loads(escaped_json(text)) == {"x": character}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f467",
+     "\u2764\ufe0f\u200d\U0001f525", "\u2764\ufe0f", "1\ufe0f\u20e3", "\u1820\u180b"],
+    ids=ascii,
+)  # fmt: skip
+def test_words_and_emoji_that_are_written_with_joiners_stay_whole(text: str) -> None:
+    assert escaped(text) == text
+    assert escaped_json(f'"{text}"') == f'"{text}"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ad\u200dmin", "admin\u200c", "\u200dadmin", "admin\ufe0f", "\xe9\u200d\u200d\xe9"],
+    ids=ascii,
+)
+def test_a_joiner_that_joins_nothing_is_spelled_out(text: str) -> None:
+    assert escaped(text) != text
+    assert escaped_json(f'"{text}"') != f'"{text}"'
+    assert json.loads(escaped_json(f'"{text}"')) == text
 
 
 def portico(folder: Path, *arguments: str) -> str:
