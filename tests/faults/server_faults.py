@@ -98,7 +98,7 @@ async def ran_twice(here: Place, queue: JobQueueAdapter, job_id: UUID) -> None:
 def portico_status(here: Place) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "portico.cli", "--queue-url", here.url, "status"],
-        capture_output=True, text=True, timeout=15, check=False, cwd=ROOT,
+        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
     )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ async def test_a_job_that_outgrows_the_memory_ceiling_is_killed_and_told_apart_f
     greedy = await queue.enqueue(make_job(job_type="test.grow", max_retries=1))
     beside = [await queue.enqueue(make_job(job_type="test.fine")) for _ in range(20)]
     supervisor = here.supervisor("--memory-ceiling", "300M", app=APP)
-    dead = await ended(queue, greedy.id, timeout=20)
+    dead = await ended(queue, greedy.id)
     assert dead.status is JobStatus.DEAD_LETTER
     assert dead.retry_count == 1
     assert "past the ceiling of 300 MiB" in (dead.error_message or "")
@@ -118,7 +118,7 @@ async def test_jobs_that_outgrow_the_ceiling_together_run_again_alone(
     here.supervisor("--memory-ceiling", "300M", "--workers", "1", "--concurrency", "2", app=APP)
     await wait_until(lambda: here.ledger.count("BEGIN", sleeper.id))
     greedy = await queue.enqueue(make_job(job_type="test.grow", max_retries=1))
-    assert (await ended(queue, greedy.id, timeout=20)).status is JobStatus.DEAD_LETTER
+    assert (await ended(queue, greedy.id)).status is JobStatus.DEAD_LETTER
     assert (await ended(queue, sleeper.id)).status is JobStatus.COMPLETED
     record = await queue.inspect(sleeper.id)
     assert record is not None

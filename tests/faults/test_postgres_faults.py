@@ -93,7 +93,7 @@ async def test_a_commit_whose_answer_was_lost_is_recognised_and_not_repeated(
     try:
         open_gate(here)
         committed = "wait_event = 'SyncRep'"
-        [pid, *_] = await wait_until(lambda: backends(server, committed), timeout=15)
+        [pid, *_] = await wait_until(lambda: backends(server, committed))
         server.run(f"SELECT pg_terminate_backend({pid})")
         await supervisor.event("store_unreachable")
         assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
@@ -127,7 +127,7 @@ async def test_a_crash_of_the_server_under_load_loses_nothing_and_repeats_nothin
     for job in running:
         await ran_once(here, queue, job.id)
     for job_id in jobs:
-        assert (await ended(queue, job_id, timeout=20)).status is JobStatus.COMPLETED
+        assert (await ended(queue, job_id)).status is JobStatus.COMPLETED
     begun = len(here.ledger.of("BEGIN"))
     assert begun == 1002, f"{begun - 1002} jobs ran more than once"
     assert not supervisor.events("job_recovered") + vulture.events("job_recovered")
@@ -221,7 +221,7 @@ async def test_sessions_that_hang_are_given_up_and_others_take_their_place(
         os.kill(pid, signal.SIGSTOP)
     try:
         open_gate(here)
-        await supervisor.event("store_back", timeout=15)
+        await supervisor.event("store_back")
         [unreachable] = supervisor.events("store_unreachable")
         assert "did not answer in time" in unreachable["error"]
     finally:
@@ -356,7 +356,7 @@ async def test_a_server_without_a_free_connection_is_waited_for_and_then_given_u
             connection.close()
         await supervisor.started()
         return
-    assert await supervisor.ended(timeout=15) == EXIT_STORE
+    assert await supervisor.ended() == EXIT_STORE
     assert "max_connections" in supervisor.events("supervisor_failed")[0]["error"]
     for connection in taken:
         connection.close()

@@ -34,7 +34,7 @@ from portico.supervisor.launch import ZygoteLauncher
 from portico.supervisor.member import Member, State
 from portico.supervisor.pool import ProcessPool
 from tests.support.pools import pool_of_processes
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 APP = "tests.support.race_app:app"
 
@@ -63,7 +63,7 @@ class Arena:
     async def started(self, lease: Lease) -> None:
         await wait_until(self.flag(f"{lease.job_id}-started").exists)
 
-    async def outcome(self, lease: Lease, timeout: float = 10.0) -> Outcome:
+    async def outcome(self, lease: Lease, timeout: float = PATIENCE) -> Outcome:
         """The outcome of this lease, when it comes; it must be the only one."""
         await wait_until(lambda: self.reported(lease), timeout)
         (found,) = self.reported(lease)
@@ -221,7 +221,7 @@ async def test_a_process_that_outlives_its_worker_cannot_hold_up_the_judgement_o
 ) -> None:
     async with arena(folder) as here:
         lease = here.submit("leave_a_chatterer")
-        assert isinstance((await here.outcome(lease, timeout=5)).verdict, Crashed)
+        assert isinstance((await here.outcome(lease)).verdict, Crashed)
         await here.ready(2)
 
 

@@ -79,7 +79,7 @@ async def test_a_server_that_is_killed_under_load_loses_nothing_and_repeats_noth
     for job in running:
         await ran_once(here, queue, job.id)
     for job_id in jobs:
-        assert (await ended(queue, job_id, timeout=20)).status is JobStatus.COMPLETED
+        assert (await ended(queue, job_id)).status is JobStatus.COMPLETED
     begun = len(here.ledger.of("BEGIN"))
     assert begun == 1002, f"{begun - 1002} jobs ran more than once"
     assert not supervisor.events("job_recovered") + vulture.events("job_recovered")

@@ -97,7 +97,7 @@ async def test_jobs_that_were_granted_in_an_answer_that_got_lost_are_given_back_
     rest = [await queue.enqueue(make_job(job_type="test.fine", max_retries=0)) for _ in range(5)]
     supervisor = here.supervisor("--workers", "1", app=APP, command=odd("answer_lost"))
     for job in [first, *rest]:
-        assert (await ended(queue, job.id, timeout=8)).status is JobStatus.COMPLETED
+        assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
     records = [await queue.inspect(job.id) for job in rest]
     assert all(record is not None and record.accounted for record in records)
     assert sum(record.release_count for record in records if record is not None) >= 1

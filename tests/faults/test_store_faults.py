@@ -46,7 +46,7 @@ def open_gate(here: Place) -> None:
 
 async def ran_once(here: Place, queue: JobQueueAdapter, job_id: UUID) -> None:
     """The job ends COMPLETED, and was started once, charged with nothing."""
-    assert (await ended(queue, job_id, timeout=15)).status is JobStatus.COMPLETED
+    assert (await ended(queue, job_id)).status is JobStatus.COMPLETED
     record = await queue.inspect(job_id)
     assert record is not None
     assert record.accounted
@@ -100,7 +100,7 @@ async def test_a_supervisor_that_stops_during_a_lock_says_what_it_could_not_sett
         open_gate(here)
         await supervisor.event("store_unreachable")
         supervisor.signal(signal.SIGTERM)
-        assert await supervisor.ended(timeout=15) == EXIT_UNSETTLED
+        assert await supervisor.ended() == EXIT_UNSETTLED
         assert supervisor.events("jobs_unsettled")[0]["jobs"] == 1
         outsider.execute("ROLLBACK")
     successor = here.supervisor("--drain", "--lease", "2s", app=APP)
@@ -157,7 +157,7 @@ async def test_a_supervisor_that_stops_while_the_disk_is_full_says_what_it_could
             await supervisor.event("store_full")
             fillers.append(fill(disk))
             supervisor.signal(signal.SIGTERM)
-            assert await supervisor.ended(timeout=15) == EXIT_UNSETTLED
+            assert await supervisor.ended() == EXIT_UNSETTLED
             assert supervisor.events("jobs_unsettled")[0]["jobs"] == 1
             for filler in fillers:
                 filler.unlink()

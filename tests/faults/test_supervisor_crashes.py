@@ -157,7 +157,7 @@ async def test_a_supervisor_whose_loop_was_blocked_says_so_and_renews_before_it_
     await other.started()
     when.touch()
     began = time.monotonic()
-    stalled = await blocked.event("supervisor_stalled", timeout=12)
+    stalled = await blocked.event("supervisor_stalled")
     assert stalled["seconds"] >= 2.5
     assert time.monotonic() - began >= 2.5
     assert "renewed" in stalled["note"]
@@ -182,7 +182,7 @@ async def test_an_end_that_waited_in_a_frozen_supervisor_does_not_settle_another
     second = here.supervisor("--lease", "1s", "--workers", "1")
     await second.started()
     await freeze(frozen, here.folder)
-    await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2, timeout=12)
+    await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2)
     (here.folder / f"go-{first}").touch()
     await second.until(lambda: here.ledger.count("END", job.id) == 1)
     assert here.ledger.of("END", job.id)[0][2] == first

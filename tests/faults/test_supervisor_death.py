@@ -43,7 +43,7 @@ async def test_after_a_kill_the_workers_are_gone_within_a_second_and_a_successor
     children = supervisor.descendants()
     supervisor.signal(signal.SIGKILL)
     killed_at = time.monotonic()
-    await wait_until(lambda: all(gone(child) for child in children), timeout=5)
+    await wait_until(lambda: all(gone(child) for child in children))
     assert time.monotonic() - killed_at < 1.0
 
     successor = here.supervisor("--drain")
@@ -192,7 +192,7 @@ async def test_a_signal_during_the_start_ends_it_cleanly(here: Place) -> None:
     await supervisor.until(supervisor.descendants, what="the zygote")
     children = supervisor.descendants()
     supervisor.signal(signal.SIGTERM)
-    assert await supervisor.ended(timeout=5) == 0
+    assert await supervisor.ended() == 0
     await wait_until(lambda: all(gone(child) for child in children), timeout=3)
 
 
@@ -240,10 +240,10 @@ async def test_a_frozen_supervisor_loses_its_lease_and_does_not_settle_what_anot
     second = here.supervisor("--lease", "1s", "--workers", "1")
     await second.started()
     await freeze(frozen, here.folder)
-    await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2, timeout=12)
+    await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2)
     frozen.signal(signal.SIGCONT)
-    await frozen.event("lease_lost", timeout=10)
-    finished = await ended(queue, job.id, timeout=15)
+    await frozen.event("lease_lost")
+    finished = await ended(queue, job.id)
     assert finished.status is JobStatus.COMPLETED
     record = await queue.inspect(job.id)
     assert record is not None
@@ -289,4 +289,4 @@ async def test_a_second_signal_does_not_wait_for_an_application_that_hangs_while
     supervisor.signal(signal.SIGTERM)
     await supervisor.event("stopping")
     supervisor.signal(signal.SIGTERM)
-    assert await supervisor.ended(timeout=5) == 0
+    assert await supervisor.ended() == 0

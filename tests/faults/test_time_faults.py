@@ -143,7 +143,7 @@ async def test_a_wall_clock_that_jumps_during_a_drain_neither_shortens_nor_prolo
 
     endless = await queue.enqueue(make_job(job_type="test.sleep", payload={"seconds": 3600}))
     supervisor = await drain("500ms")
-    assert await supervisor.ended(timeout=10) == 0
+    assert await supervisor.ended() == 0
     record = await queue.inspect(endless.id)
     assert record is not None
     assert (record.job.status, record.release_count) == (JobStatus.PENDING, 1)
@@ -211,7 +211,7 @@ async def test_after_a_pause_of_everything_the_job_that_another_took_is_killed_a
     await second.started()
     await freeze(paused, here.folder)
     signal_all(paused, signal.SIGSTOP)
-    await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2, timeout=12)
+    await second.until(lambda: here.ledger.count("BEGIN", job.id) == 2)
     signal_all(paused, signal.SIGCONT)
     await paused.event("lease_lost")
     loser = int(here.ledger.of("BEGIN", job.id)[0][2])

@@ -52,7 +52,7 @@ async def charged_with_its_worker(queue: JobQueueAdapter, job: Job) -> None:
 
 
 async def completes(queue: JobQueueAdapter, job: Job, **result: Any) -> None:
-    assert (await ended(queue, job.id, timeout=15)).status is JobStatus.COMPLETED
+    assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
     record = await queue.inspect(job.id)
     assert record is not None
     assert record.accounted
@@ -67,7 +67,7 @@ async def echoes(here: Place, queue: JobQueueAdapter, count: int, text: str = TE
     drafts = [Draft.of(make_job(job_type="test.echo", payload=payload)) for _ in range(count)]
     await queue.insert(drafts)
     for draft in drafts:
-        assert (await ended(queue, draft.id, timeout=15)).status is JobStatus.COMPLETED
+        assert (await ended(queue, draft.id)).status is JobStatus.COMPLETED
         assert await queue.get_result(draft.id) == {"twice": text * 2}
         assert here.ledger.count("BEGIN", draft.id) == 1
 

@@ -86,7 +86,7 @@ async def test_a_segfaulting_job_is_dead_lettered_after_three_crashes_beside_hea
     for job in healthy:
         assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
         assert here.ledger.count("BEGIN", job.id) == 1
-    dead = await ended(queue, poison.id, timeout=15)
+    dead = await ended(queue, poison.id)
     assert dead.status is JobStatus.DEAD_LETTER
     assert here.ledger.count("BEGIN", poison.id) == 3
     record = await record_of(queue, poison.id)
@@ -162,7 +162,7 @@ async def test_a_handler_that_never_yields_is_killed_at_its_deadline(
     job = await enqueue(queue, name, payload={"seconds": 3600}, max_retries=0)
     beside = await enqueue(queue, "fine")
     supervisor = here.supervisor("--job-timeout", "1s", "--kill-grace", "300ms")
-    dead = await ended(queue, job.id, timeout=15)
+    dead = await ended(queue, job.id)
     assert dead.status is JobStatus.DEAD_LETTER
     record = await record_of(queue, job.id)
     assert record.error_type == "JobTimeoutError"
@@ -218,7 +218,7 @@ async def test_on_failure_of_an_overdue_attempt_gets_a_job_timeout_error(
 ) -> None:
     job = await enqueue(queue, "mourned_spin", max_retries=0)
     here.supervisor("--job-timeout", "100ms", "--kill-grace", "300ms")
-    assert (await ended(queue, job.id, timeout=15)).status is JobStatus.DEAD_LETTER
+    assert (await ended(queue, job.id)).status is JobStatus.DEAD_LETTER
     (failed,) = here.ledger.of("FAILED", job.id)
     assert failed[5] == "JobTimeoutError"
 

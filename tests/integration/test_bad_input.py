@@ -47,7 +47,7 @@ def run(
     result = subprocess.run(
         [sys.executable, *prefix, *arguments],
         cwd=folder, env={**kept, "PYTHONPATH": str(ROOT)}, input=stdin,
-        capture_output=True, text=True, timeout=15, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     if result.returncode == 77:
         pytest.skip("root here cannot give up its right to ignore file modes")

@@ -272,7 +272,7 @@ def test_an_interrupt_while_reading_lines_says_what_is_stored(
     process.stdin.flush()
     wait_for_jobs(portico, tmp_path, 1000)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert b"1,000 jobs stored, up to line 1000 of <stdin>" in err

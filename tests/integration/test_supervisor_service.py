@@ -314,7 +314,7 @@ async def test_a_store_that_others_keep_locked_ends_the_start_with_code_5(
         outsider.execute("BEGIN EXCLUSIVE")
         tuning = "supervisor.supervisor:STORE_PATIENCE=1.0"
         supervisor = here.supervisor("--drain", TUNING=tuning)
-        assert await supervisor.ended(timeout=15) == 5
+        assert await supervisor.ended() == 5
     finally:
         outsider.close()
     assert str(here.folder / "jobs.db") in supervisor.text()

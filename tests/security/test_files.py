@@ -148,7 +148,7 @@ def test_a_supervisor_makes_nothing_but_its_store_and_its_pid_file(tmp_path: Pat
     done = subprocess.run(
         [sys.executable, "-m", "portico.supervisor", "--drain", "-w", "1", "--pid-file", "p",
          "--app", APP],
-        cwd=tmp_path / "here", capture_output=True, timeout=15, check=False,
+        cwd=tmp_path / "here", capture_output=True, timeout=60, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "temporary"),
              "HOME": str(tmp_path / "temporary")},
     )  # fmt: skip

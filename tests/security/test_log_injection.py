@@ -107,7 +107,7 @@ def test_the_command_complains_about_nothing_that_a_terminal_obeys(tmp_path: Pat
     (tmp_path / "lines.jsonl").write_text(json.dumps({"type": HOSTILE, "payload": {HOSTILE: 1}}))
     said = subprocess.run(
         [sys.executable, "-m", "portico.cli", "enqueue", "lines.jsonl"], cwd=tmp_path, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=15, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert said.returncode == 4
     assert "forged" in said.stderr
@@ -121,7 +121,7 @@ def test_the_supervisor_complains_about_nothing_that_a_terminal_obeys(
     said = subprocess.run(
         [sys.executable, "-m", "portico.supervisor", *(a.replace("\0", "") for a in arguments)],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=15, check=False,
+        timeout=60, check=False,
     )  # fmt: skip
     assert said.returncode in (1, 4)
     assert not COMMANDS.findall(said.stderr)
@@ -133,7 +133,7 @@ def test_an_app_that_fails_with_words_that_a_terminal_obeys_is_told_without_them
     (tmp_path / "hostile.py").write_text(f"raise RuntimeError({HOSTILE!r})")
     said = subprocess.run(
         [sys.executable, "-m", "portico.supervisor", "--app", "hostile:app"], cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=15,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
         check=False,
     )  # fmt: skip
     assert said.returncode == 4
@@ -202,7 +202,7 @@ def portico(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "portico.cli", "-u", f"sqlite:///{folder / 'jobs.db'}", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}, capture_output=True,
-        timeout=15, check=False,
+        timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.decode()

@@ -114,7 +114,7 @@ def test_the_password_of_a_store_is_in_no_message(
     given = {"PORTICO_QUEUE_URL": url} if way == "environment" else {}
     said = subprocess.run(
         [sys.executable, "-m", *command, *flags], cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **given}, timeout=15, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **given}, timeout=60, check=False,
     )  # fmt: skip
     assert said.returncode == 1
     assert "queue" in said.stderr
@@ -140,7 +140,7 @@ def test_a_password_that_was_given_to_the_wrong_option_is_in_no_message(tmp_path
     said = subprocess.run(
         [sys.executable, "-m", "portico.supervisor", "--workers", URLS[0]], cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-        timeout=15,
+        timeout=60,
     )  # fmt: skip
     assert said.returncode == 1
     assert "--workers is 'postgresql://portico:***@db.invalid/jobs'" in said.stderr

@@ -239,7 +239,7 @@ finally:
 @pytest.mark.security("S31")
 def test_a_supervisor_reads_its_settings_and_no_other_switch(tmp_path: Path) -> None:
     said = subprocess.run(
-        [sys.executable, "-c", WATCHED], cwd=tmp_path, capture_output=True, text=True, timeout=15,
+        [sys.executable, "-c", WATCHED], cwd=tmp_path, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PORTICO_APP": APP}, check=False,
     )  # fmt: skip
     assert said.returncode == 0, said.stderr

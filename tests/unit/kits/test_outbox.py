@@ -150,7 +150,7 @@ async def test_an_outage_that_fills_the_outbox_stops_the_executor_until_there_is
         await wait_until(lambda: "store_unreachable" in caplog.text)
         assert executor.pauses == ([] if bound == "MOST_RESULTS" else executor.pauses)
         executor.end(DONE, *executor.leases[:4])
-        await wait_until(lambda: executor.pauses == [True], timeout=5)
+        await wait_until(lambda: executor.pauses == [True])
         executor.end(DONE)  # what ran has ended, and finds room
         queue.down = False
         for job in jobs:
