@@ -10,7 +10,7 @@ from portico import compose
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.kits.job.failures import failure_of
 from portico.ports.worker_context import WorkerContext
-from portico.supervisor import birth, privileges, registry, spawning
+from portico.supervisor import birth, privileges, registry, spawning, tampering
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.sharing import hazards
@@ -33,6 +33,8 @@ async def findings(config: SupervisorConfig) -> AsyncIterator[Finding]:
     )
     if privileges.is_root() and not config.allow_root:
         yield Finding(f"running as root: {privileges.RUNNING_AS_ROOT}")
+    if places := tampering.exposed(config.limits.write):
+        yield Finding(f"{', '.join(places)}: {tampering.CODE_IS_WRITABLE}")
     if names := spawning.variables_kept(config.pass_env):
         yield Finding(f"{', '.join(names)}: workers do not have them but by --pass-env")
     for finding in await _app(config):

@@ -20,6 +20,7 @@ from portico.supervisor.config import SupervisorConfig, configure
 from portico.supervisor.sandbox.enclosure import conceal
 from portico.supervisor.settings import SETTINGS
 from portico.supervisor.spawning import SpawnError, Zygote, start_zygote, variables_kept
+from portico.supervisor.tampering import CODE_IS_WRITABLE, exposed
 from portico.utils import import_path
 
 _EPILOG = """
@@ -105,6 +106,10 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
         logger.warning("running_as_root", note=privileges.RUNNING_AS_ROOT)
     if names := variables_kept(config.pass_env):
         logger.info("variables_kept", names=",".join(names), note="workers have them by --pass-env")
+
+    if places := exposed(config.limits.write):
+        tell = logger.warning if config.production else logger.info
+        tell("code_is_writable", places=",".join(places), note=CODE_IS_WRITABLE)
 
     async def supervised() -> int:
         try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.exceptions import ConfigurationError
+from portico.supervisor import privileges
 from portico.supervisor.parsing import Unusable
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
 from portico.supervisor.settings import DEFAULT_APP, DEFAULT_QUEUE_URL, SETTINGS, Setting
@@ -24,6 +25,11 @@ from portico.utils.store_urls import shown
 
 _LARGEST = 1024 * 1024
 """Bytes of a configuration file."""
+
+_FILES = ("portico.toml", "pyproject.toml")
+"""Where settings are looked for, in a folder; the first one that is there counts."""
+_SETTING = {setting.name: setting for setting in SETTINGS}
+_WHO = ("user", "group")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +87,15 @@ def configure(
         ConfigurationError: a value is not usable; it names the value, its source and the way out.
     """
     environment = os.environ if environment is None else environment
-    path, table = _file_table(directory or Path.cwd())
+    directory = directory or Path.cwd()
+    told = {name: _find(_SETTING[name], flags, environment, "", {})[1] for name in _WHO}
+    _refuse_files_of(told["user"], told["group"], directory)
+    path, table = _file_table(directory)
     values = {}
     for setting in SETTINGS:
         source, text = _find(setting, flags, environment, path, table)
         values[setting.name] = _default(setting) if text is None else _parsed(setting, text, source)
+    _refuse_files_of(values["user"], values["group"], directory)
     return _consistent(SupervisorConfig(**values))
 
 
@@ -95,7 +105,7 @@ def resolve_queue_url(flag: str | None, directory: Path | None = None) -> str:
     Raises:
         ConfigurationError: the configuration file is not usable.
     """
-    setting = next(s for s in SETTINGS if s.name == "queue_url")
+    setting = _SETTING["queue_url"]
     path, table = _file_table(directory or Path.cwd())
     source, text = _find(setting, {"queue_url": flag}, os.environ, path, table)
     return str(setting.default if text is None else _parsed(setting, text, source))
@@ -142,7 +152,7 @@ def _default(setting: Setting) -> Any:
 
 def _file_table(directory: Path) -> tuple[str, Mapping[str, Any]]:
     """The settings of the configuration file, and its name for error messages."""
-    own, project = directory / "portico.toml", directory / "pyproject.toml"
+    own, project = (directory / name for name in _FILES)
     if own.is_file() or oddity(own):
         return own.name, _checked_keys(own.name, _load(own))
     if project.is_file():
@@ -150,6 +160,13 @@ def _file_table(directory: Path) -> tuple[str, Mapping[str, Any]]:
         table = _load(project).get("tool", {}).get("portico", {})
         return place, _checked_keys(place, table)
     return "", {}
+
+
+def _refuse_files_of(user: str | None, group: str | None, directory: Path) -> None:
+    """What the user could write whose rights are to be taken on says nothing here; where that user
+    is known by then, it is not even read."""
+    if user is not None:
+        privileges.refuse_reach(user, group, (str(directory / name) for name in _FILES))
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import os
 import pwd
 import resource
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from portico.exceptions import ConfigurationError
-from portico.supervisor import birth
+from portico.supervisor import birth, tampering
+from portico.supervisor.tampering import Hands
 
 RUNNING_AS_ROOT = (
     "handlers run with all rights on this machine; start with --user NAME, "
@@ -70,8 +72,9 @@ def assume(rights: Rights) -> None:
     """Become who the configuration says, for good; to be called before anything is made.
 
     Raises:
-        ConfigurationError: there is no such user or group, this process may not become it, or it
-            would run as root where that is refused.
+        ConfigurationError: there is no such user or group, this process may not become it, it
+            could change what this process is made of, or this would run as root where that is
+            refused.
     """
     os.umask(rights.umask)
     if rights.user is not None:
@@ -85,6 +88,21 @@ def assume(rights: Rights) -> None:
 def is_root() -> bool:
     """Whether this process may do everything."""
     return os.geteuid() == 0
+
+
+def refuse_reach(user: str, group: str | None, places: Iterable[str]) -> None:
+    """Make sure that this user cannot change what lies there.
+
+    Raises:
+        ConfigurationError: it can, or there is no such user or group.
+    """
+    if reached := tampering.within_reach(_hands(user, group), places):
+        raise ConfigurationError(
+            f"--user is {user!r}, who can change {', '.join(reached)}: what a handler leaves there "
+            "would run, or be read, with this supervisor's rights when it starts again; start in a "
+            "folder and from an installation that are root's (chown -R root, chmod -R go-w), and "
+            "keep the queue elsewhere, such as --queue-url sqlite:////var/lib/portico/jobs.db"
+        )
 
 
 def confine(limits: Limits) -> None:
@@ -112,6 +130,7 @@ def _become(user: str, group: str | None) -> None:
         gid = account.pw_gid
     else:
         raise ConfigurationError(f"--user is {user!r}, which has no account; give --group too")
+    refuse_reach(user, group, tampering.own_places())
     if not is_root():
         if uid == os.geteuid() and (group is None or gid == os.getegid()):
             return
@@ -120,7 +139,7 @@ def _become(user: str, group: str | None) -> None:
             f"{user} without --user"
         )
     try:
-        os.setgroups([gid] if account is None else os.getgrouplist(account.pw_name, gid))
+        os.setgroups(_groups(account, gid))
         os.setgid(gid)
         os.setuid(uid)
     except OSError as error:
@@ -130,6 +149,17 @@ def _become(user: str, group: str | None) -> None:
     _check_interpreter(user)
     if account is not None:
         os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+
+
+def _hands(user: str, group: str | None) -> Hands:
+    account = _account(user)
+    uid, gid = (int(user), None) if account is None else (account.pw_uid, account.pw_gid)
+    gid = gid if group is None else _group_id(group)
+    return Hands(uid, frozenset() if gid is None else frozenset({gid, *_groups(account, gid)}))
+
+
+def _groups(account: pwd.struct_passwd | None, gid: int) -> list[int]:
+    return [gid] if account is None else os.getgrouplist(account.pw_name, gid)
 
 
 def _check_interpreter(user: str) -> None:

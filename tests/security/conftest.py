@@ -51,7 +51,8 @@ def _open_to_all(path: Path) -> bool:
 
 @pytest.fixture
 def nobodys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A place that a user without rights can reach; its supervisors are started as root."""
+    """A place that a user without rights can reach; its supervisors are started as root. Its
+    queue lies in a folder of that user, apart from what is read as root."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     python = interpreter_of_everybody()
@@ -61,8 +62,11 @@ def nobodys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     packages = os.pathsep.join((str(ROOT), sysconfig.get_path("purelib")))
     monkeypatch.setattr("tests.support.supervisors.ROOT", packages)
     with TemporaryDirectory() as folder:
-        os.chown(folder, NOBODY, NOBODY)
         Path(folder).chmod(0o755)
+        state = Path(folder, "state")
+        state.mkdir()
+        os.chown(state, NOBODY, NOBODY)
         with place(Path(folder)) as found:
+            found.url = f"sqlite:///{state / 'jobs.db'}"
             found.ledger.path.chmod(0o666)
             yield found

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from portico.ports.job_queue import JobQueueAdapter
-from tests.security.conftest import answer
-from tests.support.supervisors import Place, SupervisorProcess
+from tests.security.conftest import APP, NOBODY, answer
+from tests.support.supervisors import ROOT, Place, SupervisorProcess
 
 pytestmark = pytest.mark.security("S13")
+
+PACKAGES = os.pathsep.join((str(ROOT), sysconfig.get_path("purelib")))
 
 INSTEAD = """
 import os
@@ -83,3 +89,100 @@ async def test_a_worker_imports_nothing_from_there_before_its_limits_are_set(
     start(here, "script", "--start-method", way)
     assert await answer(queue, "result = 7") == 7
     assert (here.folder / "ran").read_text() == ""
+
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="starts supervisors as root")
+CANARY = "import os; open(os.environ['RAN'], 'a').write(f'{os.getuid()} {__name__}\\n')\n"
+
+
+async def refused(place: Place, way: str, **environment: str) -> str:
+    """What a supervisor that was to become nobody says instead; nothing of what was planted ran."""
+    started = place.supervisor(
+        "--drain", command=command(place.folder, way), app=APP,
+        RAN=str(place.folder / "ran"), **{"PORTICO_USER": "nobody", **environment},
+    )  # fmt: skip
+    assert await started.ended() == 1
+    assert not (place.folder / "ran").exists()
+    said = started.text()
+    assert "--user is 'nobody', who can change " in said
+    assert "--queue-url sqlite:" in said
+    return said
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("way", ["module", "script"])
+async def test_a_working_directory_of_the_workers_user_is_refused_and_nothing_of_it_is_run(
+    way: str, nobodys: Place
+) -> None:
+    for name in ("click", "msgspec", "psutil", "tomllib"):
+        (nobodys.folder / f"{name}.py").write_text(CANARY)
+    (nobodys.folder / "portico.toml").write_text("a line that is no setting")
+    os.chown(nobodys.folder, NOBODY, -1)
+    said = await refused(nobodys, way)
+    assert str(nobodys.folder) in said
+    assert "portico.toml cannot be read" not in said  # it was not even read
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("kind", ["file", "folder", "parent", "link", "missing", "group", "sticky"])
+async def test_whatever_of_a_supervisor_the_workers_user_can_change_is_refused(
+    kind: str, nobodys: Place
+) -> None:
+    lib = nobodys.folder / "lib"
+    (lib / "inner").mkdir(parents=True)
+    entry = lib / "inner"
+    if kind == "file":
+        entry = nobodys.folder / "portico.toml"
+        entry.write_text("workers = 1\n")
+        os.chown(entry, NOBODY, -1)
+    elif kind in {"folder", "parent"}:
+        os.chown(entry if kind == "folder" else lib, NOBODY, -1)
+    elif kind == "link":
+        link = nobodys.folder / "link"
+        link.symlink_to(entry)
+        os.chown(lib, NOBODY, -1)
+        entry = link
+    elif kind == "missing":
+        os.chown(lib, NOBODY, -1)
+        entry = lib / "not" / "there" / "yet"
+    elif kind == "group":
+        os.chown(entry, -1, grp.getgrnam("nogroup").gr_gid)
+        entry.chmod(0o775)
+    else:
+        entry.chmod(0o1777)
+    path = os.pathsep.join((str(entry), PACKAGES))
+    said = await refused(nobodys, "module", **({} if kind == "file" else {"PYTHONPATH": path}))
+    assert str(entry if kind in {"file", "folder", "group", "sticky"} else lib) in said
+
+
+@ROOT_ONLY
+async def test_a_settings_file_that_names_a_user_who_can_write_it_is_refused(
+    nobodys: Place,
+) -> None:
+    settings = nobodys.folder / "portico.toml"
+    settings.write_text('user = "nobody"\n')
+    os.chown(settings, NOBODY, -1)
+    started = nobodys.supervisor("--drain", app=APP)
+    assert await started.ended() == 1
+    assert f"--user is 'nobody', who can change {settings}" in started.text()
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("production", [False, True])
+async def test_without_a_user_it_is_said_once_what_handlers_could_change(
+    production: bool, nobodys: Place
+) -> None:
+    os.chown(nobodys.folder, NOBODY, -1)
+    drop = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
+    run = (*drop, *command(nobodys.folder, "module"))
+    flags = ["--production"] if production else []
+    started = nobodys.supervisor("--drain", *flags, command=run, app=APP)
+    assert await started.ended() == 0
+    (told,) = started.events("code_is_writable")
+    assert told["level"] == ("warning" if production else "info")
+    assert str(nobodys.folder) in told["places"]
+    checked = subprocess.run(
+        [*run, "--check", "--app", APP, "--queue-url", nobodys.url], cwd=nobodys.folder,
+        env={**os.environ, "PYTHONPATH": PACKAGES}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"{nobodys.folder}: handlers could change" in checked.stdout

@@ -66,7 +66,7 @@ async def test_started_as_root_with_a_user_every_process_is_that_user_for_good(
     status = Path(f"/proc/{supervisor.pid}/status").read_text()
     assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
     assert not supervisor.events("running_as_root")
-    assert (nobodys.folder / "jobs.db").stat().st_uid == NOBODY
+    assert (nobodys.folder / "state" / "jobs.db").stat().st_uid == NOBODY
 
 
 @pytest.mark.security("S13")
