@@ -54,6 +54,8 @@ class Attempt:
     """When the supervisor had read its last frame."""
     exchanges: int = 0
     """That the holder has made since."""
+    unstarted: int = 0
+    """Workers that held it, had started nothing, and died."""
     death: str | None = None
     """It was running when its worker died: alone, with others, or killed by the supervisor."""
     ended: str | None = None
@@ -144,7 +146,7 @@ class Ledger:
         self._check(
             attempt,
             {
-                Transition.CRASH: attempt.death == "alone",
+                Transition.CRASH: attempt.death == "alone" or attempt.unstarted >= _PATIENCE,
                 Transition.SUSPECT: attempt.death == "with others",
                 Transition.INTERRUPT: attempt.death is not None,
                 Transition.RETRY: attempt.death is not None,
@@ -262,6 +264,8 @@ def _timed_out(settlement: Settlement) -> bool:
     return settlement.failure is not None and settlement.failure.type == "JobTimeoutError"
 
 
+_PATIENCE = 3
+"""Workers that may die before they start anything, with a job among what they hold."""
 _TOLD: dict[type, tuple[Transition, ...]] = {
     Completed: (Transition.COMPLETE,),
     Failed: (Transition.RETRY, Transition.FAIL),

@@ -220,7 +220,16 @@ class FakeProcess:
         if left := self._left():
             self._hand_on([left])
         self._supervisor.processes.remove(self)
+        self._bury()
         self._listener.exited(self, Exit(code, None if code is not None else 9))
+
+    def _bury(self) -> None:
+        """Note who was there when it died without having started anything."""
+        member = self._listener._by_process.get(self)
+        held = {} if member is None else member.seat.inflight
+        if not self.page.started().keys() & held.keys():
+            for one in held.values():
+                self._ledger.attempts[one.lease.key].unstarted += one.failure is None
 
     def _left(self) -> wire.Batch | None:
         """What the worker had gathered, and what has not come through the pipe."""

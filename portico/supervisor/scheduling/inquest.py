@@ -2,7 +2,7 @@
 
 | it held | and | so |
 |---|---|---|
-| anything | had not started it | it is given to another worker |
+| anything | had not started it | it is given to another worker; see `unstarted` |
 | a job that had failed already | died in its `on_failure` | that failure stands, `on_failure` is not run again |
 | a job that had failed, and left something that goes on | was killed for that | that failure stands, and `on_failure` is run |
 | a job past its deadline | was killed for that | it failed, with a JobTimeoutError |

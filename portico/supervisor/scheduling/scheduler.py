@@ -36,13 +36,15 @@ from portico.supervisor.scheduling.events import Command, Event, Note, cancel, c
 from portico.supervisor.scheduling.inquest import Death, Ruling
 from portico.supervisor.scheduling.inventory import leases_held
 from portico.supervisor.scheduling.memory import Bounds, Memory
+from portico.supervisor.scheduling.overview import Overview
 from portico.supervisor.scheduling.phase import Phase
 from portico.supervisor.scheduling.reports import Reports
 from portico.supervisor.scheduling.seat import Seat
+from portico.supervisor.scheduling.unstarted import Unstarted
 from portico.supervisor.scheduling.watch import KILL_AFTER, Limits, Watch
 
 
-class Scheduler:
+class Scheduler(Overview):
     """Decides what every worker of a pool does, and what becomes of every leased job."""
 
     def __init__(self, limits: Limits, bounds: Bounds | None = None) -> None:
@@ -51,6 +53,7 @@ class Scheduler:
         self._seats: dict[int, Seat] = {}
         self._reports = Reports()
         self._backlog = Backlog(self._reports.add)
+        self._unstarted = Unstarted()
         self._mourners: frozenset[str] = frozenset()
         self._phase = Phase.WORKING
         self._phase_ends = inf
@@ -58,7 +61,7 @@ class Scheduler:
         self._commands: list[Command] = []
         self._acts: dict[type[Event], Callable[[Any], None]] = {
             events.Joined: self._joined,
-            events.Closing: lambda event: setattr(event.seat.load, "open", False),
+            events.Closing: self._closing,
             events.Said: self._said,
             events.Died: self._died,
             events.Leased: self._leased,
@@ -90,31 +93,6 @@ class Scheduler:
         due = min(look, self._phase_ends, self._backlog.due(self._now))
         return None if due == inf else due
 
-    @property
-    def waiting(self) -> int:
-        """Leased jobs that no worker has been given yet."""
-        return self._backlog.waiting
-
-    @property
-    def confined(self) -> list[str]:
-        """The job types that are confined to one worker."""
-        return self._backlog.confinement.types
-
-    @property
-    def at_limit(self) -> dict[str, int]:
-        """The job types of which as many run as may, and how many these are."""
-        return self._backlog.turns.at_limit
-
-    @property
-    def running(self) -> int:
-        """Jobs that workers hold."""
-        return sum(len(seat.inflight) for seat in self._seats.values())
-
-    @property
-    def empty(self) -> bool:
-        """Whether no worker holds anything, nor is to."""
-        return not len(self._backlog) and not any(s.inflight for s in self._seats.values())
-
     def free(self) -> int:
         """How many more leases to ask for."""
         if self._phase or self._memory.short_since is not None:
@@ -143,6 +121,9 @@ class Scheduler:
         self._backlog.limit(event.most_running)
         self._backlog.confinement.joined(event.seat)
 
+    def _closing(self, event: events.Closing) -> None:
+        event.seat.load.open = False
+
     def _died(self, event: events.Died) -> None:
         """Act on what a worker's death means for what it held."""
         seat = event.seat
@@ -151,7 +132,7 @@ class Scheduler:
         begun = sightings.begun(seat, event.started, self._now)
         inflight, seat.inflight = seat.inflight, {}
         death = Death(event.exit, self._now, event.killed_for, event.output_since)
-        conclusions = inquest.conclude(inflight, begun, death)
+        conclusions = self._unstarted.weigh(inquest.conclude(inflight, begun, death), death)
         self._blame(seat, blamed(conclusions, event.killed_for))
         for conclusion in reversed(conclusions):
             assignment, ruling, outcome, failure = conclusion

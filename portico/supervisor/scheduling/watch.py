@@ -30,6 +30,7 @@ from portico.supervisor.scheduling.events import (
     condemn,
 )
 from portico.supervisor.scheduling.seat import Seat
+from portico.supervisor.scheduling.unstarted import NOT_STARTED
 
 KILL_AFTER = 2.0
 """Seconds that a job has to end after it was cancelled."""
@@ -114,7 +115,7 @@ class Watch:
         if not running and now - waits_since > self.limits.unresponsive:
             silent = {"seconds": self.limits.unresponsive}
             commands.append(Note("error", "worker_unresponsive", seat, silent))
-            commands += condemn(seat, "it did not start its job")
+            commands += condemn(seat, NOT_STARTED)
         return commands
 
     def _bound(self, seat: Seat, assignment: Assignment) -> list[Command]:
