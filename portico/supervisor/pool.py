@@ -16,7 +16,7 @@ from time import monotonic
 
 from portico.ports.job_executor import JobExecutor, Outcome
 from portico.ports.leasing import Failure, Lease
-from portico.supervisor import wire
+from portico.supervisor import sendable, wire
 from portico.supervisor.birth import SIGNAL_FOR_STACKS
 from portico.supervisor.crew import Crew
 from portico.supervisor.exit import Exit
@@ -27,6 +27,7 @@ from portico.supervisor.scheduling import events
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.scheduling.memory import Bounds
 from portico.supervisor.scheduling.scheduler import Scheduler
+from portico.supervisor.scheduling.seat import Seat
 from portico.supervisor.scheduling.watch import Limits
 from portico.utils.logging import get_logger
 
@@ -210,7 +211,7 @@ class ProcessPool(JobExecutor):
     def _obey(self, command: events.Command) -> None:
         match command:
             case events.Send(seat, message):
-                self._by_seat[seat.key].process.send(message)
+                self._send(seat, message)
             case events.Kill(seat, reason):
                 self._by_seat[seat.key].kill(reason)
             case events.ShowStack(seat):
@@ -224,6 +225,17 @@ class ProcessPool(JobExecutor):
                 self._on_request(request, self._by_seat[seat.key].process)
             case events.Note():
                 self._log(command)
+
+    def _send(self, seat: Seat, message: wire.ToWorker) -> None:
+        """Send a frame; where one of its jobs is none that a frame holds, the others."""
+        send = self._by_seat[seat.key].process.send
+        try:
+            send(message)
+        except sendable.UNSENDABLE:
+            whole, flaws = sendable.sorted_out(message)
+            for part in whole:
+                send(part)
+            self._tell(events.Unsendable(seat, flaws))
 
     def _log(self, note: events.Note) -> None:
         facts = dict(note.facts)

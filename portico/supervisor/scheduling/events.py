@@ -44,6 +44,13 @@ class Said(NamedTuple):
     """The largest serial on its page: none above it has been started."""
 
 
+class Unsendable(NamedTuple):
+    """What of the last frame to a worker could not be sent, and why, by serial."""
+
+    seat: Seat
+    flaws: Mapping[int, str]
+
+
 class Died(NamedTuple):
     """A worker is gone, and everything it wrote has been told."""
 
@@ -111,6 +118,7 @@ Event = (
     Joined
     | Closing
     | Said
+    | Unsendable
     | Died
     | Leased
     | Stopped

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from portico.ports.job_executor import Outcome
+from portico.ports.job_executor import Outcome, Quarantined
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
 from portico.supervisor.scheduling import (
@@ -63,6 +63,7 @@ class Scheduler(Overview):
             events.Joined: self._joined,
             events.Closing: self._closing,
             events.Said: self._said,
+            events.Unsendable: self._unsendable,
             events.Died: self._died,
             events.Leased: self._leased,
             events.Stopped: self._stopped,
@@ -147,6 +148,15 @@ class Scheduler(Overview):
                         "error", "on_failure_cut_short", None, job_id=assignment.lease.job_id
                     )
                 self._reports.add(outcome, assignment.fate)
+
+    def _unsendable(self, event: events.Unsendable) -> None:
+        """Quarantine what no frame holds; of an attempt that has ended its `on_failure` is lost."""
+        for serial, said in event.flaws.items():
+            held = self._taken_back(event.seat, serial)
+            told = f"the stored job cannot be handed to a worker: {said}"
+            quarantined = Outcome(held.lease, Quarantined(Failure("PayloadInvalid", told)))
+            self._reports.add(held.outcome if held.failure else quarantined, held.fate)
+        self._commands += service.gave_back(event.seat, len(event.flaws))
 
     def _blame(self, seat: Seat, blame: Blame | None) -> None:
         """A worker is dead: what follows for the type whose job is to blame."""
