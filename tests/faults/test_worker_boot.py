@@ -169,6 +169,6 @@ async def test_the_pipes_of_a_worker_are_its_own_and_the_supervisors(
     assert len(held) == (3 if method == "zygote" else 2)
     ours = pipes(supervisor.pid)
     for pid in (second.pid, third):
-        assert len(held[pid] & ours) == 3  # jobs, results, and what handlers print
+        assert len(held[pid] & ours) == 4  # jobs, results, log, and what handlers print
     for some, others in combinations(held.values(), 2):
         assert not some & others

@@ -211,12 +211,8 @@ def command_of(mutant: Mutant, module: str, *arguments: str) -> list[str]:
 
 def have_the_zygote_run(mutant: Mutant) -> None:
     """Start zygotes with this fault as well."""
-    execute = spawning.execute
-
-    def executing(module: Any, fds: Any, **options: Any) -> int:
-        return execute([*command_of(mutant, module[0])[2:], *module[1:]], fds, **options)
-
-    spawning.execute = executing
+    broken = f"from {__spec__.name} import {mutant.__name__} as mutant; mutant(setattr)"
+    spawning._ZYGOTE = f"{broken}\n{spawning._ZYGOTE}"
 
 
 def main(name: str, module: str, *arguments: str) -> None:

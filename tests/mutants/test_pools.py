@@ -82,7 +82,7 @@ FOUND_OUT_BY: dict[Mutant, Judge] = {
     ),
     pools.siblings_hold_the_pipes_of_older_workers: judge(
         test_worker_boot.test_the_pipes_of_a_worker_are_its_own_and_the_supervisors,
-        r"assert \d+ == 3",
+        r"assert \d+ == 4",
         method="zygote",
     ),
     pools.deadlines_by_wall_clock: judge(
