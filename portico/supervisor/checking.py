@@ -13,6 +13,7 @@ from portico.ports.worker_context import WorkerContext
 from portico.supervisor import birth, privileges, registry, spawning, tampering
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.exit import EXIT_APP
+from portico.supervisor.sandbox import offer
 from portico.supervisor.sharing import hazards
 from portico.utils import import_path
 from portico.utils.logging import get_logger
@@ -37,6 +38,9 @@ async def findings(config: SupervisorConfig) -> AsyncIterator[Finding]:
         yield Finding(f"{', '.join(places)}: {tampering.CODE_IS_WRITABLE}")
     if names := spawning.variables_kept(config.pass_env):
         yield Finding(f"{', '.join(names)}: workers do not have them but by --pass-env")
+    yield Finding(offer.described(config.limits))
+    for file in offer.open_stores(config):
+        yield Finding(f"{file}: {offer.STORE_IS_WRITABLE}")
     for finding in await _app(config):
         yield finding
     yield await _store(config)

@@ -17,7 +17,7 @@ from portico import __version__
 from portico.exceptions import ConfigurationError, PorticoError
 from portico.supervisor import privileges, titles
 from portico.supervisor.config import SupervisorConfig, configure
-from portico.supervisor.sandbox.enclosure import conceal
+from portico.supervisor.sandbox import enclosure
 from portico.supervisor.settings import SETTINGS
 from portico.supervisor.spawning import SpawnError, Zygote, start_zygote, variables_kept
 from portico.supervisor.tampering import CODE_IS_WRITABLE, exposed
@@ -60,8 +60,9 @@ def supervise(**flags: str | None) -> NoReturn:
     try:
         config = configure(flags)
         privileges.assume(config)
+        enclosure.demand(config.limits)
         if config.limits.sandbox:
-            conceal()
+            enclosure.conceal()
         sys.exit(check(config) if config.check else run(config))
     except ConfigurationError as error:
         _complain(f"portico: {error}")
@@ -110,6 +111,7 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
     if places := exposed(config.limits.write):
         tell = logger.warning if config.production else logger.info
         tell("code_is_writable", places=",".join(places), note=CODE_IS_WRITABLE)
+    _tell_of_the_sandbox(config, logger)
 
     async def supervised() -> int:
         try:
@@ -127,6 +129,17 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
     except Exception as error:
         logger.critical("supervisor_failed", exc_info=error, exit_code=exit_code_of(error))
         return exit_code_of(error)
+
+
+def _tell_of_the_sandbox(config: SupervisorConfig, logger: Any) -> None:
+    from portico.supervisor.sandbox import offer
+
+    if lacking := offer.lacking(config.limits):
+        logger.info(
+            "sandbox_partly", lacks="; ".join(lacking), note="see README, Rights and limits"
+        )
+    if files := offer.open_stores(config):
+        logger.warning("store_is_writable", files=",".join(files), note=offer.STORE_IS_WRITABLE)
 
 
 def check(config: SupervisorConfig) -> int:

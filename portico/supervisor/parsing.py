@@ -168,4 +168,6 @@ def limits_of(text: str) -> Limits:
             given[name] = _LIMITS[name](value)
         except Unusable as way_out:
             raise Unusable(f"{name}: {way_out}") from None
+    if given.get("write") and not given.get("sandbox", True):
+        raise Unusable("write= is a part of the sandbox; leave out sandbox=off, or write=")
     return Limits(**given)

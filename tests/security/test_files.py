@@ -168,7 +168,7 @@ def test_no_module_names_a_file_that_others_could_have_made_before_it() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                shared = ("/tmp", "/var/tmp", "/dev/shm")
+                shared = ("/tmp", "/var/tmp", "/dev/shm/")
                 assert not node.value.startswith(shared), f"{path.name}:{node.lineno}"
             if isinstance(node, ast.Attribute):
                 unsafe = {"mktemp"} if path.name == CHECKS_ITS_FOLDER else {"mktemp", "gettempdir"}

@@ -12,11 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import shared_memory
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -159,6 +161,13 @@ def _look() -> None:
         child.kill()
 
 
+def _move() -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        (Path(one) / "file").touch()
+        os.rename(f"{one}/file", f"{other}/moved")
+        os.link(f"{other}/moved", f"{one}/link")
+
+
 def _print() -> None:
     with open("/dev/stdout", "w") as out:
         out.write("said\n")
@@ -190,5 +199,6 @@ ACTS: dict[str, Callable[[], object]] = {
     "priority": _own_priority,
     "priority of a child": _childs_priority,
     "look": _look,
+    "move": _move,
     "print": _print,
 }

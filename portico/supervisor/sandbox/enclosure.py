@@ -15,6 +15,7 @@ import os
 import sys
 from contextlib import suppress
 
+from portico.exceptions import ConfigurationError
 from portico.supervisor import birth, privileges
 from portico.supervisor.exit import EXIT_APP
 from portico.supervisor.privileges import Limits
@@ -35,6 +36,19 @@ def conceal() -> None:
             birth.prctl(_PR_SET_DUMPABLE, 0)
 
 
+def demand(limits: Limits) -> None:
+    """See that what was asked for by name can be had.
+
+    Raises:
+        ConfigurationError: handlers would write wherever they like.
+    """
+    if limits.write and not landlock.version():
+        raise ConfigurationError(
+            "--limits write= needs Landlock (Linux 5.13, and not switched off), which this system "
+            "has not; leave it out, and have systemd or a container keep files from the handlers"
+        )
+
+
 class Enclosure:
     """The sandbox of one supervisor's workers, as these limits want it."""
 
@@ -52,9 +66,7 @@ class Enclosure:
         """
         if self._limits.sandbox and sys.platform == "linux":
             self._zygote = os.getpid()
-            if self._limits.write:
-                landlock.write_below(_open_paths(self._limits.write))
-            _scope()
+            self._enclose()
             self._install(own=None)
         if concealed(self._limits):
             conceal()  # last: it takes this process's own files in /proc away
@@ -62,8 +74,16 @@ class Enclosure:
     def part(self) -> None:
         """Part this process, a worker that has no thread yet, from what else is enclosed."""
         if self._limits.sandbox and sys.platform == "linux":
-            _scope()
+            with suppress(OSError):
+                landlock.part(bounded=bool(self._limits.write))
             self._install(own=os.getpid())
+
+    def _enclose(self) -> None:
+        try:
+            landlock.enclose(_open_paths(self._limits.write))
+        except OSError:
+            if self._limits.write:
+                raise
 
     def _install(self, own: int | None) -> None:
         if seccomp.offered():
@@ -98,12 +118,9 @@ def concealed(limits: Limits) -> bool:
     return limits.sandbox and not limits.core
 
 
-def _scope() -> None:
-    if landlock.version() >= landlock.SCOPES:
-        with suppress(OSError):
-            landlock.scope()
-
-
 def _open_paths(given: tuple[str, ...]) -> list[str]:
+    """With what everybody writes to; none where writes are not bounded."""
+    if not given:
+        return []
     always = [path for path in (*DEVICES, SHARED_MEMORY) if os.path.exists(path)]
     return [*given, *map(os.path.realpath, always)]

@@ -1,7 +1,7 @@
 """Landlock: what a process may do to others, and where it may write, by the kernel's leave.
 
 A process that restricts itself is in a domain, and so is whatever it starts. It may look into, and
-with `scope` signal, only what is in its own domain or in one that was made within it: a worker its
+with scopes signal, only what is in its own domain or in one that was made within it: a worker its
 children, but no sibling and nobody above. Who is outside may signal in.
 """
 
@@ -45,32 +45,44 @@ def version() -> int:
     return 0
 
 
-def scope() -> None:
+def enclose(paths: Iterable[str] = ()) -> None:
     """From now on this process and its children signal nobody outside, and connect to no abstract
-    socket there.
+    socket there, as far as the kernel has scopes; and where there are paths, they make, change,
+    move and remove files only below these. Files that are open already stay as they are.
 
     Raises:
-        OSError: the kernel has no scopes, or refuses.
+        OSError: the kernel refuses, or one of the paths cannot be opened.
     """
-    _restrict(_ruleset(scoped=_ABSTRACT_SOCKETS | _SIGNALS))
+    paths = list(paths)
+    _restrict(paths, _write_rights() if paths else 0)
 
 
-def write_below(paths: Iterable[str]) -> None:
-    """From now on this process and its children make, change, move and remove files only below
-    these paths; files that are open already stay as they are.
+def part(*, bounded: bool) -> None:
+    """The same once more, for one of those in there: the others are outside of it then.
+
+    Args:
+        bounded: whether there were paths. To move files is refused in each domain that does not
+            allow it, once one of them has bounds for files.
 
     Raises:
-        OSError: there is no Landlock, or one of the paths cannot be opened.
+        OSError: the kernel refuses.
     """
-    rights = _write_rights()
-    ruleset = _ruleset(writes=rights)
+    _restrict(["/"], _REFER if bounded and version() >= RENAMES else 0)
+
+
+def _restrict(paths: Iterable[str], rights: int) -> None:
+    scoped = _ABSTRACT_SOCKETS | _SIGNALS if version() >= SCOPES else 0
+    if not rights and not scoped:
+        return
+    attributes = struct.pack("=QQQ", rights, 0, scoped)
+    size = len(attributes) if scoped else 8  # an older kernel knows the first word alone
+    ruleset = _call(_CREATE, attributes, size, 0)
     try:
-        for path in paths:
+        for path in paths if rights else ():
             _allow(ruleset, path, rights)
-    except OSError:
+        _call(_RESTRICT, ruleset, 0)
+    finally:
         os.close(ruleset)
-        raise
-    _restrict(ruleset)
 
 
 def _write_rights() -> int:
@@ -82,12 +94,6 @@ def _write_rights() -> int:
     return rights
 
 
-def _ruleset(writes: int = 0, scoped: int = 0) -> int:
-    attributes = struct.pack("=QQQ", writes, 0, scoped)
-    size = len(attributes) if scoped else 8  # an older kernel knows the first word alone
-    return _call(_CREATE, attributes, size, 0)
-
-
 def _allow(ruleset: int, path: str, rights: int) -> None:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
@@ -96,13 +102,6 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         _call(_ADD, ruleset, _BENEATH, struct.pack("=Qi", rights, fd), 0)
     finally:
         os.close(fd)
-
-
-def _restrict(ruleset: int) -> None:
-    try:
-        _call(_RESTRICT, ruleset, 0)
-    finally:
-        os.close(ruleset)
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
