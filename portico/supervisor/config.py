@@ -28,6 +28,7 @@ _LARGEST = 1024 * 1024
 
 _FILES = ("portico.toml", "pyproject.toml")
 """Where settings are looked for, in a folder; the first one that is there counts."""
+_EXAMPLES = DEFAULT_APP.partition(":")[0].split(".")
 _SETTING = {setting.name: setting for setting in SETTINGS}
 _WHO = ("user", "group")
 
@@ -203,5 +204,10 @@ def _consistent(config: SupervisorConfig) -> SupervisorConfig:
         raise ConfigurationError(
             f"--max-jobs-per-worker 1 promises a worker for each job, and --concurrency is "
             f"{config.concurrency}; give --concurrency 1, or more jobs per worker"
+        )
+    if config.production and config.app.partition(":")[0].split(".")[:2] == _EXAMPLES:
+        raise ConfigurationError(
+            f"--production refuses the bundled examples, --app {config.app!r}: they fetch any "
+            "address and read any file that a job names; give --app yourmodule:app"
         )
     return config

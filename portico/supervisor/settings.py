@@ -246,7 +246,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(("--user",), any_text, "Started as root: become this user.", "NAME"),
     Setting(("--group",), any_text, "And this group; else the user's own.", "NAME"),
     Setting(("--umask",), mask, "What others may not do with new files; 077.", "MASK", _umask),
-    Setting(("--production",), switch, "Refuse what is only for trying out: root.", default=False),
+    Setting(
+        ("--production",),
+        switch,
+        "Refuse what is only for trying out: root, the bundled examples.",
+        default=False,
+    ),
     Setting(("--allow-root",), switch, "Run as root all the same.", default=False),
     Setting(("--check",), switch, "Validate everything, start nothing.", default=False),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from time import monotonic
 from typing import Any
@@ -90,8 +90,8 @@ class Supervisor:
         self._listen()
         orphans = Orphans(kill=self._config.kill_orphans)
         birth.adopt_orphans()
-        sweep = asyncio.get_running_loop().create_task(self._sweep(orphans))
-        sweep.add_done_callback(_raise_its_error)
+        sweep = _in_background(self._sweep(orphans))
+        signs_of_life = _in_background(notify.give_signs_of_life())
         self._work = asyncio.get_running_loop().create_task(self._start_and_work())
         try:
             await self._work
@@ -113,6 +113,7 @@ class Supervisor:
             await self._queue.close()
             if self._audit is not None:
                 await self._audit.close()
+            signs_of_life.cancel()
         return self._summary()
 
     async def _start_and_work(self) -> None:
@@ -137,10 +138,7 @@ class Supervisor:
         """Somebody's own jobs may wait in these queues: the examples are not tried on them."""
         served = self._crew.job_types
         self._pipeline.serve_only(served)
-        telling = asyncio.get_running_loop().create_task(
-            tell_of_bystanders(self._queue, self._config.queues, served)
-        )
-        telling.add_done_callback(_raise_its_error)
+        telling = _in_background(tell_of_bystanders(self._queue, self._config.queues, served))
         try:
             await self._pipeline.run()
         finally:
@@ -178,8 +176,8 @@ class Supervisor:
         if config.app == DEFAULT_APP:
             logger.info(
                 "bundled_examples",
-                note="the handlers of portico.examples are served; give --app yourmodule:app "
-                "to serve your own",
+                note="the handlers of portico.examples are served, which fetch any address and "
+                "read any file that a job names; give --app yourmodule:app to serve your own",
             )
         if config.queue_url.startswith("memory:"):
             logger.warning(
@@ -308,6 +306,12 @@ class Supervisor:
             confined_types=self._pool.confined,
             **asdict(self._pipeline.progress),
         )
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_raise_its_error)
+    return task
 
 
 def _raise_its_error(task: asyncio.Task[Any]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_the_unit_and_the_image_start_a_supervisor_with_options_that_there_are()
     known = {flag for setting in SETTINGS for flag in setting.flags}
     variables = {setting.variable for setting in SETTINGS}
     deployed = "".join(blocks("ini") + blocks("dockerfile"))
-    assert deployed.count("portico.supervisor") == 2
+    assert len(re.findall("portico\\W+supervisor", deployed)) == 2
     assert set(re.findall(r"(?<=[ \"])--[a-z-]+", deployed)) <= known
     assert set(re.findall(r"PORTICO_\w+", deployed)) <= variables
 
@@ -191,3 +192,49 @@ def test_the_unit_and_the_image_start_a_supervisor_with_options_that_there_are()
 def test_the_limits_of_documents_are_as_said() -> None:
     assert "JSON objects of at most 1 MiB, nested at most 64 deep" in README
     assert (document.MAX_PAYLOAD, document.MAX_DEPTH) == (1024 * 1024, 64)
+
+
+def unit() -> dict[str, list[str]]:
+    """The settings of the systemd unit."""
+    found: dict[str, list[str]] = {}
+    for line in block_with("ini", "[Service]").splitlines():
+        if not line.startswith("["):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_unit_keeps_code_and_data_apart_and_the_supervisor_alive() -> None:
+    service = unit()
+    (start,) = service["ExecStart"]
+    (folder,) = service["WorkingDirectory"]
+    assert start.startswith(f"{folder}/.venv/bin/portico supervisor --production --app ")
+    state = f"/var/lib/{service['StateDirectory'][0]}/"
+    assert f"PORTICO_QUEUE_URL=sqlite:///{state}jobs.db" in service["Environment"]
+    assert f"XDG_RUNTIME_DIR=/run/{service['RuntimeDirectory'][0]}" in service["Environment"]
+    wanted = {
+        "Type": "notify", "NotifyAccess": "main", "ProtectSystem": "strict", "PrivateTmp": "yes",
+        "Restart": "always", "StateDirectoryMode": "0700", "RestartPreventExitStatus": "1 2 4",
+    }  # fmt: skip
+    assert {name: service[name][0] for name in wanted} == wanted
+    assert int(service["WatchdogSec"][0]) > 0
+    grace = next(setting.default for setting in SETTINGS if setting.name == "shutdown_grace")
+    assert int(service["TimeoutStopSec"][0]) > grace
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    text = re.sub(
+        "^ExecStart=[^ ]+",
+        f"ExecStart={sys.executable}",
+        block_with("ini", "[Service]"),
+        flags=re.MULTILINE,
+    )
+    (tmp_path / "portico.service").write_text(text)
+    said = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no",
+         str(tmp_path / "portico.service")],
+        capture_output=True, text=True, timeout=18, check=False,
+    )  # fmt: skip
+    assert "portico.service" not in said.stderr, said.stderr
+    assert said.returncode == 0, said.stderr

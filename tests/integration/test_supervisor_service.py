@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
 from tests.support.odd_supervisor import odd
 from tests.support.supervisors import ROOT, Place
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def bare_environment(folder: Path) -> dict[str, str]:
@@ -78,7 +79,7 @@ async def test_without_any_option_but_workers_it_makes_a_file_serves_the_example
     said = log.read_text()
     assert "queue_url=sqlite:///portico.db" in said
     assert "workers=8" in said
-    assert "the handlers of portico.examples are served; give --app yourmodule:app" in said
+    assert "the handlers of portico.examples are served, which fetch any address" in said
 
 
 async def test_every_setting_can_come_from_the_environment(
@@ -277,6 +278,32 @@ async def test_the_service_manager_is_told_when_it_is_ready_and_when_it_stops(
         assert await supervisor.ended() == 0
         await wait_until(next_word)
     assert told == [b"READY=1", b"STOPPING=1"]
+
+
+async def test_the_service_manager_that_watches_is_given_signs_of_life_to_the_end(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    job = await queue.enqueue(make_job(job_type="test.sleep", payload={"seconds": 3600}))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(here.folder / "notify"))
+        listener.settimeout(PATIENCE)
+        supervisor = here.supervisor(
+            "--shutdown-grace", "1", NOTIFY_SOCKET=str(here.folder / "notify"),
+            WATCHDOG_USEC="20000",
+        )  # fmt: skip
+
+        async def hear(word: bytes) -> None:
+            while await asyncio.to_thread(listener.recv, 100) != word:
+                pass
+
+        await hear(b"WATCHDOG=1")
+        await hear(b"READY=1")
+        await hear(b"WATCHDOG=1")
+        await wait_until(lambda: here.ledger.count("BEGIN", job.id) == 1)
+        supervisor.signal(signal.SIGTERM)
+        await supervisor.event("stopping")
+        await hear(b"STOPPING=1")
+        assert await supervisor.ended() == 0
 
 
 async def test_a_process_that_outlived_its_handler_is_collected_when_it_ends(

@@ -139,6 +139,25 @@ def test_in_production_root_is_refused_unless_that_is_meant(tmp_path: Path) -> N
     assert "running_as_root" not in allowed.stderr
 
 
+@pytest.mark.security("S20")
+@pytest.mark.parametrize(
+    "app", [(), ("--app", "portico.examples:app"), ("--app", "portico.examples.table_queue:app")]
+)
+def test_in_production_the_bundled_examples_are_refused(
+    app: tuple[str, ...], tmp_path: Path
+) -> None:
+    """They fetch and read whatever a producer names."""
+    refused = subprocess.run(
+        [sys.executable, "-m", "portico.supervisor", "--production", "--allow-root", *app],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=15, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "--production refuses the bundled examples" in refused.stderr
+    assert "give --app yourmodule:app" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @root_only
 @pytest.mark.security("S13")
 @pytest.mark.parametrize(

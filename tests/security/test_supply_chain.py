@@ -52,7 +52,7 @@ ENVIRONMENT = {
     "supervisor/titles.py": {"<told not to write over it>"},
     "supervisor/spawning.py": {"<passed on, without what is the supervisor's>"},
     "supervisor/privileges.py": {"<set for the new user>"},
-    "supervisor/notify.py": {"NOTIFY_SOCKET"},
+    "supervisor/notify.py": {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"},
     "supervisor/state_files.py": {"XDG_RUNTIME_DIR"},
     "adapters/job_queue/_postgres/place.py": {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"},
     "utils/log_output.py": {"NO_COLOR"},
@@ -192,8 +192,8 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     variables = ours | {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
     variables |= {"SPT_NOENV"}  # put back as it was found, once a library has read ours
     names = (
-        "`NO_COLOR`, `FORCE_COLOR`, `TERM`, `COLUMNS`, `NOTIFY_SOCKET`, `XDG_RUNTIME_DIR` and "
-        "PostgreSQL's own variables,"
+        "`NO_COLOR`, `FORCE_COLOR`, `TERM`, `COLUMNS`, `NOTIFY_SOCKET`, `WATCHDOG_USEC`, "
+        "`WATCHDOG_PID`, `XDG_RUNTIME_DIR` and PostgreSQL's own variables,"
     )
     assert (
         f"{names} such as `PGSSLMODE`, are read from the environment, and glibc's `MALLOC_…_`, "
