@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from portico.supervisor import proc_stat
+from portico.supervisor import families, proc_stat
 from portico.supervisor.trackers import is_tracker
 from portico.utils.logging import get_logger
 
@@ -63,7 +62,10 @@ class Orphans:
             return []
         self._known.intersection_update(found)
         self._trackers = Counter({pid: self._trackers[pid] for pid in found})
-        return [pid for pid in found if self._adopt(pid, starting=starting)]
+        alive = [pid for pid in found if self._adopt(pid, starting=starting)]
+        if self._kill and alive:
+            families.end(alive)
+        return alive
 
     def _adopt(self, pid: int, *, starting: bool) -> bool:
         try:
@@ -76,8 +78,6 @@ class Orphans:
             if pid not in self._known:
                 self._known.add(pid)
                 self._log(pid)
-            if self._kill:
-                os.kill(pid, signal.SIGKILL)  # a child of ours: its number is not given again
         except (OSError, psutil.Error):
             return False
         return True
