@@ -47,9 +47,21 @@ local function count_in(queue, part, of, rest)
     end
 end
 
+local function count_running(queue)
+    local number = 0
+    for _, id in ipairs(sound('ZRANGE', LEASES, 0, COUNTED_ONE_BY_ONE - 1)) do
+        local row = peek('HMGET', job_key(id), 'status', 'queue')
+        if row and row[1] == 'running' then
+            if row[2] == queue then number = number + 1 end
+        elseif not is_id(id) or (row and is_status(row[1])) then
+            drop(LEASES, id)
+        end
+    end
+    return number
+end
+
 -- Counts that do not add up, or cannot be added to, are made anew from what is there by now.
 local function count_anew(queue)
-    tell('counts', queue, '')
     local all = { pending = 0, scheduled = 0, retrying = 0 }
     for _, part in ipairs({ 'ready', 'later' }) do count_in(queue, part, all, 'pending') end
     for status in pairs(ENDED) do
@@ -57,15 +69,15 @@ local function count_anew(queue)
         count_in(queue, status, ended, status)
         all[status] = ended[status]
     end
-    all.running = 0
-    for _, id in ipairs(sound('ZRANGE', LEASES, 0, COUNTED_ONE_BY_ONE - 1)) do
-        local row = peek('HMGET', job_key(id), 'status', 'queue')
-        if row and row[1] == 'running' and row[2] == queue then all.running = all.running + 1 end
-    end
+    all.running = count_running(queue)
     local key = queue_key(queue, 'counts')
-    sound('HLEN', key)
+    local is_news = sound('HLEN', key) == 0
+    for status, number in pairs(all) do
+        is_news = is_news or whole(redis.call('HGET', key, status)) ~= number
+    end
     redis.call('DEL', key)
     for status, number in pairs(all) do redis.call('HSET', key, status, number) end
+    if is_news then tell('counts', queue, '') end
 end
 local function write_counts()
     for queue, of in pairs(changes) do

@@ -21,7 +21,7 @@ local function row_of_body(id, now)
         string.match(head, '^(%S*) (%S*) (%S*) (%S*) (%S*) (%S*) ([^\n]*)\n')
     created = created and moment(created) or now
     return {
-        job_type = job_type or '', priority = text(whole(priority)), max = text(whole(most)),
+        type = job_type or '', priority = text(whole(priority)), max = text(whole(most)),
         created = text(created), due = due and due ~= '' and text(moment(due)) or text(created),
         seq = text(whole(peek('ZSCORE', ALL, id))),
     }
@@ -46,13 +46,7 @@ end
 local function bury(id, queue, was, words, now)
     local key = job_key(id)
     if peek('HLEN', key) == nil then put_aside(key) end
-    if redis.call('EXISTS', key) == 0 then
-        local told = row_of_body(id, now)
-        redis.call(
-            'HSET', key, 'type', told.job_type, 'priority', told.priority, 'max', told.max,
-            'created', told.created, 'due', told.due, 'seq', told.seq
-        )
-    end
+    for name, value in pairs(row_of_body(id, now)) do redis.call('HSETNX', key, name, value) end
     redis.call(
         'HSET', key, 'status', 'dead_letter', 'queue', queue, 'ended', text(now), 'ended_as',
         'quarantine', 'ended_by', unfinished_attempt(key) and '1' or '0', 'error_type',

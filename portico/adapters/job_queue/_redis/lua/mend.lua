@@ -63,6 +63,7 @@ local function mend(id)
     if is_held(id) then return end -- of which its end will be told, or that it ran out
     if row and row.status == 'running' then
         held[#held + 1], held[#held + 2] = text(now + length), id
+        if row.queue then know(row.queue) end
         return tell_of_job_in(row.queue or '')
     end
     local exists = redis.call('EXISTS', key) == 1
@@ -72,6 +73,10 @@ local function mend(id)
     local place = place_of(told.due, told.seq, id)
     local queue = row and row.queue or queue_of_place(place)
     bury(id, queue or lost_queue(false), queue and 'pending', words, now)
+    if queue then
+        sound('ZREM', queue_key(queue, 'ready'), place)
+        sound('ZREM', queue_key(queue, 'later'), place)
+    end
 end
 
 local looked = sound('ZRANGEBYSCORE', ALL, after, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
