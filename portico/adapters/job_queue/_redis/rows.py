@@ -19,6 +19,7 @@ All keys begin with `portico:{namespace}:`, where the braces keep them in one sl
 | | more; gone after a lease length, or an hour |
 | `queues`, `cancels`, `seq`, `wake` | names; ids asked to stop; the last number; the channel |
 | `version` | of all of this: `VERSION` of the release that stored the first job |
+| `damaged:KEY` | what stood under a key and was of another kind; for people |
 """
 
 from __future__ import annotations
