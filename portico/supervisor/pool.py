@@ -54,7 +54,9 @@ class ProcessPool(JobExecutor):
         self._crew = crew
         self._scheduler = Scheduler(limits, bounds)
         self._scales = Scales(
-            machine=bounds is not None and bounds.reserve is not None, workers=weighs_workers
+            machine=bounds is not None and bounds.reserve is not None,
+            workers=weighs_workers,
+            families=bounds is not None and bounds.ceiling is not None,
         )
         self._on_request = on_request
         self._loop = asyncio.get_running_loop()
@@ -175,11 +177,11 @@ class ProcessPool(JobExecutor):
 
     def _weigh(self) -> None:
         members = self._by_seat.values()
-        resident, available = self._scales.weigh(
-            {member.seat.key: member.process.pid for member in members}, monotonic()
-        )
+        pids = {member.seat.key: member.process.pid for member in members}
+        resident, available = self._scales.weigh(pids, monotonic())
+        families = self._scales.families(pids)
         started = {member.seat.key: member.process.page.started() for member in members}
-        self._tell(events.Weighed(resident, started, available))
+        self._tell(events.Weighed(resident, started, available, families))
 
     def _ready(self, member: Member) -> None:
         self._by_seat[member.seat.key] = member

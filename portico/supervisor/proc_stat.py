@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PARENT = 1
-GROUP = 2
 FLAGS = 6
 """The kernel's own; see EXITING and NEVER_EXECUTED."""
 STARTED = 19
 """Ticks since boot."""
-RESIDENT = 21
-"""Pages."""
 
 EXITING = 0x4
 """It has begun to end: it has given its memory back, and with that its command."""

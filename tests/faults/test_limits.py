@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 
@@ -92,10 +93,20 @@ def test_an_impossible_time_limit_of_a_type_is_a_configuration_error() -> None:
         handlers_by_type([handler])
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "grow",
+        pytest.param(
+            "grow_in_child",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+        ),
+    ],
+)
 async def test_a_job_that_outgrows_the_memory_ceiling_is_killed_and_told_apart_from_a_crash(
-    here: Place, queue: JobQueueAdapter
+    here: Place, queue: JobQueueAdapter, kind: str
 ) -> None:
-    greedy = await queue.enqueue(make_job(job_type="test.grow", max_retries=1))
+    greedy = await queue.enqueue(make_job(job_type=f"test.{kind}", max_retries=1))
     beside = [await queue.enqueue(make_job(job_type="test.fine")) for _ in range(20)]
     supervisor = here.supervisor("--memory-ceiling", "300M", app=APP)
     dead = await ended(queue, greedy.id)

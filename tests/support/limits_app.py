@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -39,6 +41,12 @@ async def grow(job: Job) -> JobResult:
     return JobResult(success=True, result_data={"mib": len(kept) * 8})
 
 
+async def grow_in_child(job: Job) -> None:
+    code = "kept = b'x' * (400 << 20); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        child.wait()
+
+
 def app() -> list[JobHandler]:
     return [
         Brief("brief_spin", fault_app.spin),
@@ -49,4 +57,5 @@ def app() -> list[JobHandler]:
         Fault("sleep", fault_app.sleep),
         Fault("fine", fault_app.fine),
         Growing("grow", grow),
+        Growing("grow_in_child", grow_in_child),
     ]

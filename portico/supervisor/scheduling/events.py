@@ -7,6 +7,7 @@ says: the serials that its slots began last, and when.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from portico.ports.leasing import Failure, Lease
@@ -108,6 +109,8 @@ class Weighed(NamedTuple):
     started: Mapping[int, Started]
     available: int | None
     """`None` where nobody asked."""
+    families: Mapping[int, int] = MappingProxyType({})
+    """What the processes that workers have started hold of their own, by seat key."""
 
 
 class Turn(NamedTuple):

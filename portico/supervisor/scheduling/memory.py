@@ -27,7 +27,8 @@ class Bounds:
     """Bytes; `None` sets no bound."""
 
     ceiling: int | None = None
-    """Resident size at which a worker is killed, with what it runs."""
+    """Resident size, of a worker and what it has started, at which it is killed, with what it
+    runs."""
     reserve: int | None = None
     """What the machine must have left for another job to be started."""
 
@@ -47,12 +48,15 @@ class Memory:
             resident = weighed.resident.get(seat.key, 0)
             if seat.condemned:
                 continue  # it is dying already, for a reason of its own
-            if self._bounds.ceiling is not None and resident > self._bounds.ceiling:
+            family = weighed.families.get(seat.key, 0)
+            if self._bounds.ceiling is not None and resident + family > self._bounds.ceiling:
                 # What its jobs have left in memory would be charged to the next one.
                 seat.outgrown, seat.load.open = True, False
                 page = weighed.started.get(seat.key, {})
                 begun = sightings.begun(seat, page, now)
-                commands += self._outgrown(seat, begun, resident)
+                size = f"{(resident + family) // _MIB} MiB"
+                size += " with what it has started" if family else ""
+                commands += self._outgrown(seat, begun, size)
             elif seat.outgrown:
                 commands.append(Recycle(seat, "it had passed the memory ceiling"))
             elif seat.retire_above is not None and resident > seat.retire_above:
@@ -76,10 +80,9 @@ class Memory:
             return [Note("info", "dispatch_resumed", None, facts)]
         return []
 
-    def _outgrown(self, seat: Seat, started: Started, resident: int) -> list[Command]:
+    def _outgrown(self, seat: Seat, started: Started, size: str) -> list[Command]:
         """Charge what runs; it is killed at the next look, after it has shown where it stands."""
         running = [a for serial, a in seat.inflight.items() if serial in started]
-        size = f"{resident // _MIB} MiB"
         if not running:
             return [Recycle(seat, f"resident size {size}")]
         jobs = [a for a in running if a.fate is None and a.outcome is None and a.failure is None]

@@ -85,9 +85,10 @@ class Bench:
             commands += self.tell(events.Looked(page))
         return commands
 
-    def weigh(self, resident: int) -> list[Command]:
-        page = {self.seat.key: self.started}
-        return self.tell(events.Weighed({self.seat.key: resident}, page, None))
+    def weigh(self, resident: int, family: int = 0) -> list[Command]:
+        key = self.seat.key
+        weighed = events.Weighed({key: resident}, {key: self.started}, None, {key: family})
+        return self.tell(weighed)
 
     def die(self, killed_for: str) -> list[Command]:
         dead = Exit(None, signal.SIGKILL, 1)
@@ -176,6 +177,15 @@ def test_a_worker_past_the_ceiling_whose_job_ends_in_time_gets_no_other_one() ->
     commands = bench.weigh(CEILING - 1)
     assert not bench.seat.load.open, "the next job would be charged for what this one has left"
     assert [command.seat for command in commands if isinstance(command, Recycle)] == [bench.seat]
+
+
+def test_what_a_worker_has_started_counts_towards_the_ceiling() -> None:
+    bench = Bench()
+    serial, _ = bench.run()
+    assert not bench.weigh(CEILING - 1, 1)
+    bench.weigh(CEILING - 1, 2)
+    assert bench.seat.inflight[serial].fate is Fate.OVERSIZED
+    assert "with what it has started" in bench.seat.inflight[serial].reason
 
 
 def test_a_worker_that_is_to_be_killed_for_another_reason_is_not_weighed_any_more() -> None:
