@@ -21,6 +21,7 @@ from tests.security.conftest import APP
 from tests.support.supervisors import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "portico").rglob("*.py"))
 
 ALLOWED = {
@@ -186,8 +187,7 @@ def test_only_the_modules_that_are_known_for_it_look_at_the_environment() -> Non
 
 @pytest.mark.security("S31")
 def test_the_readme_names_every_variable_that_is_read() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "`PORTICO_<OPTION>`" in readme
+    assert "`PORTICO_<OPTION>`" in README
     ours = {"NO_COLOR", "FORCE_COLOR", "TERM", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"}
     variables = ours | {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
     variables |= {"SPT_NOENV"}  # put back as it was found, once a library has read ours
@@ -198,7 +198,7 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     assert (
         f"{names} such as `PGSSLMODE`, are read from the environment, and glibc's `MALLOC_…_`, "
         "which stand where they are set"
-    ) in " ".join(readme.split())
+    ) in " ".join(README.split())
     for path in MODULES:
         if "examples" not in path.parts:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -280,34 +280,76 @@ def test_no_setting_replaces_a_clock_or_makes_anything_fail() -> None:
         assert "clock" not in setting.name
 
 
-LOCK = (ROOT / "scripts" / "runtime.lock").read_text(encoding="utf-8").replace("\\\n", " ")
-LOCKED = [line for line in LOCK.splitlines() if line and not line.startswith("#")]
+LOCKS = {
+    "runtime": PROJECT["project"]["dependencies"],
+    "postgres": PROJECT["project"]["optional-dependencies"]["postgres"],
+    "redis": PROJECT["project"]["optional-dependencies"]["redis"],
+    "build": PROJECT["build-system"]["requires"],
+}
+"""What each lock in `scripts` is there for."""
+EACH_LOCK = pytest.mark.parametrize("name", LOCKS)
+
+
+def locked(name: str) -> list[str]:
+    text = (ROOT / "scripts" / f"{name}.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 @pytest.mark.security("S30")
-def test_a_deployment_can_pin_every_runtime_dependency_by_its_hash() -> None:
-    assert names_of(LOCKED) >= names_of(PROJECT["project"]["dependencies"])
-    for line in LOCKED:
+@EACH_LOCK
+def test_a_deployment_can_pin_everything_that_it_installs_by_its_hash(name: str) -> None:
+    assert names_of(locked(name)) >= names_of(LOCKS[name])
+    for line in locked(name):
         requirement = Requirement(line.split("--hash=")[0])
         assert [specifier.operator for specifier in requirement.specifier] == ["=="], line
         assert re.findall(r"--hash=sha256:[0-9a-f]{64}(?= |$)", line), line
 
 
 @pytest.mark.security("S30")
-def test_what_is_locked_is_what_the_project_asks_for() -> None:
-    locked = {name: next(iter(r.specifier)).version for name, r in requirements_of(LOCKED)}
-    for name, wanted in requirements_of(PROJECT["project"]["dependencies"]):
-        assert wanted.specifier.contains(locked[name]), f"{name} {locked[name]}: {wanted}"
+@EACH_LOCK
+def test_what_is_locked_is_what_the_project_asks_for(name: str) -> None:
+    found = {one: next(iter(r.specifier)).version for one, r in requirements_of(locked(name))}
+    for one, wanted in requirements_of(LOCKS[name]):
+        assert wanted.specifier.contains(found[one]), f"{one} {found[one]}: {wanted}"
 
 
 @pytest.mark.security("S30")
+def test_no_two_locks_ask_for_different_versions() -> None:
+    found: dict[str, str] = {}
+    for name in LOCKS:
+        for one, requirement in requirements_of(locked(name)):
+            assert found.setdefault(one, str(requirement.specifier)) == str(requirement.specifier)
+
+
+@pytest.mark.security("S30")
+@EACH_LOCK
 @pytest.mark.skipif(os.environ.get("CI") != "true", reason="asks a package registry")
-def test_the_registry_has_files_with_the_locked_hashes() -> None:
+def test_the_registry_has_files_with_the_locked_hashes(name: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     subprocess.run(
-        [*command, "--require-hashes", "--requirement", str(ROOT / "scripts" / "runtime.lock")],
+        [*command, "--require-hashes", "--requirement", str(ROOT / "scripts" / f"{name}.lock")],
         check=True,
     )
+
+
+@pytest.mark.security("S30")
+def test_with_what_is_locked_it_is_built_and_installed_without_asking_for_more(
+    tmp_path: Path,
+) -> None:
+    """As README says it, into a folder of its own, with no registry to ask."""
+    (line,) = re.findall(r"^pip install (--no-deps .*) \.$", README, re.MULTILINE)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--no-index", "--no-cache-dir",
+            "--target", str(tmp_path), *line.split(), str(ROOT),
+        ],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "portico" / "py.typed").exists()
+    (pinned,) = re.findall(r"^pip install --require-hashes (.*)$", README, re.MULTILINE)
+    files = re.findall(r"-r scripts/(\w+)\.lock", pinned)
+    assert set(files) == {"runtime", "postgres", "build"} <= LOCKS.keys()
 
 
 def requirements_of(lines: list[str]) -> list[tuple[str, Requirement]]:
