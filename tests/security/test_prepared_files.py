@@ -19,6 +19,7 @@ from portico import compose
 from portico.adapters.audit.sqlite_audit import DatabaseAuditAdapter
 from portico.exceptions import ConfigurationError, DatabaseError, QueueConnectionError
 from portico.ports.audit import AuditQuery
+from portico.ports.leasing import JobFilter
 from portico.supervisor import notify, state_files
 from portico.supervisor.config import resolve_queue_url
 from portico.supervisor.trouble import Notice, troubles
@@ -95,6 +96,24 @@ async def test_a_pipe_beside_a_database_in_use_is_an_outage_that_ends(tmp_path: 
     await queue.enqueue(make_job())
     assert (await queue.get_queue_stats("default")).pending_count == 2
     await queue.close()
+
+
+@pytest.mark.parametrize("left", [0, 100, 4096 + 1])
+async def test_a_database_that_somebody_cuts_off_while_it_is_used_is_told(
+    tmp_path: Path, left: int
+) -> None:
+    queue = compose.job_queue(f"sqlite:///{tmp_path}/jobs.db")
+    await queue.initialize()
+    await queue.enqueue_many([make_job() for _ in range(2000)])
+    os.truncate(tmp_path / "jobs.db-wal", 0)
+    os.truncate(tmp_path / "jobs.db", left)
+    with suppress(DatabaseError, QueueConnectionError):  # and no other error, and no end of waiting
+        for _ in range(3):
+            await queue.enqueue_many([make_job() for _ in range(2000)])
+            await queue.exchange((), ("default",), 10)
+            await queue.list_jobs(JobFilter())
+    with suppress(DatabaseError, QueueConnectionError):
+        await queue.close()
 
 
 @odd

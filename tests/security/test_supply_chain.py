@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from packaging.requirements import Requirement
@@ -147,6 +148,18 @@ def test_what_is_built_twice_is_the_same_to_the_byte(kind: str, tmp_path: Path) 
             os.umask(before)
         digests.append((built.name, hashlib.sha256(built.read_bytes()).hexdigest()))
     assert digests[0] == digests[1]
+    if kind == "wheel":
+        assert set(_kinds_in(built)) <= {".py", ".typed", ".sql", ".lua", ".html", ".css"}
+
+
+def _kinds_in(wheel: Path) -> Iterator[str]:
+    """The kinds of files of the package, in which there is nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        for path in map(PurePosixPath, archive.namelist()):
+            assert path.parts[0] == "portico" or path.parts[0].endswith(".dist-info"), path
+            if path.parts[0] == "portico":
+                assert not {"tests", "conftest.py", "__pycache__"} & set(path.parts), path
+                yield path.suffix
 
 
 def _committed() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from portico.exceptions import ConflictError, ValidationError
 from portico.ports.draft import Draft
@@ -130,6 +130,49 @@ class BulkRules:
         assert [await queue.get_job(job.id) for job in kept] == kept
         found = [await queue.dequeue("default", timeout=0) for _ in range(len(possible))]
         assert [job and job.priority for job in found] == [most, 0, 0, 0, -most - 1, None]
+
+    async def test_names_that_look_like_something_else_are_names_and_each_is_its_own(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        names = [
+            "a",
+            "a:failed",
+            "a:failed:by",
+            "a:counts",
+            "all",
+            "..",
+            "-",
+            "__class__",
+            "A",
+            "1",
+        ]
+        jobs = [make_job(queue_name=name, job_type=name, payload={"n": name}) for name in names]
+        created = await queue.enqueue_many([*jobs, make_job(id=UUID(int=0), queue_name="nil")])
+        assert [outcome.error for outcome in created] == [None] * (len(names) + 1)
+        failed = await queue.dequeue("a", timeout=0)
+        assert failed is not None
+        await queue.reject(failed.id, requeue=False)
+        for name in names:
+            stats = await queue.get_queue_stats(name)
+            assert (stats.total, stats.failed_count) == (1, int(name == "a")), name
+            job = await queue.dequeue(name, timeout=0)
+            assert (None if job is None else job.payload) == (None if name == "a" else {"n": name})
+        alike = [
+            "default\u200b",
+            "\uff44efault",
+            "d\u0435fault",
+            "{x}",
+            "a*",
+            "",
+            "a b",
+            "a\n",
+            "\0",
+        ]
+        for outcome in await queue.enqueue_many([make_job(queue_name=name) for name in alike]):
+            assert isinstance(outcome.error, ValidationError)
+        odd = [{"a": "\ud800"}, {"a": float("nan")}, {"a": float("-inf")}]
+        for outcome in await queue.enqueue_many([make_job(payload=payload) for payload in odd]):
+            assert isinstance(outcome.error, ValidationError)
 
     async def test_nothing_is_redriven_in_bulk(self, queue: JobQueueAdapter) -> None:
         await queue.enqueue(make_job())

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
+from portico.exceptions import DatabaseError
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
-from portico.ports.leasing import Answer, Receipt, Renewal, Settlement, Transition
+from portico.ports.leasing import (
+    Answer,
+    Evidence,
+    JobFilter,
+    Receipt,
+    Renewal,
+    Settlement,
+    Transition,
+)
 from portico.testing.contract.queue_support import (
     Clocks,
     ended,
@@ -280,3 +290,36 @@ class ExchangeRules:
         ]
         assert await queue.get_result(good.job_id) == {"good": 1}
         assert await queue.get_result(last.job_id) == {"last": 1}
+
+    async def test_what_a_worker_has_forged_is_held_against_its_own_job_alone(
+        self, queue: JobQueueAdapter
+    ) -> None:
+        results = [b"no JSON", b"[1]", b'{"a":', b"[" * 100_000, b"\xff\0", b'{"a":NaN}']
+        vast, nan = 2**63, float("nan")
+        evidence = [
+            Evidence(vast, vast, "x" * 10_000, run_seconds=nan, worker_peak_rss=vast),
+            Evidence(-1, -vast, "\0\ud800", run_seconds=-1e308, output="\0\ud800" * 100_000),
+            Evidence(worker_cpu_seconds=float("inf"), worker_peak_rss=-vast),
+        ]
+        await queue.insert([Draft.of(make_job()) for _ in range(len(results) + len(evidence) + 1)])
+        good, *others = await leased(queue, limit=20)
+        forged = [
+            ending(lease, Transition.COMPLETE, result=result)
+            for lease, result in zip(others, results, strict=False)
+        ] + [
+            ending(lease, Transition.FAIL, failure=failure("\0" * 2**24)._replace(evidence=seen))
+            for lease, seen in zip(others[len(results) :], evidence, strict=True)
+        ]
+        whole = ending(good, Transition.COMPLETE, result=b'{"good":1}')
+        receipts = await settled(queue, *forged, whole)
+        assert receipts == [
+            *[Receipt(Answer.OK, JobStatus.COMPLETED)] * len(results),
+            *[Receipt(Answer.OK, JobStatus.FAILED)] * len(evidence),
+            Receipt(Answer.OK, JobStatus.COMPLETED),
+        ]
+        assert await queue.get_result(good.job_id) == {"good": 1}
+        assert len((await queue.list_jobs(JobFilter())).jobs) == len(others) + 1
+        for lease in others:
+            assert (await record(queue, lease.job_id)).job.status.terminal
+            with suppress(DatabaseError):  # it says so of its own result, and raises nothing else
+                await queue.get_result(lease.job_id)
