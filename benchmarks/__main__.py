@@ -9,6 +9,7 @@ from benchmarks.commands.everything import everything
 from benchmarks.commands.fairness import fairness
 from benchmarks.commands.footprint import footprint
 from benchmarks.commands.guard import guard
+from benchmarks.commands.hostile import hostile
 from benchmarks.commands.latency import latency
 from benchmarks.commands.limits import limits
 from benchmarks.commands.payload import payload
@@ -34,6 +35,7 @@ main.add_command(everything)
 main.add_command(fairness)
 main.add_command(footprint)
 main.add_command(guard)
+main.add_command(hostile)
 main.add_command(latency)
 main.add_command(limits)
 main.add_command(payload)

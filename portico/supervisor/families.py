@@ -11,13 +11,16 @@ import signal
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import thread_time
 
 from portico.supervisor.trackers import is_tracker
 
 _ROUNDS = 50
 """Looks for those that were born while the others were stopped."""
 _MOST = 2_000
-"""Processes that are looked at in a round: the next sweep finds the others."""
+"""Processes that are looked at in a round, ..."""
+_LONGEST = 0.03
+"""... and seconds of processor time in all: the next sweep finds the others."""
 
 
 def end(roots: Collection[int]) -> None:
@@ -28,14 +31,14 @@ def end(roots: Collection[int]) -> None:
     left: they have to remove what the others have shared.
     """
     stopped: set[int] = set()
-    family = set(roots)
+    family, until = set(roots), thread_time() + _LONGEST
     for _ in range(_ROUNDS):
         fresh = family - stopped
-        if not fresh:
+        if not fresh or thread_time() > until:
             break
         _signal(fresh, signal.SIGSTOP)
         stopped |= fresh
-        family = _family(roots) | stopped.intersection(children_of("self"))
+        family = _family(roots, until) | stopped.intersection(children_of("self"))
     _signal(stopped & family, signal.SIGKILL)
     _signal(stopped - family, signal.SIGCONT)
 
@@ -46,9 +49,9 @@ def _signal(pids: Collection[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _family(roots: Collection[int]) -> set[int]:
+def _family(roots: Collection[int], until: float) -> set[int]:
     found, rest = set(roots), list(roots)
-    while rest and len(found) < _MOST:
+    while rest and len(found) < _MOST and thread_time() < until:
         born = {pid for pid in children_of(rest.pop()) if pid not in found and not is_tracker(pid)}
         found.update(born)
         rest += born

@@ -16,6 +16,8 @@ from portico.supervisor.scheduling import sightings
 from portico.supervisor.scheduling.seat import Seat
 
 _MOST_HEARD_OF = 200
+_NAMED = 10
+"""Processes of which a line of the log says what they are."""
 
 
 class State(Enum):
@@ -78,11 +80,13 @@ class Member:
         """
         self.condemned = self.condemned or reason
         strays = self._strays()
-        names = [offspring.described(stray) for stray in strays]
+        names = [offspring.described(stray) for stray in strays[:_NAMED]]
         self.process.kill()
         offspring.kill(strays)
         if names:
-            self.process.output.note("strays_killed", processes=names, pid=self.process.pid)
+            self.process.output.note(
+                "strays_killed", processes=names, count=len(strays), pid=self.process.pid
+            )
 
     def _strays(self) -> list[psutil.Process]:
         """What the jobs that run there have started, and is not in its group."""
@@ -92,8 +96,7 @@ class Member:
         since = min(begun.values(), default=None)
         if since is None:
             return []
-        found = offspring.born_since(since, self.process.pid)
-        return [stray for stray in found if not offspring.in_group(stray, self.process.pid)]
+        return offspring.strays(self.process.pid, since)
 
     def discredit(self, error: str) -> None:
         """Kill it for what it sent. No reason is kept: the death counts against what it runs,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.supervisor import proc_stat
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import psutil
 
 _LONGEST_COMMAND = 200
+_MOST_FAMILY, _MOST_STRAYS, _MOST_THREADS = 1000, 100, 256
+"""How many are looked at, and found, where a worker may have any number."""
 
 
 def any_child() -> bool:
@@ -28,23 +33,22 @@ def any_child() -> bool:
     return True
 
 
-def born_since(instant: float, of: int | None = None) -> dict[psutil.Process, int]:
-    """The living descendants of a process that were started since an instant, each with the number
-    of the child from which it descends.
+def born_since(instant: float) -> dict[psutil.Process, int]:
+    """The living descendants of this process that were started since an instant, each with the
+    number of the child from which it descends.
 
-    Left out are the helpers of `multiprocessing` in this process, which serve all of its jobs; what
-    they have started is not.
+    Left out are the helpers of `multiprocessing`, which serve all jobs; what they have started is
+    not.
 
     Args:
         instant: of `time.monotonic()`.
-        of: the process; `None` stands for this one.
     """
     import psutil  # most workers never need it
 
-    helpers = set() if of is not None else _helpers()
+    helpers = _helpers()
     found: dict[psutil.Process, int] = {}
     with suppress(psutil.Error, OSError):
-        for child in psutil.Process(of).children():
+        for child in psutil.Process().children():
             family = [child, *_descendants(child)]
             found |= {each: child.pid for each in family if each.pid not in helpers}
     return {
@@ -54,12 +58,56 @@ def born_since(instant: float, of: int | None = None) -> dict[psutil.Process, in
     }
 
 
-def in_group(process: psutil.Process, group: int) -> bool:
-    """Whether a process belongs to this group; one that is gone needs no care either."""
-    try:
-        return os.getpgid(process.pid) == group
-    except ProcessLookupError:
-        return True
+def strays(worker: int, instant: float) -> list[psutil.Process]:
+    """The living descendants of a worker that were started since an instant and have left its
+    group, as far as they are among the first thousand descendants: a supervisor looks for them, and
+    whoever is not found becomes an orphan of it.
+
+    Args:
+        worker: its number.
+        instant: of `time.monotonic()`.
+    """
+    import psutil
+
+    found: list[psutil.Process] = []
+    for pid in islice(_family(worker), _MOST_FAMILY):
+        with suppress(psutil.Error, OSError):
+            if os.getpgid(pid) == worker:
+                continue
+            process = psutil.Process(pid)
+            if _alive(process) and _born_since(process, instant):
+                found.append(process)
+        if len(found) == _MOST_STRAYS:
+            break
+    return found
+
+
+def _family(ancestor: int) -> Iterator[int]:
+    """The descendants of a process, the nearer ones first."""
+    if sys.platform != "linux":
+        yield from (process.pid for process in _descendants_of(ancestor))
+        return
+    generation = deque([ancestor])
+    while generation:
+        for child in _children(generation.popleft()):
+            generation.append(child)
+            yield child
+
+
+def _children(parent: int) -> list[int]:
+    children: list[int] = []
+    with suppress(OSError):  # it is gone
+        for thread in islice(os.scandir(f"/proc/{parent}/task"), _MOST_THREADS):
+            children += map(int, Path(thread.path, "children").read_text().split())
+    return children
+
+
+def _descendants_of(ancestor: int) -> list[psutil.Process]:
+    import psutil
+
+    with suppress(psutil.Error):
+        return _descendants(psutil.Process(ancestor))
+    return []
 
 
 def ask_to_end(processes: Iterable[psutil.Process]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -22,6 +23,9 @@ from portico.utils.logging import get_logger
 _LONGEST_COMMAND = 200
 _SPARED = 5
 """Sweeps."""
+_REAPED, _EXAMINED, _TOLD = 500, 200, 20
+"""In one sweep: how many are collected, looked at for the first time, and told of one by one. A
+handler may leave any number, and a sweep holds up everything else."""
 _LEFT = "end it with kill, or have --kill-orphans end such processes"
 _LOOK, _LOOKS = 0.02, 100
 """Seconds between two looks at trackers that are to end, and how many of these."""
@@ -39,6 +43,8 @@ class Orphans:
         self._known: set[int] = set()
         self._trackers: Counter[int] = Counter()
         self._session = os.getsid(0)
+        self.behind = False
+        """Whether the last sweep has left some for the next."""
 
     def sweep(
         self, workers: Collection[int], zygotes: Collection[int] = (), *, starting: bool = False
@@ -54,7 +60,7 @@ class Orphans:
         Returns:
             The numbers of those that were found alive.
         """
-        reap(workers)
+        reaped = len(reap(workers))
         ours = {*workers, *zygotes, *self._others}
         try:
             found = [pid for pid in children() if pid not in ours]
@@ -62,25 +68,26 @@ class Orphans:
             return []
         self._known.intersection_update(found)
         self._trackers = Counter({pid: self._trackers[pid] for pid in found})
-        alive = [pid for pid in found if self._adopt(pid, starting=starting)]
+        known = [pid for pid in found if pid in self._known]
+        new = [pid for pid in found if pid not in self._known]
+        self.behind = reaped >= _REAPED or len(new) > _EXAMINED
+        adopted = [pid for pid in new[:_EXAMINED] if self._is_one(pid, starting=starting)]
+        self._tell(adopted)
+        alive = [*known, *adopted]
         if self._kill and alive:
             families.end(alive)
+            self.behind = True
         return alive
 
-    def _adopt(self, pid: int, *, starting: bool) -> bool:
+    def _is_one(self, pid: int, *, starting: bool) -> bool:
         try:
             if starting and os.getsid(pid) == self._session:
                 return False
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE or _is_ending(pid):
                 return False
-            if self._is_leaving(pid):
-                return False
-            if pid not in self._known:
-                self._known.add(pid)
-                self._log(pid)
+            return not self._is_leaving(pid)
         except (OSError, psutil.Error):
             return False
-        return True
 
     def _is_leaving(self, pid: int) -> bool:
         """Whether it is a tracker that may have lost its last process just now. One that is found
@@ -99,16 +106,27 @@ class Orphans:
                     return
                 await asyncio.sleep(_LOOK)
 
-    def _log(self, pid: int) -> None:
-        process = psutil.Process(pid)
+    def _tell(self, adopted: Sequence[int]) -> None:
+        self._known.update(adopted)
+        for pid in adopted[:_TOLD]:
+            self._log("orphan_adopted", pid=pid, command=_command(pid))
+        if others := adopted[_TOLD:]:
+            self._log("orphans_adopted", count=len(others), first_pids=others[:_TOLD])
+
+    def _log(self, event: str, **facts: Any) -> None:
         logger.warning(
-            "orphan_adopted",
-            pid=pid,
-            command=" ".join(process.cmdline()).strip()[:_LONGEST_COMMAND],
+            event,
+            **facts,
             action="killed" if self._kill else "left running",
             note="a handler started it in a session of its own, and its worker is gone; "
             + ("what is to go on has to be started elsewhere" if self._kill else _LEFT),
         )
+
+
+def _command(pid: int) -> str:
+    with suppress(OSError, psutil.Error):  # it may be gone
+        return " ".join(psutil.Process(pid).cmdline()).strip()[:_LONGEST_COMMAND]
+    return ""
 
 
 def _is_ending(pid: int) -> bool:
@@ -141,7 +159,9 @@ def reap(workers: Collection[int]) -> list[int]:
     if 0 in workers:
         return reaped
     with suppress(ChildProcessError):
-        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        while len(reaped) < _REAPED and (
+            found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        ):
             if found.si_pid in workers:
                 break  # it is collected in a moment; the others wait for the next sweep
             os.waitpid(found.si_pid, os.WNOHANG)

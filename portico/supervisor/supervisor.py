@@ -44,7 +44,7 @@ EXIT_INTERNAL = 70
 EXIT_UNSETTLED = 75
 EXIT_QUIT = 128 + signal.SIGQUIT
 
-_SWEEP = 2.0
+_SWEEP, _SWEEP_AGAIN = 2.0, 0.2
 STORE_PATIENCE = 30.0
 """Seconds that a store has to come when the supervisor starts."""
 _STORE_PAUSE = 0.5
@@ -206,7 +206,7 @@ class Supervisor:
 
     async def _sweep(self, orphans: Orphans) -> None:
         while True:
-            await asyncio.sleep(_SWEEP)
+            await asyncio.sleep(_SWEEP_AGAIN if orphans.behind else _SWEEP)
             crew = self._crew
             orphans.sweep(self._workers(), crew.zygotes, starting=crew.launching)
             self._tell_of_the_store()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 _SIGN = b"resource_tracker import main"
 """Part of the program that such a process is started with, whosever it is."""
+_LOOKED_AT = 200
+"""Members of a group; a tracker is among the first of those that were started."""
 _ROUNDS = 10
 """A process may fork while the others are killed."""
 
@@ -32,7 +34,7 @@ def kill_group(leader: int) -> None:
         OSError: there is no such group, or it is not ours.
     """
     members = _members(leader)
-    trackers = {pid for pid in members if is_tracker(pid)}
+    trackers = {pid for pid in sorted(members)[:_LOOKED_AT] if is_tracker(pid)}
     if not trackers:
         os.killpg(leader, signal.SIGKILL)  # also what was forked since
         return

@@ -16,6 +16,9 @@ from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.events import Started
 from portico.supervisor.scheduling.seat import Seat
 
+_UNCHARGED = ("Released", "Interrupted")
+"""Ends that cost a job nothing: one that could give itself one would run again for ever."""
+
 
 def flaw(
     seat: Seat, message: wire.FromWorker, started: Started, latest: int, now: float
@@ -27,6 +30,8 @@ def flaw(
             may_end = serial in held and may_have_ended(held[serial], serial, latest)
             if not may_end or message.verdict() is None:
                 return f"no such end: {kind[:100]} of {serial}"
+            if kind in _UNCHARGED and not _was_told_to_stop(seat, held[serial]):
+                return f"nobody has told {serial} to stop, and it says {kind}"
         case wire.Mourned(serial):
             if serial not in held or not (held[serial].outcome or held[serial].failure):
                 return f"no attempt of serial {serial} has failed"
@@ -35,6 +40,10 @@ def flaw(
         case wire.Ready() | wire.Unready():
             return "it has been ready before"
     return None
+
+
+def _was_told_to_stop(seat: Seat, held: Assignment) -> bool:
+    return seat.told_to_stop or held.told_to_stop is not None or held.fate is not None
 
 
 def may_have_ended(held: Assignment, serial: int, latest: int) -> bool:

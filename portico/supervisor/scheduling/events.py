@@ -210,8 +210,8 @@ def recall(seats: Iterable[Seat]) -> list[Command]:
 
 def cancel(seats: Iterable[Seat]) -> list[Command]:
     """Tell workers to stop all that they run, which nobody asked for but a shutdown."""
-    return [
-        Send(seat, wire.Cancel(serial, requested=False))
-        for seat in seats
-        for serial in seat.inflight
-    ]
+    told: list[Command] = []
+    for seat in seats:
+        seat.told_to_stop = True
+        told += [Send(seat, wire.Cancel(serial, requested=False)) for serial in seat.inflight]
+    return told

@@ -182,7 +182,9 @@ class Scheduler(Overview):
 
     def _discredit(self, seat: Seat, flaw: str) -> None:
         seat.load.open = False
-        self._commands.append(events.Discredit(seat, flaw))
+        if not seat.discredited:  # a flood of lies is told once
+            seat.discredited = True
+            self._commands.append(events.Discredit(seat, flaw))
 
     def _succeeded(self, seat: Seat, ends: Sequence[wire.End], latest: int) -> None:
         """Take back what has ended well: nearly every job comes through here."""

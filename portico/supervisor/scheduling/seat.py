@@ -41,6 +41,10 @@ class Seat:
         """It owes the answer to a recall."""
         self.condemned = False
         """It is to be killed, or has been."""
+        self.discredited = False
+        """It has lied, and is killed for that."""
+        self.told_to_stop = False
+        """It was told to stop all that it runs."""
         self.outgrown = False
         """It has passed the memory ceiling: it gets no more jobs, and goes."""
         self.ended_at = 0.0

@@ -6,12 +6,14 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import psutil
 import pytest
 
-from portico.supervisor import orphans, proc_stat, scales
+from portico.supervisor import offspring, orphans, proc_stat, scales
 from portico.supervisor.orphans import Orphans, children
 from portico.supervisor.trackers import is_tracker
 from tests.support.waiting import wait_until
@@ -34,9 +36,12 @@ class Lines:
     def __init__(self) -> None:
         self.pids: list[int] = []
 
-    def warning(self, event: str, *, pid: int, **_: object) -> None:
-        assert event == "orphan_adopted"
-        self.pids.append(pid)
+        self.uncounted = 0
+
+    def warning(self, event: str, *, pid: int = 0, count: int = 0, **_: object) -> None:
+        assert event == ("orphans_adopted" if count else "orphan_adopted")
+        self.uncounted += count
+        self.pids += [pid] if pid else []
 
 
 @pytest.fixture
@@ -138,3 +143,70 @@ async def test_a_tracker_has_some_sweeps_to_end_by_itself(lines: Lines) -> None:
         assert tracker.wait() == -9
     finally:
         tracker.kill()
+
+
+@pytest.mark.security("S5")
+def test_however_many_there_are_a_sweep_looks_at_some_of_them_and_tells_of_fewer(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "_EXAMINED", 5)
+    monkeypatch.setattr(orphans, "_TOLD", 2)
+    found = Orphans(kill=True)
+    with ExitStack() as stack:
+        left = {stack.enter_context(child()).pid for _ in range(8)}
+        assert len(found.sweep(())) == 5
+        assert found.behind
+        assert (len(lines.pids), lines.uncounted) == (2, 3)
+        assert set(found.sweep(())) == left
+        assert (len(lines.pids), lines.uncounted) == (4, 4)
+
+
+@pytest.mark.security("S5")
+def test_a_sweep_collects_a_bounded_number_of_the_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphans, "_REAPED", 3)
+    found, dead = Orphans(), [os.posix_spawn("/bin/true", ["true"], {}) for _ in range(4)]
+    for pid in dead:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    found.sweep(())
+    assert found.behind
+    found.sweep(())
+    assert not found.behind
+
+
+LEAVES_CHILDREN = """
+import os, time
+for number in range(4):
+    if not os.fork():
+        if number % 2:
+            os.setsid()
+        if not os.fork():
+            print("ready", flush=True)
+        time.sleep(60)
+time.sleep(60)
+"""
+
+
+def test_what_a_worker_has_started_outside_of_its_group_is_found_and_no_more_than_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = time.monotonic()
+    command = [sys.executable, "-c", LEAVES_CHILDREN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0) as worker:
+        assert worker.stdout is not None
+        assert [worker.stdout.readline() for _ in range(4)] == [b"ready\n"] * 4
+        family = psutil.Process(worker.pid).children(recursive=True)
+        outside = {one.pid for one in family if os.getpgid(one.pid) != worker.pid}
+        found = {one.pid for one in offspring.strays(worker.pid, begun)}
+        monkeypatch.setattr(offspring, "_MOST_STRAYS", 1)
+        few = offspring.strays(worker.pid, begun)
+        monkeypatch.setattr(offspring, "_MOST_FAMILY", 0)
+        none = offspring.strays(worker.pid, begun)
+        later = offspring.strays(worker.pid, time.monotonic() + 60)
+        for one in family:
+            one.kill()
+        worker.kill()
+    assert found == outside
+    assert len(found) == 4
+    assert len(few) == 1
+    assert not none
+    assert not later
