@@ -139,7 +139,7 @@ def test_in_production_root_is_refused_unless_that_is_meant(tmp_path: Path) -> N
     assert "running_as_root" not in allowed.stderr
 
 
-@pytest.mark.security("S20")
+@pytest.mark.security("S13")
 @pytest.mark.parametrize(
     "app", [(), ("--app", "portico.examples:app"), ("--app", "portico.examples.table_queue:app")]
 )
