@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from portico.ports.job import Job, JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from portico.ports.leasing import JobFilter
 from tests.support.accounts import MISBEHAVING, account, enqueue
+from tests.support.damage import UNCHECKED, any_type_goes
 from tests.support.jobs import make_job
 from tests.support.supervisors import Place, SupervisorProcess
 
@@ -25,6 +26,7 @@ LARGE = 100 << 20
 def store(here: Place, column: str, values: Sequence[tuple[object, Job]]) -> None:
     """Write straight into the file, past every check."""
     with closing(sqlite3.connect(here.folder / "jobs.db")) as database, database:
+        database.execute(UNCHECKED)
         for value, job in values:
             changed = database.execute(
                 f"UPDATE portico_jobs SET {column} = {value} WHERE id = ?"
@@ -146,7 +148,15 @@ async def test_a_batch_is_filled_from_behind_the_rows_that_are_too_large(
         )
 
 
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """The file takes a value of any type."""
+    with any_type_goes():
+        yield
+
+
 @pytest.mark.fault("B36")
+@pytest.mark.usefixtures("untyped")
 async def test_rows_with_values_that_nobody_could_have_meant_cost_no_other_job(
     here: Place, queue: JobQueueAdapter
 ) -> None:
@@ -154,6 +164,7 @@ async def test_rows_with_values_that_nobody_could_have_meant_cost_no_other_job(
         ("attempt", str(2**62)), ("attempt", "0.5"), ("attempt", "-1"), ("priority", "'x'"),
         ("max_retries", "'x'"), ("retry_count", "'x'"), ("created_at", "'x'"),
         ("created_at", str(2**62)), ("scheduled_at", "'x'"), ("created_by", "7"), ("id", "7"),
+        ("job_type", "x'706964'"), ("run_at", "'x'"),
     ]  # fmt: skip
     damaged = [await enqueue(queue, "pid") for _ in odd]
     others = [await enqueue(queue, "pid") for _ in range(20)]

@@ -384,7 +384,7 @@ async def test_a_lease_hands_out_damaged_bytes_as_they_are(
     queue: DatabaseJobQueueAdapter,
 ) -> None:
     await queue.enqueue(make_job())
-    await sql(queue, 'UPDATE portico_jobs SET payload = \'{"by": "hand"\'')
+    await sql(queue, 'UPDATE portico_jobs SET payload = CAST(\'{"by": "hand"\' AS BLOB)')
     [lease] = (await queue.exchange((), ("default",), 1)).leases
     assert lease.payload == b'{"by": "hand"'
 

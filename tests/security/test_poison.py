@@ -11,6 +11,7 @@ import pytest
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.security.conftest import APP
+from tests.support.damage import UNCHECKED
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import Place
 from tests.support.waiting import wait_until
@@ -64,6 +65,7 @@ async def test_every_healthy_job_completes_once_among_jobs_of_every_poison(
 
 def damage(here: Place, job_id: bytes, column: str, value: Any) -> None:
     with closing(sqlite3.connect(here.folder / "jobs.db")) as database, database:
+        database.execute(UNCHECKED)
         database.execute(f"UPDATE portico_jobs SET {column} = ? WHERE id = ?", (value, job_id))
     database.close()
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
+from portico.adapters.job_queue._sqlite import schema, sound_tables
 from portico.exceptions import PorticoError
 from portico.ports.job import Job
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
 from tests.support.jobs import make_job
 
+UNCHECKED = "PRAGMA ignore_check_constraints = ON"
+"""What an outsider says to SQLite whom its CHECKs are not to hinder."""
 FAILURE = Failure("ValueError", "it broke", "Traceback")
 
 
@@ -29,3 +34,12 @@ async def told(asked: Callable[[], Awaitable[object]]) -> None:
     """It answers, or says in our own words why it cannot."""
     with suppress(PorticoError):
         await asked()
+
+
+@contextmanager
+def any_type_goes() -> Iterator[None]:
+    """SQLite files that are made meanwhile take a value of any type, as an older library's do."""
+    made = [*schema.MIGRATIONS[:2], sound_tables.script(schema._FIRST, strict=False)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", made)
+        yield

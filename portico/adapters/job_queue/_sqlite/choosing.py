@@ -128,6 +128,6 @@ def _looked(
 
 def _candidate(row: Sequence[Any]) -> Candidate:
     priority, run_at, seq, job_type = row
-    sound = type(priority) is int and type(run_at) is int
+    sound = type(priority) is int and type(run_at) is int and type(job_type) is str
     mark: Mark | None = (-priority, run_at, seq) if sound else None
     return Candidate(mark, job_type, seq)

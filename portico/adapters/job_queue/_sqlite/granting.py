@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from portico.adapters.job_queue._rows import token_of
+from portico.adapters.job_queue._sqlite.burying import bury
 from portico.adapters.job_queue._sqlite.choosing import LATER_HERE, LEVELS, Choosing
 from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.leasing import Owner
 from portico.adapters.job_queue._sqlite.settling import settle
+from portico.adapters.job_queue._sqlite.sound_rows import JOBS, LARGEST, sound
 from portico.ports.document import MAX_STORED
 from portico.ports.leasing import Failure, Lease, Settlement, Transition
 from portico.utils.logging import get_logger
@@ -21,13 +23,6 @@ from portico.utils.logging import get_logger
 TOO_LARGE = Failure(
     "PayloadTooLarge", f"the stored job has more than {MAX_STORED:,} bytes, too many to be run"
 )
-DAMAGED = {
-    "type": "RowDamaged",
-    "message": "the stored row has values that Portico does not write there",
-}
-_EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The first microsecond of the year 1, and the last one of 9999: what a datetime can be."""
-
 logger = get_logger(__name__)
 
 _COLUMNS = "SELECT seq, priority, run_at FROM portico_jobs"
@@ -56,18 +51,13 @@ FROM levels WHERE level IS NOT NULL"""
 """When the first row is due that waits for its time, and the first that is not due yet."""
 
 _LARGE = f"length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) > {MAX_STORED}"
-_SOUND = " AND ".join([
-    *(f"typeof({name}) = 'integer'" for name in (
-        "attempt", "priority", "max_retries", "retry_count", "run_at", "created_at",
-    )),
-    *(f"typeof({name}) IN ('integer', 'null')" for name in ("scheduled_at",)),
-    "attempt BETWEEN 0 AND 2147483646", "max_retries BETWEEN 0 AND 2147483647",
-    "retry_count BETWEEN 0 AND 2147483647", f"created_at BETWEEN {_EARLIEST} AND {_LATEST}",
-    f"coalesce(scheduled_at, 0) BETWEEN {_EARLIEST} AND {_LATEST}",
-    "typeof(id) = 'blob' AND length(id) = 16",
-    "(created_by IS NULL OR (typeof(created_by) = 'blob' AND length(created_by) = 16))",
-])  # fmt: skip
-"""What a row needs to be run at all; SQLite keeps any value in any column."""
+_NEEDED = (
+    "attempt", "priority", "max_retries", "retry_count", "run_at", "created_at", "scheduled_at",
+    "id", "created_by",
+)  # fmt: skip
+_SOUND = f"{sound(JOBS, _NEEDED)} AND attempt < {LARGEST} AND typeof(job_type) = 'text'"
+"""What a row needs to be run at all. The tables see to it, but not for whoever told SQLite to
+ignore their CHECKs."""
 _LEASED = f"""
 SELECT seq, run_at, id, attempt + 1, queue_name, job_type,
     CASE WHEN {_LARGE} THEN NULL ELSE CAST(payload AS BLOB) END, priority,
@@ -207,35 +197,15 @@ def _granted(
     if not rows:
         return rows, False
     if not all(map(_IS_SOUND, rows)):
-        _bury_damaged(connection, [row for row in rows if not row[-1]], values)
+        for row in rows:
+            if not _IS_SOUND(row):
+                bury(connection, row[0])
         return [], True
     connection.execute(statements.grant, values)
     if large := [row for row in rows if row[_PAYLOAD] is None]:
         rows = [row for row in rows if row[_PAYLOAD] is not None]
         _bury(connection, large, values)
     return rows, bool(large)
-
-
-_BURY_DAMAGED = """
-UPDATE portico_jobs SET status = 'dead_letter', settled_as = 'quarantine', ended_at = :now,
-    ended_by_attempt = 0, attempt = 0, retry_count = 0, release_count = 0, snooze_count = 0,
-    nonce = NULL, error_type = :type, error_message = :message WHERE seq = :seq"""
-
-
-def _bury_damaged(connection: Connection, rows: Sequence[Row], values: dict[str, object]) -> None:
-    """Dead-letter what was written by something else than Portico and cannot be run: by the row's
-    number, for its id may be what is damaged."""
-    for row in rows:
-        told = {"now": values["now"], "seq": row[0], **DAMAGED}
-        connection.execute(_BURY_DAMAGED, told)
-        logger.error(
-            "job_dead_lettered",
-            job_id=row[2].hex() if isinstance(row[2], bytes) else str(row[2]),
-            row=row[0],
-            error_type=DAMAGED["type"],
-            error=DAMAGED["message"],
-            next="dead-lettered: something other than Portico has written to its row",
-        )
 
 
 def _bury(connection: Connection, rows: Sequence[Row], values: dict[str, object]) -> None:

@@ -6,7 +6,9 @@ or last renewed. No clock is stored for it, because no two clocks are ever compa
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple
 
@@ -18,9 +20,11 @@ from portico.adapters.job_queue._liveness import (
     this_process,
 )
 from portico.adapters.job_queue._rows import StoredJob, attempt_of, lease_of, token_of
+from portico.adapters.job_queue._sqlite.burying import bury
 from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.schema import COLUMNS
 from portico.adapters.job_queue._sqlite.settling import LARGEST_BATCH, expire, padded, settle
+from portico.adapters.job_queue._sqlite.sound_rows import JOBS, sound
 from portico.ports.leasing import (
     Answer,
     Lease,
@@ -48,11 +52,13 @@ _OWNERS = """
 SELECT id, boot, namespace, pid, started, beat, renews, lease_seconds FROM portico_owners"""
 
 _RUN_OUT = f"""
-SELECT {COLUMNS} FROM portico_jobs
+SELECT {COLUMNS}, {sound(JOBS)} FROM portico_jobs
 WHERE status = 'running' AND owner_id = ? AND owner_beat <= ? LIMIT ?"""
 _ORPHANED = f"""
-SELECT {COLUMNS} FROM portico_jobs
-WHERE status = 'running' AND owner_id NOT IN (SELECT id FROM portico_owners) LIMIT ?"""
+SELECT {COLUMNS}, {sound(JOBS)} FROM portico_jobs
+WHERE status = 'running' AND (owner_id IS NULL OR typeof(owner_beat) <> 'integer'
+    OR owner_id NOT IN (SELECT id FROM portico_owners)) LIMIT ?"""
+"""Nobody's, or nobody can tell since when."""
 _EVER = 2**62
 _UNHEARD = """
 SELECT id, attempt FROM portico_jobs WHERE status = 'running' AND owner_id = ? AND nonce = ?"""
@@ -105,6 +111,7 @@ class Owner:
             Settlement(job_id, token_of(attempt, nonce), Transition.RELEASE)
             for owner_id, nonce in self._doubtful
             for job_id, attempt in connection.execute(_UNHEARD, (owner_id, nonce))
+            if type(attempt) is int  # else its lease runs out
         ]
         settle(connection, unheard, wall)
         self._granting += self._doubtful  # in doubt again, should this commit fail too
@@ -209,19 +216,26 @@ def recover(
 ) -> list[Recovered]:
     """Settle attempts whose lease ran out, and forget owners that are gone."""
     run_out = owner.run_out(connection, now)
-    rows = [
-        StoredJob(*row)
-        for overdue in run_out
-        for row in connection.execute(_RUN_OUT, (*overdue, limit))
+    rows = [row for overdue in run_out for row in connection.execute(_RUN_OUT, (*overdue, limit))]
+    rows += connection.execute(_ORPHANED, (limit,))
+    ended = [
+        _recovered(connection, StoredJob(*row[:-1]), wall, sound=row[-1]) for row in rows[:limit]
     ]
-    rows += [StoredJob(*row) for row in connection.execute(_ORPHANED, (limit,))]
-    recovered = []
-    for row in rows[:limit]:
-        lease = lease_of(row)
-        status = expire(connection, row.id, row.attempt, row.nonce or b"", wall)
-        if status is not None:
-            recovered.append(Recovered(lease, status))
     for overdue in run_out:
         if overdue.beat == _EVER:
             connection.execute(_LEAVE, (overdue.owner_id,))
-    return recovered
+    return [one for one in ended if one is not None]
+
+
+def _recovered(
+    connection: Connection, job: StoredJob, wall: int, *, sound: object
+) -> Recovered | None:
+    """End one attempt; what cannot be ended as it should is buried, and keeps no other waiting."""
+    status = None
+    if sound:
+        with suppress(sqlite3.IntegrityError):
+            status = expire(connection, job, wall)
+    if status is None:
+        bury(connection, job.seq)
+        return None
+    return Recovered(lease_of(job), status)

@@ -251,7 +251,7 @@ def _created_before(connection: Connection, instant: int) -> int:
             "SELECT created_at FROM portico_jobs WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
             (middle,),
         ).fetchone()[0]
-        if created <= instant:
+        if not isinstance(created, int | float) or created <= instant:  # a damaged one tells none
             low = middle
         else:
             high = middle - 1

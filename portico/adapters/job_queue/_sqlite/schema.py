@@ -7,12 +7,17 @@ hold the status, though it follows from their condition, because SQLite looks it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from portico.adapters.job_queue._rows import StoredJob
+from portico.adapters.job_queue._sqlite import sound_tables
 from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.exceptions import ConfigurationError
+from portico.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 LATER = "status IN ('scheduled', 'retrying')"
 """In these words in every query: a partial index serves only the condition it was made with."""
@@ -102,7 +107,9 @@ CREATE TABLE portico_attempts (
 CREATE INDEX portico_attempts_job ON portico_attempts (job_id);
 """
 """How attempts ended that were not successful: of those the job's own row says it all."""
-MIGRATIONS = [_FIRST, _ATTEMPTS]
+_STRICT = sqlite3.sqlite_version_info >= (3, 37)
+"""By the library that the application has, for it reads the file as well; ours may be newer."""
+MIGRATIONS = [_FIRST, _ATTEMPTS, sound_tables.script(_FIRST, strict=_STRICT)]
 """One script per version; a file at version n needs those from the n-th on."""
 
 _READ = {
@@ -131,18 +138,51 @@ def upgrade(connection: Connection, place: str) -> None:
     newest = len(MIGRATIONS)
     if is_current(connection):
         return
+    # Else a view of the application's on a table that is made anew would stop the renaming.
+    connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("BEGIN IMMEDIATE")
     version = version_of(connection)
     if version > newest:
         connection.execute("ROLLBACK")
         raise _newer(version, place)
-    for script in MIGRATIONS[version:]:
-        for statement in script.split(";"):
-            connection.execute(statement)
+    _apply(connection, MIGRATIONS[version:])
     connection.execute("CREATE TABLE IF NOT EXISTS portico_schema (version INTEGER NOT NULL)")
     connection.execute("DELETE FROM portico_schema")
     connection.execute("INSERT INTO portico_schema VALUES (?)", (newest,))
     connection.execute("COMMIT")
+    connection.execute("PRAGMA legacy_alter_table = OFF")
+    if version < _CHECKED <= newest:
+        _tell_of_damage(connection, place)
+
+
+_CHECKED = 3
+"""The version whose tables refuse what does not belong there."""
+_THEIRS = """
+SELECT name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL
+    AND tbl_name LIKE 'portico~_%' ESCAPE '~' AND name NOT LIKE 'portico~_%' ESCAPE '~'"""
+"""What the application has made on our tables: it goes with a table that is made anew."""
+
+
+def _apply(connection: Connection, scripts: Sequence[str]) -> None:
+    theirs = connection.execute(_THEIRS).fetchall()
+    for script in scripts:
+        for statement in script.split(";"):
+            connection.execute(statement)
+    kept = {name for name, _ in connection.execute(_THEIRS)}
+    for statement in (sql for name, sql in theirs if name not in kept):
+        connection.execute(statement)
+
+
+def _tell_of_damage(connection: Connection, place: str) -> None:
+    (rows,) = connection.execute("SELECT count(*) FROM portico_damaged").fetchone()
+    if rows:
+        logger.error(
+            "damaged_rows_mended",
+            store=place,
+            rows=rows,
+            next="something other than Portico had written to them; jobs among them that had not "
+            "ended are dead-lettered, and all are kept as they were in the table portico_damaged",
+        )
 
 
 def is_current(connection: Connection) -> bool:

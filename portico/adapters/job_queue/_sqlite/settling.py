@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from portico.adapters.job_queue._attempts import end_of, stored_attempt, worth_noting
-from portico.adapters.job_queue._rows import RUNNING, STATUS, attempt_of, status_of
+from portico.adapters.job_queue._rows import RUNNING, STATUS, StoredJob, attempt_of, status_of
 from portico.adapters.job_queue._settling import EXPIRE, EXPIRED, micros_of, told
 from portico.adapters.job_queue._sqlite import attempts
 from portico.adapters.job_queue._sqlite.driver import Connection
+from portico.adapters.job_queue._sqlite.sound_rows import LARGEST
 from portico.ports.job import JobStatus
 from portico.ports.leasing import (
     CANCELLED,
@@ -73,7 +74,12 @@ _ONCE = "max_retries = 0"
 
 
 def _count(column: str, dead: str) -> str:
-    return f"{column} = {column} + NOT ({dead})"
+    return f"{column} = {_room(column)} + NOT ({dead})"
+
+
+def _room(column: str) -> str:
+    """The count, with room for one more in what the table's CHECK allows."""
+    return f"min({column}, {LARGEST - 1})"
 
 
 _STATEMENTS = {
@@ -94,7 +100,7 @@ _STATEMENTS = {
     ),
     Transition.CRASH: _ending(
         "crash", _CRASHED, "retrying",
-        f"run_at = :due, snoozed_since = NULL, crash_count = crash_count + 1, "
+        f"run_at = :due, snoozed_since = NULL, crash_count = {_room('crash_count')} + 1, "
         f"{_count('retry_count', _CRASHED)}",
     ),
     Transition.SNOOZE: _ending(
@@ -106,7 +112,7 @@ _STATEMENTS = {
 }  # fmt: skip
 _EXPIRE = _ending(
     EXPIRE, _OUT, "retrying",
-    f"run_at = :now, expiry_count = expiry_count + 1, {_count('retry_count', _OUT)}",
+    f"run_at = :now, expiry_count = {_room('expiry_count')} + 1, {_count('retry_count', _OUT)}",
 )  # fmt: skip
 
 _CANCEL = """
@@ -245,15 +251,13 @@ def _standing(connection: Connection, settlement: Settlement) -> Receipt:
     return Receipt(Answer.ALREADY if again else Answer.LOST, status_of(status))
 
 
-def expire(
-    connection: Connection, job_id: bytes, attempt: int, nonce: bytes, now: int
-) -> JobStatus | None:
-    """End one attempt whose lease ran out, if it is still running."""
-    held = {"id": job_id, "attempt": attempt, "nonce": nonce, "now": now}
+def expire(connection: Connection, job: StoredJob, now: int) -> JobStatus | None:
+    """End the attempt of a running job, as it was just read, whose lease ran out."""
+    held = {"id": job.id, "attempt": job.attempt, "nonce": job.nonce, "now": now}
     row = connection.execute(_EXPIRE, {**told(EXPIRE, EXPIRED)._asdict(), **held}).fetchone()
     if row is None:
         return None
-    _note(connection, job_id, row, EXPIRE, EXPIRED, now)
+    _note(connection, job.id, row, EXPIRE, EXPIRED, now)
     return STATUS[row[0]]
 
 
