@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
 from tests.security.conftest import APP, NOBODY, answer
+from tests.support.jobs import ended, make_job
 from tests.support.supervisors import ROOT, Place, SupervisorProcess
 
 pytestmark = pytest.mark.security("S13")
@@ -186,3 +189,80 @@ async def test_without_a_user_it_is_said_once_what_handlers_could_change(
         env={**os.environ, "PYTHONPATH": PACKAGES}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert f"{nobodys.folder}: handlers could change" in checked.stdout
+
+
+WATCHED = """
+import os, sys
+fd = os.open(os.environ["RAN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+def note(event, arguments):
+    if event == "import" or (event in {"open", "sqlite3.connect"} and os.geteuid() == 0):
+        os.write(fd, f"{event} {arguments[0]}\\n".encode())
+
+sys.addaudithook(note)
+from portico.cli import main
+main()
+"""
+"""`portico`, with a line for each module that it loads and each file that it opens as root."""
+
+
+def watched(folder: Path) -> tuple[Sequence[str], Path]:
+    script = folder / "watched.py"
+    script.write_text(WATCHED)
+    trace = folder / "trace"
+    return (sys.executable, str(script), "supervisor"), trace
+
+
+async def test_a_supervisor_that_has_started_imports_nothing_more_from_anywhere(
+    here: Place, queue: JobQueueAdapter
+) -> None:
+    run, trace = watched(here.folder)
+    supervisor = here.supervisor(
+        "--workers", "1", "--log-level", "DEBUG", command=run, app=APP, RAN=str(trace)
+    )
+    supervisor.ruined = None
+    assert await answer(queue, "result = 1") == 1
+    loaded = trace.read_text().splitlines()
+    assert "import click" in loaded
+
+    failing = make_job(job_type="test.python", payload={"code": "1 / 0"}, max_retries=0)
+    deadly = make_job(
+        job_type="test.python", payload={"code": "import os; os._exit(9)"}, max_retries=0
+    )
+    await queue.enqueue_many([failing, deadly, make_job(job_type="no.such.type")])
+    assert (await ended(queue, failing.id)).status is JobStatus.DEAD_LETTER
+    assert (await ended(queue, deadly.id)).status is JobStatus.DEAD_LETTER
+    supervisor.signal(signal.SIGUSR1)
+    await supervisor.event("supervisor_state")
+    supervisor.signal(signal.SIGHUP)
+    await supervisor.event("worker_recycled", reason="reload")
+    assert await answer(queue, "result = 2") == 2
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended() == 0
+    since = trace.read_text().splitlines()[len(loaded) :]
+    assert [line for line in since if line.startswith("import ")] == []
+
+
+@ROOT_ONLY
+async def test_as_root_nothing_is_opened_where_the_user_could_have_put_a_link(
+    nobodys: Place,
+) -> None:
+    state = nobodys.folder / "state"
+    victim = nobodys.folder / "victim"
+    victim.write_text("precious")
+    (state / "audit.db").symlink_to(victim)
+    run, trace = watched(nobodys.folder)
+    trace.touch()
+    trace.chmod(0o666)
+    (nobodys.folder / "portico.toml").write_text("workers = 1\n")
+    started = nobodys.supervisor(
+        "--drain", "--user", "nobody", "--pid-file", str(state / "pid"),
+        "--audit-url", f"sqlite:///{state / 'audit.db'}", command=run, app=APP, RAN=str(trace),
+    )  # fmt: skip
+    await started.ended()
+    assert victim.read_text() == "precious"
+    opened = [line for line in trace.read_text().splitlines() if str(nobodys.folder) in line]
+    assert f"open {nobodys.folder / 'portico.toml'}" in opened
+    assert not [line for line in opened if str(state) in line]
+    assert {path.lstat().st_uid for path in state.iterdir()} <= {NOBODY, 0}
+    assert (state / "jobs.db").stat().st_uid == NOBODY
