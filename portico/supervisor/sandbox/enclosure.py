@@ -55,7 +55,8 @@ class Enclosure:
     def __init__(self, limits: Limits, supervisor: int) -> None:
         self._limits = limits
         self._supervisor = supervisor
-        self._zygote = 0
+        self._zygote = os.getpid()
+        self._named = seccomp.Others(frozenset(), frozenset())
 
     def enter(self) -> None:
         """Enclose this process before it has a thread, and before it loads an application.
@@ -65,7 +66,6 @@ class Enclosure:
                 kernel lacks is left out (see `offer`).
         """
         if self._limits.sandbox and sys.platform == "linux":
-            self._zygote = os.getpid()
             self._enclose()
             self._install(own=None)
         if concealed(self._limits):
@@ -91,12 +91,15 @@ class Enclosure:
                 seccomp.install(self._others(), own)
 
     def _others(self) -> seccomp.Others:
-        threads = seccomp.threads_of(self._supervisor)
+        """Who is there now and is not named by a filter that is in force already."""
+        threads = {*seccomp.threads_of(self._supervisor)}
         groups = {os.getpgid(self._supervisor)} - {0}  # outside of our namespace of processes
-        if self._zygote not in {0, os.getpid()}:
-            threads.append(self._zygote)
+        if self._zygote != os.getpid():
+            threads.add(self._zygote)
             groups.add(self._zygote)
-        return seccomp.Others(threads, groups)
+        found = seccomp.Others(threads - self._named.threads, groups - self._named.groups)
+        self._named = seccomp.Others(threads, groups)
+        return found
 
 
 def raised(limits: Limits, supervisor: int) -> Enclosure:

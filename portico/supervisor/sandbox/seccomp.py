@@ -15,7 +15,9 @@ import platform
 import struct
 import sys
 from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 from portico.supervisor import birth
@@ -78,12 +80,13 @@ _MACHINES = {"x86_64": (317, (_X86_64, _I386)), "aarch64": (277, (_AARCH64, _ARM
 class Others(NamedTuple):
     """Whom a process must leave alone, by numbers that are known when the filter is made."""
 
-    threads: Collection[int]
+    threads: AbstractSet[int]
     """Of the supervisor, and the zygote."""
-    groups: Collection[int]
+    groups: AbstractSet[int]
     """Process groups."""
 
 
+@cache
 def offered() -> bool:
     """Whether this kernel has filters, and the numbers of this machine's calls are known."""
     if sys.platform != "linux" or sys.maxsize < 2**32 or platform.machine() not in _MACHINES:
@@ -102,8 +105,9 @@ def install(others: Others, own: int | None = None) -> None:
 
     Args:
         others: whose priority, processors and limits they may not set, and whose group not join.
-        own: the number of a process whose limits they may set by it; the limits of any other are
-            refused then, and not of `others` alone. (Zero stands for the caller.)
+        own: of a process that has such a filter already, and takes on another one: its number, by
+            which its limits may be set (zero stands for the caller); those of any other are
+            refused then, and not of `others` alone.
 
     Raises:
         OSError: the kernel refuses.
@@ -139,18 +143,23 @@ def program(architectures: Sequence[Architecture], others: Others, own: int | No
 
 def _calls(by: Architecture, others: Others, own: int | None) -> Block:
     found = [_load(_NUMBER)]
-    if by is _X86_64:
-        found += [(_AT_LEAST, 0, 1, _X32), _answer(_ABSENT)]
-    for number in by.reaching:
-        found += _when(number, [_answer(_REFUSE)])
+    if own is None:
+        found += _whatever_numbers(by)
     found += _when(by.prlimit64, _limits(others, own))
     for number in by.scheduling:
         found += _when(number, [_argument(0), *_unless(others.threads)])
     found += _when(by.setpriority, _priority(others, _PROCESS))
     found += _when(by.ioprio_set, _priority(others, _PROCESS + 1))
     found += _when(by.setpgid, [_argument(1), *_unless(others.groups)])
-    found += _when(by.ioctl, [_argument(1), *_unless(_TYPE_INTO_TERMINAL)])
     return [*found, _answer(_ALLOW)]
+
+
+def _whatever_numbers(by: Architecture) -> Block:
+    """What is refused whoever is meant: by the first filter, for good."""
+    found: Block = [(_AT_LEAST, 0, 1, _X32), _answer(_ABSENT)] if by is _X86_64 else []
+    for number in by.reaching:
+        found += _when(number, [_answer(_REFUSE)])
+    return found + _when(by.ioctl, [_argument(1), *_unless(_TYPE_INTO_TERMINAL)])
 
 
 def _limits(others: Others, own: int | None) -> Block:
@@ -184,7 +193,7 @@ def _when(value: int, then: Block) -> Block:
 
 def _unless(values: Collection[int]) -> Block:
     """Allow, unless what was loaded is one of these."""
-    refused = list(values)[:_MOST_STRANGERS]
+    refused = sorted(values)[:_MOST_STRANGERS]
     tests = [(_EQUAL, len(refused) - place, 0, value) for place, value in enumerate(refused)]
     return [*tests, _answer(_ALLOW), _answer(_REFUSE)]
 
