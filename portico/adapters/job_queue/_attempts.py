@@ -16,6 +16,7 @@ from portico.adapters.job_queue._rows import (
     StoredJob,
     instant,
 )
+from portico.adapters.job_queue._sound import text_of, whole_of
 from portico.adapters.job_queue._texts import message_text, output_text, traceback_text, type_text
 from portico.ports.cancellation import tells_cancellation
 from portico.ports.leasing import (
@@ -114,33 +115,38 @@ def attempt_records(row: StoredJob, attempts: Iterable[StoredAttempt]) -> tuple[
 
 
 def _record(stored: StoredAttempt) -> AttemptRecord:
-    ended_at = instant(stored.ended_at) or _LONG_AGO  # of a damaged row
-    told = Failure(stored.error_type or "", stored.error_message or "")
+    """Whatever a damaged row says, texts are texts and numbers numbers."""
+    error_type, message = _text(stored.error_type), _text(stored.error_message)
+    told = Failure(error_type or "", message or "")
     return AttemptRecord(
-        attempt=stored.attempt,
-        ended_as="cancel" if tells_cancellation(told) else stored.ended_as,
+        attempt=whole_of(stored.attempt),
+        ended_as="cancel" if tells_cancellation(told) else text_of(stored.ended_as),
         started_at=instant(stored.started_at),
-        ended_at=ended_at,
-        owner=stored.owner,
-        error_type=stored.error_type,
-        error_message=stored.error_message,
-        traceback=stored.traceback,
+        ended_at=instant(stored.ended_at) or _LONG_AGO,
+        owner=_text(stored.owner),
+        error_type=error_type,
+        error_message=message,
+        traceback=_text(stored.traceback),
         evidence=Evidence(
-            stored.pid,
-            stored.exit_code,
-            stored.signal,
+            _whole(stored.pid),
+            _whole(stored.exit_code),
+            _text(stored.signal),
             bool(stored.oom_suspected),
-            stored.run_seconds,
-            stored.worker_cpu_seconds,
-            stored.worker_peak_rss,
-            stored.output or "",
+            _seconds(stored.run_seconds),
+            _seconds(stored.worker_cpu_seconds),
+            _whole(stored.worker_peak_rss),
+            _text(stored.output) or "",
         ),
     )
 
 
-def _whole(value: int | None) -> int | None:
-    return value if value is not None and 0 <= value <= _LARGEST else None
+def _text(value: object) -> str | None:
+    return None if value is None else text_of(value)
 
 
-def _seconds(value: float | None) -> float | None:
-    return value if value is not None and 0 <= value <= _LONGEST else None
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 <= value <= _LARGEST else None
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, float | int) and 0 <= value <= _LONGEST else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from portico.adapters.job_queue._sound import mended
 from portico.exceptions import DatabaseError
 from portico.ports import document
 from portico.ports.creators import without_creator
@@ -205,6 +206,7 @@ def job_of(row: StoredJob) -> Job:
     Raises:
         DatabaseError: a stored document cannot be decoded; the message names the job.
     """
+    row = _sound(row)
     try:
         _, metadata = without_creator(row.metadata)
         return _job(row, document.decode(row.payload), document.decode(metadata))
@@ -223,16 +225,28 @@ def job_for_listing(row: StoredJob, *, documents: bool = True) -> Job:
 
     Without documents both are empty.
     """
+    odd = mended(row)
+    row = replace(row, **odd) if odd else row
     if not documents:
         return _job(row, {}, {})
     try:
-        return job_of(row)
+        job = job_of(row)
     except DatabaseError as error:
         return _job(row, {}, {UNREADABLE: error.message})
+    if odd:
+        damage = f"what is stored as {', '.join(sorted(odd))} is damaged"
+        return _job(row, dict(job.payload), {**job.metadata, UNREADABLE: damage})
+    return job
+
+
+def _sound(row: StoredJob) -> StoredJob:
+    odd = mended(row)
+    return replace(row, **odd) if odd else row
 
 
 def glance_at(row: StoredJob) -> Glance:
     """What a list tells beside the job of a row."""
+    row = _sound(row)
     waits = status_of(row.status) in WAITING
     return Glance(_standing(row).type, instant(row.run_at) if waits else None)
 
@@ -283,7 +297,7 @@ def result_of(row: StoredJob) -> dict[str, Any] | None:
     try:
         return {} if row.result is None else document.decode(row.result)
     except ValueError as error:
-        job_id = UUID(bytes=row.id)
+        job_id = uuid_of(row.id)
         raise DatabaseError(
             f"the result of job {job_id} cannot be read: {error}", {"job_id": str(job_id)}, error
         ) from error
@@ -291,7 +305,8 @@ def result_of(row: StoredJob) -> dict[str, Any] | None:
 
 def record_of(row: StoredJob, attempts: tuple[AttemptRecord, ...]) -> JobRecord:
     """Everything a row says, as an operator wants to see it, damaged documents included."""
-    job, standing = job_for_listing(row), _standing(row)
+    job, row = job_for_listing(row), _sound(row)
+    standing = _standing(row)
     try:
         result = result_of(row)
     except DatabaseError as error:

@@ -19,6 +19,7 @@ from portico.adapters.job_queue._rows import (
     micros,
     new_row,
 )
+from portico.adapters.job_queue._sound import text_of, whole_of
 from portico.adapters.job_queue._sqlite import attempts
 from portico.adapters.job_queue._sqlite.driver import Connection
 from portico.adapters.job_queue._sqlite.schema import COLUMNS, ENDED_BADLY, LATER, columns
@@ -184,11 +185,14 @@ def counts(connection: Connection, queue_name: str | None) -> dict[str, dict[Job
     totals = connection.execute(
         f"SELECT queue_name, total FROM portico_queues WHERE {where} AND total > 0", values
     )
-    found: dict[str, dict[JobStatus, int]] = {name: {STATUS[COMPLETED]: n} for name, n in totals}
+    found: dict[str, dict[JobStatus, int]] = {
+        text_of(name): {STATUS[COMPLETED]: whole_of(n)} for name, n in totals
+    }
     for query in _COUNTS:
         for found_name, status, number in connection.execute(query.format(where=where), values):
-            name = found_name if isinstance(found_name, str) else repr(found_name)  # damaged
-            queue = found.setdefault(name, {STATUS[COMPLETED]: 0})  # its total may be of no use
+            queue = found.setdefault(
+                text_of(found_name), {STATUS[COMPLETED]: 0}
+            )  # its total may be of no use
             queue[STATUS[status]] = number
             queue[STATUS[COMPLETED]] = max(0, queue[STATUS[COMPLETED]] - number)
     return found
