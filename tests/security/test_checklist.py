@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+
+from tests.security.attempts import ATTEMPTS
 from tests.security.checklist import NEVER_WAIVED, REQUIREMENTS, WAIVERS
-from tests.support.marks import marked
+from tests.support.marks import TESTS, marked
 
 MARKED = marked("security")
 
@@ -26,3 +29,15 @@ def test_waivers_are_reasoned_and_for_nothing_that_exists() -> None:
     assert all(len(reason) > 20 for reason in WAIVERS.values())
     assert not WAIVERS.keys() & NEVER_WAIVED
     assert set(REQUIREMENTS) == NEVER_WAIVED | WAIVERS.keys()
+
+
+def test_every_attempt_is_tried_again_by_tests_that_there_are() -> None:
+    there = {
+        f"{path.name}::{node.name}"
+        for folder in (TESTS, TESTS.parent / "portico" / "testing")
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    missing = {name for names in ATTEMPTS.values() for name in names} - there
+    assert not missing, f"no such test: {', '.join(sorted(missing))}"
