@@ -46,34 +46,46 @@ if "NoNewPrivs:\\t1" not in open("/proc/self/status").read():
 
 
 def command(folder: Path, way: str) -> Sequence[str]:
-    """The two ways to start a supervisor; `portico supervisor` is a script in another folder."""
+    """The ways to start a supervisor; `portico supervisor` is a script in another folder."""
     if way == "module":
         return sys.executable, "-m", "portico.supervisor"
+    if way == "package":
+        return sys.executable, "-m", "portico", "supervisor"
     script = folder / "bin" / "portico"
     script.parent.mkdir(exist_ok=True)
     script.write_text("from portico.cli import main\nmain()\n")
     return sys.executable, str(script), "supervisor"
 
 
-def start(here: Place, way: str, *arguments: str) -> SupervisorProcess:
+def start(here: Place, way: str, *arguments: str, path: str = str(ROOT)) -> SupervisorProcess:
     """A supervisor of an application in the working directory."""
     (here.folder / "shop.py").write_text("from tests.support.security_app import app\n")
     (here.folder / "ran").touch()
     started = here.supervisor(
         *arguments, "--workers", "1", command=command(here.folder, way), app="shop:app",
-        RAN=str(here.folder / "ran"),
+        RAN=str(here.folder / "ran"), PYTHONPATH=path,
     )  # fmt: skip
     started.ruined = None  # it is one as it should be
     return started
 
 
-@pytest.mark.parametrize("way", ["module", "script"])
+@pytest.mark.parametrize(
+    ("way", "path"),
+    [
+        ("module", "{0}"),
+        ("package", "{0}"),
+        ("script", "{0}"),
+        ("script", ":{0}"),
+        ("module", "{1}:{0}"),
+    ],
+)
 async def test_a_supervisor_imports_nothing_from_its_working_directory_and_handlers_do(
-    way: str, here: Place, queue: JobQueueAdapter
+    way: str, path: str, here: Place, queue: JobQueueAdapter
 ) -> None:
+    """Nor where PYTHONPATH names it, or has an empty entry, which stands for it."""
     for name in ("click", "apsw", "asyncinotify", "psutil", "rich", "tomllib", "uvloop", "json"):
         (here.folder / f"{name}.py").write_text(INSTEAD)
-    supervisor = start(here, way)
+    supervisor = start(here, way, path=path.format(ROOT, here.folder))
     code = "import os, shop, rich; result = [os.getpid(), shop.__file__]"
     worker, shop = await answer(queue, code)
     assert shop == str(here.folder / "shop.py")
