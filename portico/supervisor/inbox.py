@@ -6,6 +6,9 @@ when the supervisor is gone.
 
     job pipe ──► control thread ──► waiting (deque) ──► the loop's slots
                      └── recall, dump: answered from here, whatever the loop does
+
+What waits while the GIL is held is withdrawn by the page (`running_page`), and turned down when the
+loop comes to it.
 """
 
 from __future__ import annotations
@@ -125,6 +128,8 @@ class Inbox:
         self._loop = loop
         self._outbox = outbox
         self._waiting: deque[Errand] = deque()
+        self._hooks: deque[Errand] = deque()
+        """Each `on_failure` for another attempt: they go first."""
         self._arrived = asyncio.Event()
         self._idle = False
         self.closing = False
@@ -138,19 +143,30 @@ class Inbox:
     def take(self) -> Errand | None:
         """The next errand, or `None` when none waits."""
         try:
-            return self._waiting.popleft()
-        except IndexError:
+            return (self._hooks or self._waiting).popleft()
+        except IndexError:  # none waits, or the thread has just taken the last
             return None
+
+    def turn_down(self, errand: Errand, withdrawn: int) -> None:
+        """Give back what the supervisor has withdrawn: this one, and all that wait and were given
+        before that."""
+        serials = [errand.serial]
+        for part in (self._hooks, self._waiting):
+            with suppress(IndexError):
+                while (first := part.popleft()).serial <= withdrawn:
+                    serials.append(first.serial)
+                part.appendleft(first)
+        self._outbox.send(wire.Recalled(serials))
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._waiting
+        return not self._waiting and not self._hooks
 
     async def arrival(self) -> None:
         """Return when an errand may wait, or the inbox is closing."""
         self._idle = True
-        if not self._waiting and not self.closing:  # looked at again, after the flag was up
+        if self.empty and not self.closing:  # looked at again, after the flag was up
             await self._arrived.wait()
         self._arrived.clear()
 
@@ -180,7 +196,7 @@ class Inbox:
                 )
                 self._wake()
             case wire.Mourn(serial, lease, failure):
-                self._waiting.appendleft(Errand(serial, lease, failure))
+                self._hooks.append(Errand(serial, lease, failure))
                 self._wake()
             case wire.Recall():
                 self._recall()
@@ -209,21 +225,22 @@ class Inbox:
     def _recall(self) -> None:
         """Take from the far end, so that the loop may go on with the near one meanwhile."""
         serials: list[int] = []
-        try:
-            while True:
-                serials.append(self._waiting.pop().serial)
-        except IndexError:
-            self._outbox.send(wire.Recalled(serials[::-1], self.closing))
+        for part in (self._waiting, self._hooks):
+            with suppress(IndexError):
+                while True:
+                    serials.append(part.pop().serial)
+        self._outbox.send(wire.Recalled(serials[::-1], self.closing))
 
     def _cancel(self, serial: int, requested: bool) -> None:  # noqa: FBT001 - as on the wire
-        for errand in list(self._waiting):
-            if errand.serial == serial:
-                try:
-                    self._waiting.remove(errand)
-                except ValueError:
-                    break  # the loop has just taken it
-                self._outbox.send(wire.Recalled([serial]))
-                return
+        for part in (self._waiting, self._hooks):
+            for errand in list(part):
+                if errand.serial == serial:
+                    try:
+                        part.remove(errand)
+                    except ValueError:
+                        break  # the loop has just taken it
+                    self._outbox.send(wire.Recalled([serial]))
+                    return
         self._soon(self.on_cancel, serial, requested)
 
 

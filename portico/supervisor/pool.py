@@ -171,7 +171,9 @@ class ProcessPool(JobExecutor):
     def _look(self) -> None:
         self._timer = None
         pages = {m.seat.key: m.process.page for m in self._by_seat.values() if m.seat.inflight}
-        self._tell(events.Looked({key: page.started() for key, page in pages.items()}))
+        withdrawn = [m for m in self._by_seat.values() if m.seat.withdrawing]
+        reached = {m.seat.key: m.process.page.reached() for m in withdrawn}
+        self._tell(events.Looked({key: page.started() for key, page in pages.items()}, reached))
         if self._scales.stale(monotonic()):
             self._weigh()
 
@@ -214,6 +216,8 @@ class ProcessPool(JobExecutor):
         match command:
             case events.Send(seat, message):
                 self._send(seat, message)
+            case events.Withdraw(seat, serial):
+                self._by_seat[seat.key].process.page.withdraw(serial)
             case events.Kill(seat, reason):
                 self._by_seat[seat.key].kill(reason)
             case events.ShowStack(seat):

@@ -182,7 +182,8 @@ class Worker:
         that did not wait has left a trace on it. After such a job nothing is awaited here: who
         knows the task may cancel it.
         """
-        inbox, outbox, title, task = self._inbox, self._outbox, self._title, this_task(self._loop)
+        inbox, outbox, title, page = self._inbox, self._outbox, self._title, self._page
+        task = this_task(self._loop)
         references, weakly = getrefcount(task), getweakrefcount(task)
         threads, tasks, settings = care.threads, care.scope.tasks, self._settings
         execution = self._execution
@@ -190,16 +191,16 @@ class Worker:
         while not inbox.closing:
             errand = inbox.take()
             if errand is None:
-                outbox.flush()
-                title.idle()
-                await inbox.arrival()
+                await self._arrival()
                 turn_ends = perf_counter() + _TURN
                 continue
             if inbox.empty:
                 outbox.flush()  # this one may take long, and nobody waits behind it to be recalled
             if errand.lease.job_type != title.shown:
                 title.running(errand.lease.job_type)
-            self._page.begin(slot, errand.serial)
+            if not page.begin(slot, errand.serial, hook=errand.failure is not None):
+                inbox.turn_down(errand, page.withdrawn)
+                continue
             threads.work = None
             if (
                 await self._run(slot, errand, task)
@@ -221,6 +222,12 @@ class Worker:
                 turn_ends = perf_counter() + _TURN
         outbox.flush()
         return None
+
+    async def _arrival(self) -> None:
+        """Nothing waits: tell what there is to tell, and return when something may."""
+        self._outbox.flush()
+        self._title.idle()
+        await self._inbox.arrival()
 
     async def _run(self, slot: int, errand: Errand, task: asyncio.Task[Any]) -> bool:
         """Run an errand and report its end; whether it has kept the task for itself."""

@@ -16,7 +16,8 @@ from portico.kits.job.turns import Turns
 from portico.ports.job_executor import Crashed, Failed, Outcome, Released
 from portico.ports.leasing import CANCELLED, Failure
 from portico.supervisor.crew import Crew
-from portico.supervisor.scheduling import claims, events, inquest
+from portico.supervisor.running_page import Reached
+from portico.supervisor.scheduling import claims, events, inquest, withdrawal
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.scheduling.backlog import Backlog
 from portico.supervisor.scheduling.dispatch import Load
@@ -24,7 +25,7 @@ from portico.supervisor.scheduling.inquest import Conclusion, Ruling
 from portico.supervisor.scheduling.reports import Reports
 from portico.supervisor.scheduling.scheduler import Scheduler
 from portico.supervisor.scheduling.watch import Watch
-from tests.simulation.processes import FakeProcess
+from tests.simulation.processes import FakeProcess, Page
 
 MUTANTS: dict[str, Callable[[], Any]] = {}
 
@@ -342,3 +343,26 @@ def a_worker_is_given_more_jobs_than_it_serves():
 
     real = Load.add
     return [(Load, "add", add)]
+
+
+@mutant
+def what_was_withdrawn_is_started_all_the_same():
+    def begin(self, slot, serial, *, hook):
+        withdrawn, self.withdrawn = self.withdrawn, 0
+        try:
+            return real(self, slot, serial, hook=hook)
+        finally:
+            self.withdrawn = withdrawn
+
+    real = Page.begin
+    return [(Page, "begin", begin)]
+
+
+@mutant
+def what_a_worker_has_come_to_is_taken_from_it_as_well():
+    return [(Page, "reached", lambda self: Reached(0, 0))]
+
+
+@mutant
+def what_waits_behind_a_worker_that_answers_nothing_stays_there():
+    return [(withdrawal, "unstarted", lambda seats, seen: [])]

@@ -18,6 +18,7 @@ from portico.ports.leasing import CANCELLED, Failure, Lease
 from portico.ports.time_limits import TimeLimits
 from portico.supervisor import wire
 from portico.supervisor.exit import Exit
+from portico.supervisor.running_page import SETTLED, Reached
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.spawning import SpawnError
 from tests.simulation.clockwork import World
@@ -51,11 +52,28 @@ class Running:
 
 
 class Page:
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
         self.slots: dict[int, tuple[int, float]] = {}
+        self.withdrawn = self._job = self._hook = 0
+        self._world = world
+        self._settled_at = world.now
 
-    def begin(self, slot: int, serial: int, now: float) -> None:
-        self.slots[slot] = (serial, now)
+    def begin(self, slot: int, serial: int, *, hook: bool) -> bool:
+        self._job, self._hook = (self._job, serial) if hook else (serial, self._hook)
+        if serial <= self.withdrawn:
+            return False
+        self.slots[slot] = (serial, self._world.now)
+        return True
+
+    @property
+    def came_to(self) -> Reached:
+        return Reached(self._job, self._hook)
+
+    def withdraw(self, serial: int) -> None:
+        self.withdrawn, self._settled_at = serial, self._world.now + SETTLED
+
+    def reached(self) -> Reached | None:
+        return self.came_to if self._world.now >= self._settled_at else None
 
     def started(self) -> dict[int, float]:
         return dict(self.slots.values())
@@ -104,7 +122,7 @@ class FakeProcess:
         self.number = number
         self.pid = 0
         self.alive = False
-        self.page = Page()
+        self.page = Page(supervisor.world)
         self._supervisor = supervisor
         self._world: World = supervisor.world
         self.born = self._world.now
@@ -297,12 +315,23 @@ class FakeProcess:
         reason = self._condemned()
         if reason == Fate.OVERDUE.value and not any(map(self._overdue, running)):
             self._world.violated(f"{self} is killed for a deadline that nothing has passed")
+        if reason == Fate.OVERDUE.value and (hostages := self._hostages()):
+            self._world.violated(f"{self} has kept {hostages} from others until it was killed")
         if reason == "on_failure ran past its deadline" and not any(r.in_hook for r in running):
             self._world.violated(f"{self} is killed for an on_failure that has ended")
         if reason == Fate.CANCELLED.value and not running and not self._frozen_until:
             self._world.violated(f"{self} is killed for a cancelled job that has ended")
         if reason == "it did not start its job" and not (self._deaf or self._frozen_until):
             self._world.violated(f"{self} is killed for not starting its job, and is well")
+
+    def _hostages(self) -> list[int]:
+        """What has waited behind a job that turned out long, and was not taken back."""
+        member = self._listener._by_process.get(self)
+        if member is None or self._supervisor.undisturbed_for() < 1.0:
+            return []
+        reached, long_ago = max(self.page.came_to), self._world.now - 2 * _JUST_NOW
+        held = member.seat.inflight.items()
+        return [serial for serial, one in held if serial > reached and one.since < long_ago]
 
     def _overdue(self, run: Running) -> bool:
         hard = run.limits.hard
@@ -403,7 +432,8 @@ class FakeProcess:
                     self.freeze(world.now + world.rng.uniform(0.05, 6.0))
                 self._loop_soon()
             case wire.Mourn(serial, lease, failure):
-                self._waiting.appendleft((serial, lease, failure))
+                hooks = sum(waits is not None for *_, waits in self._waiting)
+                self._waiting.insert(hooks, (serial, lease, failure))
                 self._loop_soon()
             case wire.Recall():
                 self._recall()
@@ -416,6 +446,14 @@ class FakeProcess:
         serials = [serial for serial, _, _ in self._waiting]
         self._waiting.clear()
         self._write(wire.Recalled(serials, self._closing))
+
+    def _turn_down(self, serial: int) -> None:
+        """Give back what was withdrawn before it came to it."""
+        withdrawn = self.page.withdrawn
+        serials = [serial, *(one for one, *_ in self._waiting if one <= withdrawn)]
+        self._waiting = deque(one for one in self._waiting if one[0] > withdrawn)
+        self._world.say("{}: turns {} down", self, serials)
+        self._write(wire.Recalled(serials))
 
     def _cancel(self, serial: int, requested: bool) -> None:
         for errand in self._waiting:
@@ -490,7 +528,10 @@ class FakeProcess:
 
     def _begin(self, slot: int, serial: int, lease: Lease, failure: Failure | None) -> None:
         world, kind = self._world, KINDS[lease.job_type]
-        self.page.begin(slot, serial, world.now)
+        if not self.page.begin(slot, serial, hook=failure is not None):
+            self._turn_down(serial)
+            self._loop_soon()
+            return
         attempt = self._ledger.attempts[lease.id, lease.token]
         run = self._slots[slot] = Running(
             serial, lease, attempt, slot, kind, world.now, self._usual

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from portico.ports.job import Job, JobResult
@@ -74,4 +78,22 @@ class Timeless(JobHandler):
             time.sleep(0.005)
 
 
-app = [Hoard(), Fine(), Poison(), Timeless()]
+class Backtracking(JobHandler):
+    """`hoard.turn`: holds the GIL for its seconds, as a regular expression that backtracks does,
+    and lets no thread of its process in; short where it has none. It adds a line to its ledger."""
+
+    job_type = "hoard.turn"
+
+    async def handle(self, job: Job) -> JobResult:
+        with Path(job.payload["ledger"]).open("a") as ledger:
+            ledger.write(f"{job.id} {os.getpid()}\n")
+        until = time.monotonic() + job.payload.get("seconds", 0.0)
+        while time.monotonic() < until:
+            _HOLDING_THE_GIL.usleep(100_000)
+        return JobResult(success=True)
+
+
+_HOLDING_THE_GIL = ctypes.PyDLL(None)
+sys.setswitchinterval(1000.0)
+
+app = [Hoard(), Fine(), Poison(), Timeless(), Backtracking()]

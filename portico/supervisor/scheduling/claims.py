@@ -62,8 +62,9 @@ def no_such_end(serial: int, size: int) -> str:
 
 
 def _recall_flaw(seat: Seat, serials: Sequence[int], started: Started) -> str | None:
-    recalled = set(serials)
-    if len(recalled) < len(serials) or not recalled <= seat.inflight.keys():
+    recalled = {serial for serial in serials if serial in seat.inflight}
+    unknown = [serial for serial in serials if serial not in seat.inflight]
+    if len(set(serials)) < len(serials) or any(one > seat.withdrawn for one in unknown):
         return "it gave back what it does not hold"
     if not recalled.isdisjoint(started):
         return "it gave back what it had started"

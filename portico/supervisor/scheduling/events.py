@@ -13,6 +13,7 @@ from typing import NamedTuple
 from portico.ports.leasing import Failure, Lease
 from portico.supervisor import wire
 from portico.supervisor.exit import Exit
+from portico.supervisor.running_page import Reached
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.scheduling.seat import Seat
 
@@ -100,6 +101,8 @@ class Looked(NamedTuple):
     """What the pages of all workers that hold anything say, by seat key."""
 
     started: Mapping[int, Started]
+    reached: Mapping[int, Reached | None] = {}
+    """How far those have come from whom something was withdrawn; `None`: that is not known yet."""
 
 
 class Weighed(NamedTuple):
@@ -139,6 +142,13 @@ class Send(NamedTuple):
 
     seat: Seat
     message: wire.ToWorker
+
+
+class Withdraw(NamedTuple):
+    """Write to the worker's page that it is to start nothing up to this serial any more."""
+
+    seat: Seat
+    serial: int
 
 
 class Kill(NamedTuple):
@@ -187,7 +197,7 @@ class Note(NamedTuple):
     facts: Mapping[str, object]
 
 
-Command = Send | Kill | Discredit | ShowStack | Recycle | Ask | Note
+Command = Send | Withdraw | Kill | Discredit | ShowStack | Recycle | Ask | Note
 
 
 def condemn(seat: Seat, reason: str) -> list[Command]:
@@ -199,12 +209,16 @@ def condemn(seat: Seat, reason: str) -> list[Command]:
 
 
 def recall(seats: Iterable[Seat]) -> list[Command]:
-    """Ask workers for what they have not started."""
+    """Take from workers what they have not started: by their page, which is heeded before each
+    start, and by a frame, whose answer empties their memory of it and often comes first."""
     asked: list[Command] = []
     for seat in seats:
-        if seat.inflight and not seat.recalling:
-            seat.recalling = True
-            asked.append(Send(seat, wire.Recall()))
+        if (last := max(seat.inflight, default=0)) > seat.withdrawn:
+            seat.withdrawn, seat.withdrawing = last, True
+            asked.append(Withdraw(seat, last))
+            if not seat.recalling:
+                seat.recalling = True
+                asked.append(Send(seat, wire.Recall()))
     return asked
 
 

@@ -28,6 +28,7 @@ from portico.supervisor.scheduling import (
     service,
     sightings,
     successes,
+    withdrawal,
 )
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.backlog import Backlog
@@ -164,7 +165,10 @@ class Scheduler(Overview):
         seat.blamed = blame is not None
         if blame is not None and (notes := self._backlog.confine(seat, blame, self._now)):
             kind, seats = blame.lease.job_type, self._seats.values()
-            self._commands += [*notes, *recall(seat for seat in seats if seat.holds(kind))]
+            self._commands += [
+                *notes,
+                *recall(seat for seat in seats if seat.holds(kind)),
+            ]
 
     # What workers say
 
@@ -237,14 +241,17 @@ class Scheduler(Overview):
             self._reports.add(outcome, assignment.fate)
 
     def _recalled(self, seat: Seat, serials: Sequence[int], *, closing: bool) -> None:
-        """Take back what was not started; the first of them is the next to be given away."""
-        load, seat.recalling = seat.load, False
-        load.open = load.open and not closing
+        seat.recalling = False
+        seat.load.open = seat.load.open and not closing
+        self._take_unstarted(seat, [serial for serial in serials if serial in seat.inflight])
+
+    def _take_unstarted(self, seat: Seat, serials: Sequence[int]) -> None:
+        """Take these back; the first of them is the next to be given away."""
         for serial in reversed(serials):
             self._give_back(self._taken_back(seat, serial))
         self._commands += service.gave_back(seat, len(serials))
         if serials:
-            load.blocked = 0 < load.jobs < load.slots
+            seat.load.blocked = 0 < seat.load.jobs < seat.load.slots
 
     # Jobs come, and are given away
 
@@ -285,6 +292,8 @@ class Scheduler(Overview):
 
     def _looked(self, event: events.Looked) -> None:
         now, watch = self._now, self._watch
+        for seat, serials in withdrawal.unstarted(self._seats.values(), event.reached):
+            self._take_unstarted(seat, serials)
         if watch.due is not None and now >= watch.due and not watch.overslept(now):
             self._commands += watch.inspect(self._seats.values(), event, now)
             self._reports.release(self._backlog.take_stuck(now, watch.limits.patience))

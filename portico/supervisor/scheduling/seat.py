@@ -39,6 +39,10 @@ class Seat:
         self.retire_above = retire_above
         self.recalling = False
         """It owes the answer to a recall."""
+        self.withdrawn = 0
+        """Up to which serial what it has not started was taken from it."""
+        self.withdrawing = False
+        """Nobody has looked yet how far it had come by then."""
         self.condemned = False
         """It is to be killed, or has been."""
         self.discredited = False

@@ -16,7 +16,6 @@ from portico.kits.job.decoding import limits_in
 from portico.ports.document import EMPTY
 from portico.ports.leasing import Lease
 from portico.ports.time_limits import TimeLimits
-from portico.supervisor import wire
 from portico.supervisor.scheduling import aftermath, sightings
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 from portico.supervisor.scheduling.dispatch import QUANTUM, SOON
@@ -24,10 +23,10 @@ from portico.supervisor.scheduling.events import (
     Command,
     Looked,
     Note,
-    Send,
     ShowStack,
     Started,
     condemn,
+    recall,
 )
 from portico.supervisor.scheduling.seat import Seat
 from portico.supervisor.scheduling.unstarted import NOT_STARTED
@@ -101,9 +100,8 @@ class Watch:
         load = seat.load
         longest = now - min(running.values(), default=now)
         load.late, load.stuck = longest > QUANTUM, longest > SOON
-        if load.late and len(seat.inflight) > max(len(running), 1) and not seat.recalling:
-            seat.recalling = True
-            commands.append(Send(seat, wire.Recall()))
+        if load.late and len(seat.inflight) > max(len(running), 1):
+            commands += recall([seat])
         commands += aftermath.end(seat, [seat.inflight[serial] for serial in running])
         for serial, since in running.items():
             assignment = seat.inflight[serial]
