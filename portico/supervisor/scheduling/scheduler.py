@@ -62,7 +62,7 @@ class Scheduler(Overview):
         self._commands: list[Command] = []
         self._acts: dict[type[Event], Callable[[Any], None]] = {
             events.Joined: self._joined,
-            events.Closing: self._closing,
+            events.Closing: lambda event: event.seat.close(),
             events.Said: self._said,
             events.Unsendable: self._unsendable,
             events.Died: self._died,
@@ -122,9 +122,6 @@ class Scheduler(Overview):
         self._mourners = event.mourners
         self._backlog.limit(event.most_running)
         self._backlog.confinement.joined(event.seat)
-
-    def _closing(self, event: events.Closing) -> None:
-        event.seat.load.open = False
 
     def _died(self, event: events.Died) -> None:
         """Act on what a worker's death means for what it held."""

@@ -65,6 +65,10 @@ class Seat:
         """Whether it has nothing to do, and gets nothing any more."""
         return not self.inflight and self.load.left <= 0
 
+    def close(self) -> None:
+        """Take no more jobs."""
+        self.load.open = False
+
     def holds(self, job_type: str) -> bool:
         """Whether a job of this type is among what it was given."""
         return any(one.lease.job_type == job_type for one in self.inflight.values())
