@@ -16,6 +16,8 @@ from portico.supervisor.framing import FrameError, MessageReader
 
 _READ = 256 * 1024
 """Bytes of a turn."""
+AHEAD = 8 * 1024 * 1024
+"""Bytes that a worker may be ahead of those who collect what it has reported."""
 FRAMES = 64
 """Of a turn. What ends well comes by the hundred in a frame; a frame for each is a rare thing."""
 
@@ -44,24 +46,31 @@ class Intake:
         self._frames: Iterator[Any] | None = None
         """Of what was read and not taken yet."""
         self._due: asyncio.Handle | None = None
-        self._reading = self._held = self._closed = self._flawed = False
+        self._reading = self._closed = self._flawed = False
+        self._held_for: set[str] = set()
         self.reads = 0
         """How often the pipe was read."""
+        self._ahead = 0
 
     def open(self, fd: int) -> None:
         """Begin to read this descriptor, which does not block."""
         self._fd = fd
         self._go_on()
 
-    def hold(self, *, held: bool) -> None:
-        """Read nothing for now, or go on."""
-        if held is self._held or self._closed:
-            return
-        self._held = held
+    def hold(self, reason: str, *, held: bool) -> None:
+        """Read nothing for now, for this reason, or go on unless there is another one."""
         if held:
+            self._held_for.add(reason)
             self._pause()
-        else:
+        elif self._held_for:
+            self._held_for.discard(reason)
             self._go_on()
+
+    def collected(self) -> None:
+        """What was reported so far is in other hands."""
+        if self._ahead > AHEAD:
+            self.hold("results", held=False)
+        self._ahead = 0
 
     def close(self) -> None:
         """Read nothing more of its own accord; `turn` may be called for what is left."""
@@ -107,7 +116,6 @@ class Intake:
     def _read(self) -> Iterator[Any] | None:
         if self._flawed:
             return None
-        self.reads += 1
         try:
             data = os.read(self._fd, _READ)
         except BlockingIOError:
@@ -117,11 +125,15 @@ class Intake:
         if not data:
             self.close()
             return None
+        self.reads += 1
+        self._ahead += len(data)
+        if self._ahead > AHEAD:
+            self.hold("results", held=True)
         return self._reader.feed(data)
 
     def _turn(self) -> None:
         self._due = None
-        if self._held or self._closed:
+        if self._held_for or self._closed:
             return
         self.turn()
         if self._frames is not None:
@@ -135,7 +147,7 @@ class Intake:
 
     def _go_on(self) -> None:
         """With what was read before, and only then with what the pipe holds."""
-        if self._held or self._closed:
+        if self._held_for or self._closed:
             return
         if self._frames is not None:
             self._due = self._due or self._loop.call_soon(self._turn)

@@ -92,6 +92,8 @@ class ProcessPool(JobExecutor):
         self._tell(events.Paused(paused))
 
     def finished(self) -> list[Outcome]:
+        for member in self._by_seat.values():
+            member.process.collected()
         return self._scheduler.take()
 
     def held(self) -> list[Lease]:

@@ -120,7 +120,11 @@ class WorkerProcess:
 
     def hold(self, *, held: bool) -> None:
         """Read nothing more of what it says for now, or go on."""
-        self._intake.hold(held=held)
+        self._intake.hold("requests", held=held)
+
+    def collected(self) -> None:
+        """What it has reported so far is in other hands: it may report more."""
+        self._intake.collected()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal; for SIGKILL, to everything in the worker's group (see `trackers`)."""

@@ -101,15 +101,54 @@ async def test_a_pipe_that_is_held_is_not_read_also_in_the_midst_of_a_flood(resu
     os.write(results.writing, stream(sent))
     told.intake.open(results.reading)
     await turns(lambda: told.turns)
-    told.intake.hold(held=True)
+    told.intake.hold("test", held=True)
     taken = len(told.frames)
     os.write(results.writing, stream(mourned(1, 5000)))
     for _ in range(50):
         await asyncio.sleep(0)
     assert len(told.frames) == taken
-    told.intake.hold(held=False)
+    told.intake.hold("test", held=False)
     await turns(lambda: len(told.frames) == len(sent) + 1)
     assert told.frames == [*sent, *mourned(1, 5000)]
+    told.intake.close()
+
+
+async def test_a_worker_that_is_too_far_ahead_of_those_who_collect_its_results_waits(
+    results: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "AHEAD", 10_000)
+    told = Told()
+    told.intake.open(results.reading)
+    sent = [wire.Done(number, b"x" * 12_000, 0.1) for number in range(3)]
+    for number, done in enumerate(sent):
+        os.write(results.writing, wire.frame(done))
+        await turns(lambda number=number: len(told.frames) > number)
+        os.write(results.writing, stream(mourned(1)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert told.frames[-1] == done, "it was read although nobody had collected"
+        told.intake.collected()
+        await turns(lambda: told.frames[-1] == wire.Mourned(0))
+        told.intake.collected()
+        del told.turns[-1]
+    told.intake.close()
+
+
+async def test_a_pipe_that_is_held_for_two_reasons_is_held_until_there_is_none(
+    results: Pipe,
+) -> None:
+    told = Told()
+    told.intake.open(results.reading)
+    told.intake.hold("one", held=True)
+    told.intake.hold("other", held=True)
+    os.write(results.writing, stream(mourned(1)))
+    for reason in ("other", "other", "none"):
+        told.intake.hold(reason, held=False)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not told.frames
+    told.intake.hold("one", held=False)
+    await turns(lambda: told.frames)
     told.intake.close()
 
 
