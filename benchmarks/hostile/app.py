@@ -6,7 +6,8 @@ import asyncio
 from random import Random
 from uuid import UUID
 
-from benchmarks.hostile.attacks import ATTACKS, Means
+from benchmarks.hostile.attacks import ATTACKS
+from benchmarks.hostile.frames import Means
 from portico.ports.job import Job, JobResult
 from portico.ports.job_handler import JobHandler
 

@@ -3,81 +3,25 @@ it is killed, or until its time is over. All of it follows from a seed."""
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from random import Random
-from typing import Any
-from uuid import UUID
 
 import msgspec
 
-from portico.ports.leasing import Evidence
+from benchmarks.hostile.frames import FIELDS, MIB, PAGE, VERBS, Means, body_of, frame, framed
 from portico.supervisor import tray, wire
 from portico.supervisor.running_page import RunningPage
 
-JOBS, RESULTS, PAGE, OUTPUT = 200, 201, 202, 1
+JOBS, RESULTS, LOG, OUTPUT = 200, 201, 204, 1
 """Descriptors of a worker, as `birth` moves them."""
-KIB, MIB = 2**10, 2**20
-_ODD_NUMBERS = (
-    0,
-    1,
-    -1,
-    2**31,
-    2**32 - 1,
-    2**63 - 1,
-    2**64 - 1,
-    float("nan"),
-    float("inf"),
-    5e-324,
-)
-
-
-class Means:
-    """What an attack has: randomness, time, and the memory that it shares."""
-
-    def __init__(self, random: Random, seconds: float, known: UUID) -> None:
-        """Begin.
-
-        Args:
-            random: where everything comes from that is random.
-            seconds: how long to go on, unless something kills it.
-            known: a job with a large result.
-        """
-        self.random = random
-        self.known = known
-        self._until = time.monotonic() + seconds
-
-    @property
-    def more(self) -> bool:
-        """Whether there is time left."""
-        return time.monotonic() < self._until
-
-    def number(self) -> Any:
-        """A number, often one at which something overflows."""
-        some = self.random.choice(_ODD_NUMBERS)
-        return self.random.choice((some, self.random.getrandbits(64), self.random.randrange(1000)))
-
-    def serial(self) -> int:
-        """One that it holds, or near that, or any."""
-        own = struct.unpack("Q", os.pread(PAGE, 8, 0))[0]
-        return int(self.random.choice((own, own + 1, self.random.getrandbits(63))))
-
-    def size(self, most: int) -> int:
-        """Of some text: small ones as likely as large ones."""
-        return int(most ** self.random.random())
-
-    def text(self, most: int) -> str:
-        """Text that is awkward for somebody."""
-        part = self.random.choice(
-            ("x", "://a:", "\n", "\x00", "\U0001f600", "\r", "a=b&", "\x1b[2J", "password=", '"')
-        )
-        return part * (self.size(most) // len(part.encode()) + 1)
 
 
 def _pause(seconds: float) -> None:
@@ -89,92 +33,6 @@ def write(fd: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def framed(body: bytes) -> bytes:
-    """A frame of this body."""
-    return len(body).to_bytes(4, "little") + body
-
-
-def frame(kind: str, means: Means) -> bytes:
-    """A frame of this kind, as it may be or nearly so."""
-    return framed(msgspec.msgpack.encode([kind, *FIELDS[kind](means)]))
-
-
-def _failure(means: Means) -> list[Any]:
-    evidence = [means.number() for _ in Evidence._fields]
-    return [
-        means.text(KIB),
-        means.text(30 * KIB),
-        means.text(30 * KIB),
-        means.random.choice((None, evidence)),
-    ]
-
-
-def _draft(means: Means) -> list[Any]:
-    size = means.random.choice((2, 2, 100, MIB // 2))
-    payload = b'{"x":"' + b"x" * size + b'"}'
-    identity = UUID(int=means.random.getrandbits(128))
-    return [identity, "elsewhere", "none.such", payload, 0, 0, None, None, b"{}"]
-
-
-def _body(verb: str, means: Means) -> bytes:
-    many = means.random.choice((1, 1, 20, 3000, 20_000))
-    if verb == "insert":
-        one = _draft(means)
-        count = min(many, 15 * MIB // (len(one[3]) + 60))
-        return msgspec.msgpack.encode(
-            [[UUID(int=means.random.getrandbits(128)), *one[1:]] for _ in range(count)]
-        )
-    if verb == "redrive":
-        return msgspec.msgpack.encode([means.known] * many)
-    if verb == "get_queue_stats":
-        return msgspec.msgpack.encode(means.text(100))
-    return msgspec.msgpack.encode(means.known)
-
-
-_VERBS = (
-    "insert",
-    "get_job",
-    "get_result",
-    "cancel_job",
-    "get_queue_stats",
-    "redrive",
-    "close",
-    "x" * MIB,
-)
-
-
-def _request(means: Means) -> list[Any]:
-    verb = means.random.choice(_VERBS)
-    return [means.random.getrandbits(32), verb, _body(verb, means)]
-
-
-def _ends(means: Means) -> list[Any]:
-    count = means.random.choice((0, 1, 1, 100, 10_000, 300_000))
-    return [[means.serial(), b"{}", 0.1]] * count
-
-
-FIELDS: dict[str, Callable[[Means], list[Any]]] = {
-    "ready": lambda m: [wire.VERSION, [m.text(100)] * m.size(100_000), [], {}],
-    "unready": lambda m: [m.text(MIB), m.text(MIB)],
-    "batch": lambda m: [m.random.choice((1, 2, m.random.randrange(100))), _ends(m)],
-    "done": lambda m: [m.serial(), b"x" * m.size(2 * MIB), m.number()],
-    "ended": lambda m: [
-        m.serial(), m.random.choice(("Failed", "Quarantined", "Released", "Completed", "x" * KIB)),
-        _failure(m), True, m.number(), m.random.random() < 0.5,
-        [m.text(400)] * m.random.randrange(8),
-    ],
-    "mourned": lambda m: [m.serial()],
-    "recalled": lambda m: [
-        [m.serial() for _ in range(m.random.choice((0, 0, 0, 1, 3000)))], m.random.random() < 0.1,
-    ],
-    "leaving": lambda m: [m.text(MIB)],
-    "dumped": lambda m: [m.text(16 * MIB - KIB)],
-    "request": _request,
-    "stop": lambda _: [],
-}  # fmt: skip
-"""What follows a frame's tag, by the tag."""
 
 
 def noise(means: Means) -> None:
@@ -204,8 +62,8 @@ def mixture(means: Means) -> None:
 
 def requests(means: Means) -> None:
     """Requests that are well formed, as fast as they can be written; the answers stay unread."""
-    verb = means.random.choice(_VERBS[:-2])
-    body = _body(verb, means)
+    verb = means.random.choice(VERBS[:-2])
+    body = body_of(verb, means)
     numbers = iter(range(10**6, 10**9))
     _be_deaf()
     while means.more:
@@ -271,6 +129,40 @@ def output(means: Means) -> None:
         write(OUTPUT, data)
 
 
+def log(means: Means) -> None:
+    """Lines of the log that are none, or somebody else's, or too many."""
+    line = b'{"event":"supervisor_stopped","level":"critical","worker":99,"job_id":%s}\n'
+    piece = means.random.choice((
+        line % b"1", line % (b"[" * 10_000), line % b'"' + b"://a:" * 10_000, b"\n", b"{", b"{}\n",
+        b"x" * MIB, means.random.randbytes(1000), b'{"event":"' + b"\\u0000" * 2000 + b'"}\n',
+    ))  # fmt: skip
+    data = piece * max(1, 65536 // len(piece))
+    while means.more:
+        write(LOG, data)
+
+
+def threads(means: Means) -> None:
+    """As many threads as there may be, and the pipes are full meanwhile."""
+    for _ in range(means.random.choice((200, 2000))):
+        with suppress(RuntimeError):
+            threading.Thread(target=_pause, args=(3.0,), daemon=True).start()
+    output(means)
+
+
+def results(means: Means) -> None:
+    """Large results for whatever waits in its worker, as if all of that had ended."""
+    worker = next(
+        o for o in gc.get_objects() if type(o).__name__ == "Worker" and hasattr(o, "_page")
+    )
+    while means.more:
+        if (errand := worker._inbox.take()) is None:
+            _pause(0.001)
+            continue
+        with mmap.mmap(PAGE, RunningPage.tray_offset) as memory:
+            memory[:8] = struct.pack("Q", errand.serial)
+        write(RESULTS, wire.frame(wire.Done(errand.serial, b'"' + b"x" * (MIB - 2) + b'"', 0.0)))
+
+
 def death(means: Means) -> None:
     """A pipe full of frames, and then the end; something that it has started goes on writing."""
     kind = means.random.choice([*FIELDS])
@@ -314,7 +206,8 @@ def stopped(means: Means) -> None:
 ATTACKS: dict[str, Callable[[Means], None]] = {
     act.__name__: act
     for act in (
-        noise, flood, mixture, requests, half, page, tray_and_death, output, death, family, stopped,
+        noise, flood, mixture, requests, half, page, tray_and_death, output, log, threads, results,
+        death, family, stopped,
     )
 }  # fmt: skip
 

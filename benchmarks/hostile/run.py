@@ -27,13 +27,13 @@ MOST_MEMORY = 150 * 2**20
 LONGEST_TURN = 0.1
 """Seconds of processor time."""
 _HEALTHY = 40
-_SECONDS = 1.0
+_SECONDS = 0.7
 """Of an attack, or twice that, which is past its deadline."""
 _PATIENCE = 120.0
 """Seconds in which everything has to end."""
 _WORKERS = "3"
 _OPTIONS = (
-    "--app", "benchmarks.hostile.app:app", "--workers", _WORKERS, "--job-timeout", "1.5",
+    "--app", "benchmarks.hostile.app:app", "--workers", _WORKERS, "--job-timeout", "1",
     "--kill-grace", "100ms", "--kill-orphans", "--allow-root", "--log-format", "json",
 )  # fmt: skip
 
