@@ -209,8 +209,10 @@ def test_the_unit_keeps_code_and_data_apart_and_the_supervisor_alive() -> None:
     (start,) = service["ExecStart"]
     (folder,) = service["WorkingDirectory"]
     assert start.startswith(f"{folder}/.venv/bin/portico supervisor --production --app ")
-    state = f"/var/lib/{service['StateDirectory'][0]}/"
-    assert f"PORTICO_QUEUE_URL=sqlite:///{state}jobs.db" in service["Environment"]
+    state, files = service["StateDirectory"][0].split()
+    assert files.startswith(f"{state}/")
+    assert f"PORTICO_QUEUE_URL=sqlite:////var/lib/{state}/jobs.db" in service["Environment"]
+    assert f"PORTICO_LIMITS=write=/tmp:/var/lib/{files}" in service["Environment"]
     assert f"XDG_RUNTIME_DIR=/run/{service['RuntimeDirectory'][0]}" in service["Environment"]
     wanted = {
         "Type": "notify", "NotifyAccess": "main", "ProtectSystem": "strict", "PrivateTmp": "yes",

@@ -48,9 +48,19 @@ HANDLERS: dict[str, tuple[str, ...]] = {
         "test_hostile_workers.py::test_no_attack_makes_a_supervisor_large_or_its_loop_slow_or_"
         "harms_another_job",
     ),
+    "what it leaves there runs in a worker that is not bound yet": (
+        "test_import_path.py::test_a_worker_imports_nothing_from_there_before_its_limits_are_set",
+    ),
+    "what else its user may write is run by root, or read": (
+        "test_import_path.py::test_whatever_of_a_supervisor_the_workers_user_can_change_is_refused",
+        "test_import_path.py::test_as_root_nothing_is_opened_where_the_user_could_have_put_a_link",
+    ),
+    "it stops its supervisor for good": (
+        "test_supervisor_service.py::test_the_service_manager_that_watches_is_given_signs_of_life_"
+        "to_the_end",
+    ),
     "it finds addresses and passwords in its environment": (
-        "test_import_path.py::test_a_supervisor_imports_nothing_from_its_working_directory_and_"
-        "handlers_do",
+        "test_isolation.py::test_a_worker_has_no_socket_no_database_and_no_address_of_one",
         "test_surroundings.py::test_what_is_the_supervisors_stays_with_it_and_all_else_is_the_"
         "applications",
     ),
