@@ -30,7 +30,7 @@ end
 
 -- An attempt is running, whatever its damaged row says, when its holder can name its token.
 local function runs(status, token, given)
-    return status == 'running' or (not is_status(status) and given ~= '' and given == token)
+    return not is_status(status) and given ~= '' and given == token
 end
 
 local function number_of(row, name) return whole(row[name]) end

@@ -76,7 +76,7 @@ local function refuse(key, queue, id, row)
 end
 
 local function is_too_large(body)
-    return #body > largest and #body - (string.find(body, '\n', 1, true) or 0) > largest
+    return #body - (string.find(body, '\n', 1, true) or 0) > largest
 end
 
 local function take_whole(key, queue, id, row)
@@ -88,9 +88,9 @@ local function take_whole(key, queue, id, row)
             '%d %d %d   0 %s\n', moment(more[1]), whole(more[2]), whole(more[3]), more[4] or ''
         )
     end
-    if is_of_another_kind(body) then
+    if body.err and is_of_another_kind(body) then
         bury(id, queue, row[1], lost('its payload', body_key(id)), now)
-    elseif is_too_large(body) then
+    elseif #body > largest and is_too_large(body) then
         refuse(key, queue, id, row)
     else
         grant(key, queue, id, row, body)
@@ -103,7 +103,7 @@ local function take_one(queue, ready, place)
     local key = job_key(id)
     local row = redis.pcall('HMGET', key, 'status', 'token', 'error', 'queue')
     if not is_id(id) then return tell_of_entry(ready, place) end
-    if is_of_another_kind(row) then
+    if row.err and is_of_another_kind(row) then
         return bury(id, queue, 'pending', lost('its row', key), now)
     end
     local status = row[1]

@@ -33,7 +33,8 @@ for at = 1, #ARGV, 4 do
     if found.err and is_of_another_kind(found) then
         bury(id, lost_queue(true), 'running', lost('its row', key), now)
         receipt = 'lost:dead_letter'
-    elseif not runs(found[1], found[3], token) or (token ~= '' and token ~= found[3]) then
+    elseif (found[1] ~= 'running' and not runs(found[1], found[3], token))
+        or (token ~= '' and token ~= found[3]) then
         receipt = standing(id, token, word)
     elseif word == 'complete' then
         receipt = complete(id, found[2] or lost_queue(true), ARGV[at + 3], now, ended)
