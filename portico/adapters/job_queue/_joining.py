@@ -51,7 +51,10 @@ class JoinedInserts:
         self._waiting.append(_Waiting(drafts, waiter))
         if self._task is None:
             self._task = loop.create_task(self._work())  # begins when all that are ready have come
-        return await waiter
+        try:
+            return await waiter
+        finally:
+            del waiter  # else its error would keep what was to be stored, by way of this call
 
     async def _work(self) -> None:
         try:

@@ -103,6 +103,7 @@ class SqliteThread:
                 self._undo(error)
                 self._fail(batch, error)
             _deliver(batch)
+            del batch  # what was to be stored is not kept until somebody asks for something else
         self._disconnect()
         assert self._ended is not None
         _deliver([self._ended])
@@ -127,7 +128,9 @@ class SqliteThread:
             self._disconnect()
 
     def _fail(self, batch: list[Request[Any]], error: Exception) -> None:
-        told = translated(error, self._place) if isinstance(error, sqlite3.Error) else error
+        told: Exception = error
+        if isinstance(error, sqlite3.Error):  # its traceback would keep what was asked
+            told = translated(error.with_traceback(None), self._place)
         for request in batch:
             if not request.looked:
                 request.error = request.error or told
@@ -251,9 +254,10 @@ def _deliver(batch: list[Request[Any]]) -> None:
 
 def _hand_over(batch: list[Request[Any]]) -> None:
     for request in batch:
+        error, request.error = request.error, None  # whose traceback leads back to the request
         if request.waiter.done():
             continue
-        if request.error is not None:
-            request.waiter.set_exception(request.error)
+        if error is not None:
+            request.waiter.set_exception(error)
         else:
             request.waiter.set_result(request.answer)
