@@ -68,6 +68,9 @@ async def outsider(
 ) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     del queue  # makes the tables
     connection = await asyncpg.connect(url, server_settings={"search_path": "portico"})
+    await connection.execute(
+        "ALTER TABLE portico_jobs DROP CONSTRAINT IF EXISTS portico_jobs_names"
+    )
     yield connection
     for table in ("attempts", "jobs", "totals"):
         await connection.execute(f"DELETE FROM portico_{table}")

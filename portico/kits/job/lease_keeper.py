@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
+from portico.exceptions import DatabaseError
 from portico.kits.job.journal import Journal
 from portico.kits.job.outage import AWAY, Outage
 from portico.ports.job import JobStatus
@@ -34,6 +35,11 @@ _SHORTEST = 0.05
 """Seconds between two questions for requests to cancel: there may be very many."""
 _OUTAGE_PAUSE = 1.0
 """Seconds between two questions to a store that does not answer."""
+
+_NEXT_RECOVERY = (
+    "jobs whose supervisor vanished stay as they are for now, and this is tried again; a row that "
+    "the store refuses to change is its usual cause"
+)
 
 logger = get_logger(__name__)
 
@@ -141,7 +147,11 @@ class LeaseKeeper:
         """
         more = True
         while more:
-            found = await self._queue.recover(_BATCH)
+            try:
+                found = await self._queue.recover(_BATCH)
+            except DatabaseError as error:  # what others have left behind ends nobody here
+                logger.error("recovery_refused", error=str(error), next=_NEXT_RECOVERY)  # noqa: TRY400
+                return
             for lease, status in found:
                 self._journal.recovered(lease, status, VANISHED)
                 if status is JobStatus.DEAD_LETTER:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from portico.adapters.job_queue._postgres.connections import AnyConnection
-from portico.adapters.job_queue._postgres.settling import in_order
+from portico.adapters.job_queue._postgres.settling import ERROR_SENT, in_order
 from portico.adapters.job_queue._sweep import (
     HEAD,
     PORTION,
@@ -90,7 +90,7 @@ SELECT 'lease' AS kind, $6::integer AS place, -priority::bigint AS rank, run_at,
     queue_name, job_type,
     CASE WHEN {_FITS} THEN payload END AS payload, priority, max_retries, retry_count,
     scheduled_at, started_at, created_at, pg_catalog.uuid_send(created_by) AS created_by,
-    CASE WHEN {_FITS} THEN metadata END AS metadata, error_message, suspect
+    CASE WHEN {_FITS} THEN metadata END AS metadata, {ERROR_SENT} AS error_message, suspect
 FROM granted job WHERE job.queue_name = $7::text"""
 """The columns are those of an exchange."""
 

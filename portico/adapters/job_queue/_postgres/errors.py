@@ -37,6 +37,13 @@ UNUSABLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
 """After these another connection may do, perhaps to another server."""
+REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.RaiseError,
+)
+"""What the server says of one row, and means of the whole statement."""
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.DiskFullError, "its disk is full; nothing was changed, free some space"),
     (asyncpg.ReadOnlySQLTransactionError, "it has become read-only"),
@@ -136,4 +143,6 @@ def _is_unreadable(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    """Without what the server adds to its message: it may quote a row, with what it holds."""
+    told = error.args[0] if isinstance(error, asyncpg.PostgresError) and error.args else error
+    return str(told) or type(error).__name__

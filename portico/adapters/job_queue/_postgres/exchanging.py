@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
-
 from portico.adapters.job_queue._postgres import choosing, settling
+from portico.adapters.job_queue._postgres.burying import bury_refused
 from portico.adapters.job_queue._postgres.connections import AnyConnection, Connections
+from portico.adapters.job_queue._postgres.errors import REFUSED
 from portico.adapters.job_queue._postgres.leasing import Owner
 from portico.adapters.job_queue._rows import token_of
 from portico.adapters.job_queue._sweep import Sweeps
@@ -23,9 +23,6 @@ from portico.utils.logging import get_logger
 TOO_LARGE = Failure(
     "PayloadTooLarge", f"the stored job has more than {MAX_STORED:,} bytes, too many to be run"
 )
-_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
-"""What the server says of one row, and means of the whole batch."""
-
 logger = get_logger(__name__)
 
 
@@ -71,10 +68,24 @@ class Exchanging:
         try:
             return await self._together(settlements, queues, limit, wanted)
         except DatabaseError as error:
-            if not settlements or not isinstance(error.cause, _REFUSED):
+            if not isinstance(error.cause, REFUSED):
                 raise
-        receipts = await self._apart(settlements)
-        return (await self._together((), queues, limit, wanted))._replace(receipts=receipts)
+        receipts = await self._apart(settlements) if settlements else []
+        leased = await self._leased_carefully(queues, limit, wanted)
+        return leased._replace(receipts=receipts)
+
+    async def _leased_carefully(
+        self, queues: Sequence[str], limit: int, wanted: Wanted
+    ) -> Exchange:
+        """Lease, and where that is refused because of a row, without that one."""
+        try:
+            return await self._together((), queues, limit, wanted)
+        except DatabaseError as error:
+            if not isinstance(error.cause, REFUSED):
+                raise
+            if not await bury_refused(self._connections, queues):
+                raise
+        return await self._together((), queues, limit, wanted)
 
     async def give_back(self) -> None:
         """Release what was granted by a commit whose answer got lost.
@@ -233,7 +244,7 @@ class Exchanging:
             try:
                 receipts += (await self._together(part, (), 0)).receipts
             except DatabaseError as error:
-                if not isinstance(error.cause, _REFUSED):
+                if not isinstance(error.cause, REFUSED):
                     raise
                 receipts += await self._apart(part)
         return receipts
@@ -243,7 +254,7 @@ class Exchanging:
         try:
             return (await self._together((settlement,), (), 0)).receipts[0]
         except DatabaseError as error:
-            if not isinstance(error.cause, _REFUSED):
+            if not isinstance(error.cause, REFUSED):
                 raise
             said = error.message
         failure = Failure("OutcomeNotStorable", f"the store refused the outcome: {said}")
@@ -258,7 +269,7 @@ class Exchanging:
         try:
             return (await self._together((last,), (), 0)).receipts[0]
         except DatabaseError as error:
-            if not isinstance(error.cause, _REFUSED):
+            if not isinstance(error.cause, REFUSED):
                 raise
             return Receipt(Answer.LOST, None)
 

@@ -8,11 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from portico.adapters.job_queue._liveness import process_name
+from portico.adapters.job_queue._postgres.burying import bury_refused
 from portico.adapters.job_queue._postgres.connections import Connections
+from portico.adapters.job_queue._postgres.errors import REFUSED
 from portico.adapters.job_queue._postgres.settling import fence
 from portico.adapters.job_queue._rows import STATUS, token_of
 from portico.adapters.job_queue._settling import EXPIRE, EXPIRED, told
-from portico.exceptions import PorticoError
+from portico.exceptions import DatabaseError, PorticoError
 from portico.ports.leasing import (
     MAX_EXPIRIES,
     MAX_HISTORY,
@@ -79,6 +81,22 @@ class Owner:
     async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
         """Extend held leases, and give a sign of life."""
         keys = sorted({lease.key for lease in leases})  # one that comes twice is extended once
+        renewals = await self._renewed(keys)
+        return [renewals[lease.key] for lease in leases]
+
+    async def _renewed(self, keys: Sequence[LeaseKey]) -> dict[LeaseKey, Renewal]:
+        """In halves, where one of them is refused: what cannot be renewed is lost."""
+        try:
+            return await self._renewed_together(keys)
+        except DatabaseError as error:
+            if not keys or not isinstance(error.cause, REFUSED):
+                raise
+        if len(keys) == 1:
+            return {keys[0]: Renewal(Answer.LOST)}
+        middle = len(keys) // 2
+        return await self._renewed(keys[:middle]) | await self._renewed(keys[middle:])
+
+    async def _renewed_together(self, keys: Sequence[LeaseKey]) -> dict[LeaseKey, Renewal]:
         fences = [fence(token) for _, token in keys]
         owner_id = await self.id()
         rows = await self._connections.run(
@@ -92,10 +110,9 @@ class Owner:
                 self.lease_micros,
             )
         )
-        renewals = {
+        return {
             keys[place - 1]: Renewal(Answer(standing), cancel) for place, standing, cancel in rows
         }
-        return [renewals[lease.key] for lease in leases]
 
     async def cancel_requests(self) -> list[LeaseKey]:
         """The leases of this owner that someone asked to end."""
@@ -113,13 +130,34 @@ class Owner:
 
         Nothing is settled where this had to wait: what kept it waiting kept others from renewing.
         """
-        began, what = self._monotonic(), told(EXPIRE, EXPIRED)
+        began = self._monotonic()
         now = await self._connections.run(
             lambda found: found.fetchval(f"SELECT {self._schema}.portico_now()")
         )
         if self._monotonic() - began > self.lease_seconds / _WAITED:
             return []
-        rows = await self._connections.run(
+        rows = await self._recovered(limit, now)
+        if self._monotonic() - self._tidied_at > _TIDY_EVERY:
+            self._tidied_at = self._monotonic()
+            await self._connections.run(
+                lambda found: found.execute(f"SELECT {self._schema}.portico_tidy($1)", _FORGOTTEN)
+            )
+        return [Recovered(_lease_of(row), STATUS[row["status"]]) for row in rows]
+
+    async def _recovered(self, limit: int, now: int) -> Sequence[Any]:
+        """Their rows; without those because of which the server refuses it, which are buried."""
+        try:
+            return await self._recovered_together(limit, now)
+        except DatabaseError as error:
+            if not isinstance(error.cause, REFUSED):
+                raise
+            if not await bury_refused(self._connections, None):
+                raise
+        return await self._recovered_together(limit, now)
+
+    async def _recovered_together(self, limit: int, now: int) -> Sequence[Any]:
+        what = told(EXPIRE, EXPIRED)
+        return await self._connections.run(
             lambda found: found.fetch(
                 f"SELECT * FROM {self._schema}.portico_recover($1, $2, $3, $4, $5, $6, $7, $8)",
                 min(limit, _MOST),
@@ -132,12 +170,6 @@ class Owner:
                 now + self.lease_micros // _WAITED,
             )
         )
-        if self._monotonic() - self._tidied_at > _TIDY_EVERY:
-            self._tidied_at = self._monotonic()
-            await self._connections.run(
-                lambda found: found.execute(f"SELECT {self._schema}.portico_tidy($1)", _FORGOTTEN)
-            )
-        return [Recovered(_lease_of(row), STATUS[row["status"]]) for row in rows]
 
 
 def _lease_of(row: Any) -> Lease:

@@ -28,6 +28,8 @@ _COLUMNS = 20
 _SETTLED, _EXCHANGED = _COLUMNS + 3, 10
 """How many arguments the two functions take."""
 
+ERROR_SENT = "pg_catalog.left(error_message, 8192)"
+"""What goes to a worker of the last error: all, unless something else has written a longer one."""
 # From the id on, the columns are the fields of a `Lease`.
 _EXCHANGE = """
 SELECT kind, place, -priority::bigint AS rank, run_at, seq, cancel_requested, status, settled_as,
@@ -35,7 +37,8 @@ SELECT kind, place, -priority::bigint AS rank, run_at, seq, cancel_requested, st
     pg_catalog.uuid_send(id) AS id, pg_catalog.int4send(attempt) || nonce AS token, attempt,
     queue_name, job_type,
     payload, priority, max_retries, retry_count, scheduled_at, started_at, created_at,
-    pg_catalog.uuid_send(created_by) AS created_by, metadata, error_message, suspect
+    pg_catalog.uuid_send(created_by) AS created_by, metadata,
+    {error} AS error_message, suspect
 FROM {schema}.portico_exchange({arguments})"""
 # The same columns.
 _SETTLE = """
@@ -51,7 +54,8 @@ FROM {schema}.portico_settle({arguments})"""
 
 def exchange_statement(schema: str, first: int = 1) -> str:
     """Completes attempts and leases jobs; its arguments are numbered from the first."""
-    return _EXCHANGE.format(schema=schema, arguments=_numbers(first, _EXCHANGED))
+    arguments = _numbers(first, _EXCHANGED)
+    return _EXCHANGE.format(schema=schema, arguments=arguments, error=ERROR_SENT)
 
 
 def settle_statement(schema: str) -> str:
