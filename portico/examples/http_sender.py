@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -12,6 +13,10 @@ from portico.exceptions import ExternalServiceError, ValidationError
 
 if TYPE_CHECKING:
     import httpx
+
+
+_METADATA = frozenset(map(ip_address, ("100.100.100.200", "fd00:ec2::254")))
+"""Where clouds tell a machine its credentials, beside the link-local addresses."""
 
 
 class Answer(NamedTuple):
@@ -45,7 +50,7 @@ class HttpSender:
 
         Raises:
             ExternalServiceError: no answer.
-            ValidationError: the URL or a header is not acceptable.
+            ValidationError: the URL, a header, or who answered is not acceptable.
         """
         client = self._open()
         with _translated():
@@ -58,7 +63,7 @@ class HttpSender:
 
         Raises:
             ExternalServiceError: no answer, or a 5xx.
-            ValidationError: the URL is not acceptable, or a 4xx.
+            ValidationError: the URL or who answered is not acceptable, or a 4xx.
         """
         client = self._open()
         with _translated():
@@ -70,8 +75,32 @@ class HttpSender:
         if self._client is None:
             with examples_extra():
                 import httpx
-            self._client = httpx.AsyncClient(timeout=self._timeout)
+            self._client = httpx.AsyncClient(
+                timeout=self._timeout, event_hooks={"response": [_refuse_metadata]}
+            )
         return self._client
+
+
+def is_metadata(address: str) -> bool:
+    """Whether what only this very machine is to be told is told at this address."""
+    found = ip_address(address)
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    return found.is_link_local or found in _METADATA
+
+
+async def _refuse_metadata(response: httpx.Response) -> None:
+    """Read no such answer: whoever creates jobs could have it as a result.
+
+    What counts is the address that answered, whatever a URL calls it and wherever it leads.
+    """
+    connection = response.extensions.get("network_stream")
+    address = connection and connection.get_extra_info("server_addr")
+    if address and is_metadata(address[0]):
+        raise ValidationError(
+            f"{response.url.host} is at {address[0]}, where a machine is told its own credentials; "
+            "no job may ask there"
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from portico.examples import http_sender
 from portico.examples.data_import_handler import DataImportHandler
 from portico.examples.http_sender import HttpSender
 from portico.examples.webhook_handler import WebhookHandler
@@ -116,6 +117,38 @@ async def test_a_redirect_is_not_followed(webhooks: WebhookHandler, site: Site) 
     assert not result.success
     assert not result.retryable
     assert len(site.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        ("169.254.169.254", True), ("::ffff:169.254.169.254", True), ("fe80::1%eth0", True),
+        ("fd00:ec2::254", True), ("100.100.100.200", True), ("127.0.0.1", False),
+        ("10.0.0.1", False), ("::1", False), ("93.184.216.34", False),
+    ],
+)  # fmt: skip
+def test_machines_are_told_their_credentials_at_these_addresses(
+    address: str, refused: bool
+) -> None:
+    assert http_sender.is_metadata(address) is refused
+
+
+async def test_what_a_machine_is_told_of_its_credentials_is_no_jobs_result(
+    webhooks: WebhookHandler, http: HttpSender, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the address that answers: this one stands for one of those, under a name."""
+    monkeypatch.setattr(http_sender, "is_metadata", lambda address: address == "127.0.0.1")
+    url = site.url.replace("127.0.0.1", "localhost")
+    job = make_job(payload={"url": f"{url}/latest/meta-data", "payload": {}})
+    result = await webhooks.handle(job)
+    assert isinstance(result.error, ValidationError)
+    assert "no job may ask there" in str(result.error)
+    assert not result.retryable
+    assert result.result_data == {}
+    site.statuses = [302]  # wherever it leads
+    with pytest.raises(ValidationError, match="no job may ask there"):
+        async with http.download(url):
+            pytest.fail("it was read")
 
 
 @pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X\n": "a"}, {"": "a"}])
