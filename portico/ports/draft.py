@@ -53,14 +53,14 @@ class Draft(NamedTuple):
         creator = None if job.created_by is None else checked_creator(job.created_by)
         metadata = document.encode(job.metadata, "metadata", document.MAX_METADATA)
         return cls(
-            checked_id(job.id, "id"),
+            _exact(checked_id(job.id, "id")),
             checked_name(job.queue_name, "queue_name"),
             checked_name(job.job_type, "job_type"),
             document.encode(job.payload, "payload"),
             _checked_integer(job.priority, "priority", -_INT32),
             _checked_integer(job.max_retries, "max_retries", 0),
             checked_instant(job.scheduled_at, "scheduled_at"),
-            None if creator is None else id_of(creator),
+            None if creator is None else _exact(id_of(creator)),
             with_creator(metadata, creator),
         )
 
@@ -137,9 +137,16 @@ def checked_name(value: object, field: str) -> str:
     )
 
 
+def _exact(value: UUID) -> UUID:
+    """The same as a plain UUID, which says of itself what it is."""
+    return value if type(value) is UUID else UUID(int=value.int)
+
+
 def _checked_integer(value: object, field: str, lowest: int, limit: int = _INT32) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and lowest <= value < limit:
-        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        exact = int.__index__(value)  # whatever a kind of number of one's own says of itself
+        if lowest <= exact < limit:
+            return exact
     raise ValidationError(
         f"{field} is {value!r:.80}; give a whole number from {lowest} to {limit - 1}",
         {"field": field},

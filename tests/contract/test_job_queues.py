@@ -18,6 +18,7 @@ from portico.testing.contract.queue_support import LEASE_SECONDS, Clocks
 from portico.testing.contract.record_rules import RecordRules
 from portico.testing.contract.state_table_rules import StateTableRules
 from portico.testing.contract.wanted_rules import WantedRules
+from tests.contract.odd_value_rules import OddValueRules
 from tests.contract.toy_queue import ToyQueue
 from tests.support.postgres_queues import postgres_queue
 from tests.support.redis_queues import redis_queue
@@ -76,6 +77,11 @@ class TestNineMethods(_Opened, NineMethodRules):
 
 @EVERY
 class TestBulk(_Opened, BulkRules):
+    pass
+
+
+@WHOLE
+class TestOddValues(_Opened, OddValueRules):
     pass
 
 

@@ -190,3 +190,25 @@ async def test_what_a_stranger_made_of_an_error_is_cut_before_it_is_sent(
     keys.client.hset(keys(f"job:{job.id.hex}"), "error", b"x" * 5_000_000)
     [lease] = await leased(queue)
     assert len(lease.error_message or "") == 65_536
+
+
+async def test_any_number_of_entries_that_stand_for_no_job_hides_no_job(
+    queue: RedisJobQueueAdapter, keys: Keys, clocks: Clocks
+) -> None:
+    """No script looks at all of them at once, and each takes out what it has seen."""
+    running = await enqueued(queue)
+    [lease] = await leased(queue)
+    assert lease.job_id == running.id
+    job = await enqueued(queue)
+    strange = {f"{n:036d}{'f' * 32}": -1.0 for n in range(12_000)}
+    keys.client.zadd(keys("queue:default:ready"), strange)
+    keys.client.zadd(keys("leases"), dict.fromkeys(strange, 1.0))
+    keys.client.sadd(keys("cancels"), *strange)
+    [found] = await leased(queue, limit=10)
+    assert found.job_id == job.id
+    clocks.advance(LEASE_SECONDS + 1)
+    recovered = [*await queue.recover(), *await queue.recover()]
+    assert {one.lease.job_id for one in recovered} == {running.id, job.id}
+    for _ in range(12):
+        await queue.recover()
+    assert keys.client.scard(keys("cancels")) == 0

@@ -1,11 +1,12 @@
 -- ARGV: nonce, lease length in microseconds, limit, owner, the largest body, the packed failure of
 -- a larger one, then each queue and the places that were chosen in it, with blanks between them, or
 -- '*' for the first ones. Answers with the time, when the next waiting job will be due, what was too
--- large, the leases, and 1 when nothing is leased yet because more is due than one script may look
+-- large, the leases, and 1 when nothing is leased yet because there is more than one script may look
 -- at: ask again.
 local QUEUES_FROM = 7
 local HEAD = 512 -- bytes; more than any head has
 local LONGEST_ERROR = 65536
+local LOOKED_AT_IN_VAIN = 4000
 local LAST_ATTEMPT = 4294967295 -- in four bytes; of a damaged row the next one is the first
 local nonce, owner = checked_size(ARGV[1], 24), ARGV[4]
 local length, limit, largest = checked(ARGV[2]), checked(ARGV[3]), checked(ARGV[5])
@@ -16,7 +17,7 @@ local started = text(now)
 local now_place = place_until(now)
 local grant_key = PREFIX .. 'grant:' .. nonce
 local leases, ids, refused, alert = {}, {}, {}, false
-local expires, held = text(now + length), {}
+local expires, held, looked = text(now + length), {}, 0
 
 if redis.call('EXISTS', grant_key) == 1 then -- whoever asked has given up, see give_back.lua
     return { started, '', refused, leases, 0 }
@@ -118,14 +119,18 @@ local function take_one(queue, ready, place)
     take_whole(key, queue, id, row)
 end
 
+-- Whether it has taken all that it may, or all that there is: many places may lead to no job.
 local function take(queue)
     local ready = queue_key(queue, 'ready')
     while #ids < limit do
+        if looked > limit + LOOKED_AT_IN_VAIN then return false end
         local places = sound('ZRANGE', ready, 0, limit - #ids - 1)
-        if #places == 0 then return end
+        if #places == 0 then break end
+        looked = looked + #places
         for _, place in ipairs(places) do take_one(queue, ready, place) end
         redis.call('ZREMRANGEBYRANK', ready, 0, #places - 1)
     end
+    return true
 end
 
 -- Others may have taken some of them by now.
@@ -146,9 +151,8 @@ for number = QUEUES_FROM, #ARGV, 2 do
     if places ~= '*' then
         take_chosen(queue, places)
     else
-        all_seen = #ids == limit or promote(queue, now)
+        all_seen = #ids == limit or (promote(queue, now) and take(queue))
         if not all_seen then break end
-        take(queue)
     end
 end
 

@@ -5,7 +5,7 @@
 local most, length = checked(ARGV[2]), checked(ARGV[3])
 local after = ARGV[1] == '' and '-inf' or '(' .. text(checked(ARGV[1]))
 local FARTHEST_LEASE = math.max(2 * length, 30 * 86400 * 1000000)
-local CANCELS_AT_ONCE = 100
+local CANCELS_AT_ONCE = 1000
 local now = clock()
 local held, found_again, known = gather('ZADD', LEASES), {}, {}
 

@@ -2,6 +2,7 @@
 -- more: what kept this waiting kept others from renewing; and the largest body. Answers with the
 -- leases as they were.
 local HEAD = 512
+local LOOKED_AT_IN_VAIN = 10000
 local limit = checked(ARGV[1])
 local told, not_after, largest = checked_told(ARGV[2]), checked(ARGV[3]), checked(ARGV[4])
 local now = clock()
@@ -18,17 +19,25 @@ local function expire(id, row)
     }
 end
 
-for _, id in ipairs(sound('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, limit)) do
+local function end_lease(id)
     local row, is_lost = nil, false
     if is_id(id) then row, is_lost = read(id) end
     if is_lost then
         bury(id, lost_queue(true), 'running', lost('its row', job_key(id)), now)
     elseif row and (row.status == 'running' or not is_status(row.status)) then
         expire(id, row)
-    elseif is_id(id) then
-        redis.call('ZREM', LEASES, id)
-    else
-        drop(LEASES, id)
+    elseif not is_id(id) then
+        tell_of_entry(LEASES, id)
     end
+end
+
+local looked = 0
+while #recovered < limit and looked < limit + LOOKED_AT_IN_VAIN do
+    local most = limit - #recovered
+    local ids = sound('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, most)
+    for _, id in ipairs(ids) do end_lease(id) end
+    if #ids > 0 then write_all('ZREM', LEASES, ids) end
+    looked = looked + #ids
+    if #ids < most then break end
 end
 return finish(recovered)
