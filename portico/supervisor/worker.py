@@ -64,7 +64,7 @@ def main() -> NoReturn:
     birth.open_standard_streams()
     load = msgspec.json.decode(sys.argv[1], type=Load)
     limits = msgspec.json.decode(sys.argv[2], type=privileges.Limits)
-    walls = enclosure.raised(limits, load.supervisor)
+    walls = enclosure.raised(limits, load.supervisor, forks=False)
     given = birth.Descriptors(*range(FIRST_FD, FIRST_FD + len(birth.Descriptors._fields)))
     birth.close_all_but({0, 1, 2, *given})
     become_worker(load, given, walls)

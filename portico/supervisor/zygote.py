@@ -54,12 +54,11 @@ def main() -> NoReturn:
     load = msgspec.msgpack.decode(control.recv(_PACKET), type=Load)
     birth.die_with(load.supervisor)
     birth.own_group()
-    walls = enclosure.raised(
-        msgspec.json.decode(sys.argv[1], type=privileges.Limits), load.supervisor
-    )
+    limits = msgspec.json.decode(sys.argv[1], type=privileges.Limits)
+    walls = enclosure.raised(limits, load.supervisor, forks=True)
     allocation.retain()  # what is set here holds in every copy
     birth.open_standard_streams()
-    serve(control, _loaded(control, load, walls))
+    serve(control, _loaded(control, load, walls), walls.prepare)
 
 
 def _loaded(
@@ -121,8 +120,13 @@ def _import(load: Load) -> tuple[object, Loaded]:
     return app, Loaded()
 
 
-def serve(control: socket.socket, become: Callable[[birth.Descriptors], NoReturn]) -> NoReturn:
-    """Fork a worker for every packet of descriptors; `become` is what it does then."""
+def serve(
+    control: socket.socket,
+    become: Callable[[birth.Descriptors], NoReturn],
+    prepare: Callable[[], None],
+) -> NoReturn:
+    """Fork a worker for every packet of descriptors; `prepare` is done before, and `become` is what
+    it does then."""
     while True:
         packet, fds, _flags, _address = socket.recv_fds(
             control, _PACKET, len(birth.Descriptors._fields)
@@ -130,6 +134,7 @@ def serve(control: socket.socket, become: Callable[[birth.Descriptors], NoReturn
         if not packet:
             parting.limit(parting.PATIENCE)
             parting.leave()
+        prepare()
         try:
             born = Born(_fork(control, partial(become, birth.Descriptors(*fds))))
         except (OSError, TypeError) as error:

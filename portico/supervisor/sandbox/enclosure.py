@@ -52,11 +52,14 @@ def demand(limits: Limits) -> None:
 class Enclosure:
     """The sandbox of one supervisor's workers, as these limits want it."""
 
-    def __init__(self, limits: Limits, supervisor: int) -> None:
+    def __init__(self, limits: Limits, supervisor: int, *, forks: bool) -> None:
         self._limits = limits
         self._supervisor = supervisor
-        self._zygote = os.getpid()
+        self._zygotes = {os.getpid()} if forks else set[int]()
         self._named = seccomp.Others(frozenset(), frozenset())
+        self._meant: seccomp.Others | None = None
+        self._next: seccomp.Filter | None = None
+        """What the next worker takes on, because of those who are meant."""
 
     def enter(self) -> None:
         """Enclose this process before it has a thread, and before it loads an application.
@@ -67,16 +70,35 @@ class Enclosure:
         """
         if self._limits.sandbox and sys.platform == "linux":
             self._enclose()
-            self._install(own=None)
+            if seccomp.offered():
+                with suppress(OSError):
+                    self._named = self._others()
+                    seccomp.Filter(self._named).install()
         if concealed(self._limits):
             conceal()  # last: it takes this process's own files in /proc away
 
+    def prepare(self) -> None:
+        """Make ready what `part` needs, as far as that has changed: before a worker is born, or it
+        would be memory of that worker."""
+        if not self._limits.sandbox or not seccomp.offered():
+            return
+        with suppress(OSError):
+            found = self._others()
+            if found != self._meant:
+                threads = (found.threads | self._zygotes) - self._named.threads
+                groups = (found.groups | self._zygotes) - self._named.groups
+                self._next = seccomp.Filter(seccomp.Others(threads, groups), again=True)
+                self._meant = found
+
     def part(self) -> None:
         """Part this process, a worker that has no thread yet, from what else is enclosed."""
-        if self._limits.sandbox and sys.platform == "linux":
+        if not self._limits.sandbox or sys.platform != "linux":
+            return
+        with suppress(OSError):
+            landlock.part(bounded=bool(self._limits.write))
+        if self._next is not None:
             with suppress(OSError):
-                landlock.part(bounded=bool(self._limits.write))
-            self._install(own=os.getpid())
+                self._next.install()
 
     def _enclose(self) -> None:
         try:
@@ -85,32 +107,29 @@ class Enclosure:
             if self._limits.write:
                 raise
 
-    def _install(self, own: int | None) -> None:
-        if seccomp.offered():
-            with suppress(OSError):
-                seccomp.install(self._others(), own)
-
     def _others(self) -> seccomp.Others:
-        """Who is there now and is not named by a filter that is in force already."""
-        threads = {*seccomp.threads_of(self._supervisor)}
-        groups = {os.getpgid(self._supervisor)} - {0}  # outside of our namespace of processes
-        if self._zygote != os.getpid():
-            threads.add(self._zygote)
-            groups.add(self._zygote)
-        found = seccomp.Others(threads - self._named.threads, groups - self._named.groups)
-        self._named = seccomp.Others(threads, groups)
-        return found
+        """The supervisor as it is now; a group outside of our namespace of processes has no
+        number."""
+        groups = {os.getpgid(self._supervisor)} - {0}
+        return seccomp.Others({*seccomp.threads_of(self._supervisor)}, groups)
 
 
-def raised(limits: Limits, supervisor: int) -> Enclosure:
-    """Bind this process by its limits and enclose it; one that cannot be ends here."""
+def raised(limits: Limits, supervisor: int, *, forks: bool) -> Enclosure:
+    """Bind this process by its limits and enclose it; one that cannot be ends here.
+
+    Args:
+        limits: of workers.
+        supervisor: its number.
+        forks: this process is no worker, but what workers are forked from.
+    """
     privileges.confine(limits)
-    walls = Enclosure(limits, supervisor)
+    walls = Enclosure(limits, supervisor, forks=forks)
     try:
         walls.enter()
     except OSError as error:
         sys.stderr.write(f"portico: --limits write={':'.join(limits.write)}: {error}\n")
         os._exit(EXIT_APP)
+    walls.prepare()
     return walls
 
 

@@ -35,6 +35,11 @@ _KEEP_SPEED = 1 << 2
 _X32 = 0x40000000
 """On x86-64, what is added to the number of a call in the x32 convention, which nobody uses."""
 _MOST_STRANGERS = 64
+_INSTRUCTION, _VALUE = 8, 4
+"""Bytes of an instruction, and where its value lies in it."""
+_WHOEVER = 2**32 - 1
+"""Stands for the process that takes the filter on, which may set its limits by its number, too
+(zero stands for the caller)."""
 
 _PROCESS, _GROUP, _USER = 0, 1, 2
 """Whom `setpriority` is about; for `ioprio_set` each is one more."""
@@ -91,38 +96,53 @@ def offered() -> bool:
     """Whether this kernel has filters, and the numbers of this machine's calls are known."""
     if sys.platform != "linux" or sys.maxsize < 2**32 or platform.machine() not in _MACHINES:
         return False
+    number, _ = _MACHINES[platform.machine()]
     with suppress(OSError):
         wanted = ctypes.c_uint32(_REFUSE & 0xFFFF0000)
         birth.system_call(
-            _own_number(), ctypes.c_long(_ASK_ACTION), ctypes.c_long(0), ctypes.byref(wanted)
+            number, ctypes.c_long(_ASK_ACTION), ctypes.c_long(0), ctypes.byref(wanted)
         )
         return True
     return False
 
 
-def install(others: Others, own: int | None = None) -> None:
-    """From now on this process and its children may not reach into others.
+class Filter:
+    """One as the kernel takes it. It is made before the process that takes it on is born: what is
+    made there would be memory of each worker."""
 
-    Args:
-        others: whose priority, processors and limits they may not set, and whose group not join.
-        own: of a process that has such a filter already, and takes on another one: its number, by
-            which its limits may be set (zero stands for the caller); those of any other are
-            refused then, and not of `others` alone.
+    def __init__(self, others: Others, *, again: bool = False) -> None:
+        """Write it.
 
-    Raises:
-        OSError: the kernel refuses.
-    """
-    _, architectures = _MACHINES[platform.machine()]
-    instructions = program(architectures, others, own)
-    code = b"".join(struct.pack("=HBBI", *one) for one in instructions)
-    held = ctypes.create_string_buffer(code, len(code))
-    header = struct.pack("@HP", len(instructions), ctypes.addressof(held))
-    birth.system_call(
-        _own_number(),
-        ctypes.c_long(_SET_FILTER),
-        ctypes.c_long(_KEEP_SPEED),
-        ctypes.c_char_p(header),
-    )
+        Args:
+            others: whose priority, processors and limits a process may not set, and whose group
+                not join.
+            again: it comes on top of another filter, and says only what that one has not. Limits
+                can then be set of nobody but the process that takes it on.
+        """
+        number, architectures = _MACHINES[platform.machine()]
+        instructions = program(architectures, others, _WHOEVER if again else None)
+        code = b"".join(struct.pack("=HBBI", *one) for one in instructions)
+        self._code = ctypes.create_string_buffer(code, len(code))
+        self._places = [
+            place * _INSTRUCTION + _VALUE
+            for place, (*_, value) in enumerate(instructions)
+            if value == _WHOEVER
+        ]
+        header = struct.pack("@HP", len(instructions), ctypes.addressof(self._code))
+        self._number = number
+        self._arguments = (
+            ctypes.c_long(_SET_FILTER), ctypes.c_long(_KEEP_SPEED), ctypes.c_char_p(header)
+        )  # fmt: skip
+
+    def install(self) -> None:
+        """From now on this process and its children may not reach into others.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        for place in self._places:
+            struct.pack_into("=I", self._code, place, os.getpid())
+        birth.system_call(self._number, *self._arguments)
 
 
 def threads_of(pid: int) -> list[int]:
@@ -209,7 +229,3 @@ def _argument(place: int, *, upper: bool = False) -> tuple[int, int, int, int]:
 
 def _answer(value: int) -> tuple[int, int, int, int]:
     return (_ANSWER, 0, 0, value)
-
-
-def _own_number() -> int:
-    return _MACHINES[platform.machine()][0]
