@@ -6,11 +6,11 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
+from portico.adapters.job_queue._rows import StoredJob
 from portico.adapters.job_queue._sqlite import leasing
 from portico.ports.job import JobStatus
 from portico.ports.job_queue import JobQueueAdapter
@@ -121,11 +121,11 @@ async def test_a_job_that_ends_while_it_is_being_recovered_stays_completed(
     clock[0] += 11  # for the recoverer, the holder's counter has stood still for a lease length
     expire, seen = leasing.expire, []
 
-    def too_late(connection: sqlite3.Connection, *row: Any) -> JobStatus | None:
-        seen.append(row[0])  # it was read as running; now it ends, before the recoverer writes
+    def too_late(connection: sqlite3.Connection, row: StoredJob, now: int) -> JobStatus | None:
+        seen.append(row.id)  # it was read as running; now it ends, before the recoverer writes
         done = Settlement(lease.id, lease.token, Transition.COMPLETE, b"{}")
         leasing.settle(connection, [done], 1)
-        return expire(connection, *row)
+        return expire(connection, row, now)
 
     monkeypatch.setattr(leasing, "expire", too_late)
     assert await recoverer.recover() == []
@@ -134,6 +134,8 @@ async def test_a_job_that_ends_while_it_is_being_recovered_stays_completed(
     assert record is not None
     assert record.accounted
     assert (record.job.status, record.expiry_count) == (JobStatus.COMPLETED, 0)
+    with closing(sqlite3.connect(here.folder / "jobs.db")) as database:
+        assert database.execute("SELECT * FROM portico_damaged").fetchall() == []
     await holder.close()
     await recoverer.close()
 

@@ -231,11 +231,9 @@ def _recovered(
     connection: Connection, job: StoredJob, wall: int, *, sound: object
 ) -> Recovered | None:
     """End one attempt; what cannot be ended as it should is buried, and keeps no other waiting."""
-    status = None
     if sound:
         with suppress(sqlite3.IntegrityError):
             status = expire(connection, job, wall)
-    if status is None:
-        bury(connection, job.seq)
-        return None
-    return Recovered(lease_of(job), status)
+            return None if status is None else Recovered(lease_of(job), status)
+    bury(connection, job.seq)
+    return None
