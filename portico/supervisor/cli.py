@@ -100,7 +100,7 @@ def _run(config: SupervisorConfig, early: Zygote | None) -> int:
     from portico.supervisor.supervisor import Supervisor, exit_code_of
     from portico.utils.logging import configure_logging, get_logger
 
-    configure_logging(config.log_level, config.log_format, "stderr")
+    configure_logging(config.log_level, config.log_format, "stderr", log_errors=config.log_errors)
     logger = get_logger(__name__)
 
     if privileges.is_root() and not config.allow_root:

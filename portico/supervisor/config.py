@@ -61,6 +61,7 @@ class SupervisorConfig:
     retry_returned_failures: bool = False
     log_level: str = "INFO"
     log_format: str = "console"
+    log_errors: str = "text"
     audit_url: str | None = field(default=None, repr=False)
     pid_file: str | None = None
     user: str | None = None

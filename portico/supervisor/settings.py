@@ -27,6 +27,7 @@ from portico.supervisor.parsing import (
     whole,
 )
 from portico.supervisor.privileges import DEFAULT_LIMITS
+from portico.utils.log_lines import ERRORS
 
 DEFAULT_QUEUE_URL = "sqlite:///portico.db"
 DEFAULT_APP = "portico.examples:app"
@@ -230,6 +231,13 @@ SETTINGS: tuple[Setting, ...] = (
         "console or json.",
         "FORMAT",
         "console",
+    ),
+    Setting(
+        ("--log-errors",),
+        one_of(*ERRORS),
+        "text, or type: of the errors of handlers their class alone.",
+        "WHAT",
+        "text",
     ),
     Setting(
         ("--audit-url",),

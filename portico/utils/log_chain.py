@@ -25,6 +25,7 @@ from portico.utils.log_lines import (
     render_json,
     render_pairs,
     shown,
+    without_words,
 )
 from portico.utils.log_output import Output, descriptor_of
 
@@ -43,9 +44,8 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
 }  # fmt: skip
 
 
-def configured(output: Output, log_format: str, cleaner: Cleaner) -> list[Processor]:
+def configured(output: Output, render: Renderer, cleaner: Cleaner) -> list[Processor]:
     """The chain that renders lines for an output."""
-    render = renderer(output, log_format)
 
     def line(_logger: Any, _method: str, event: Event) -> str:
         if lost := output.unreported():
@@ -63,11 +63,12 @@ def configured(output: Output, log_format: str, cleaner: Cleaner) -> list[Proces
     ]
 
 
-def renderer(output: Output, log_format: str) -> Renderer:
+def renderer(output: Output, log_format: str, log_errors: str) -> Renderer:
     """What makes a line for this output of a cleaned event."""
-    if log_format == "json":
-        return render_json
-    return partial(render_console, colored=output.colored, terminal=output.is_a_terminal_alone)
+    render: Renderer = render_json if log_format == "json" else partial(
+        render_console, colored=output.colored, terminal=output.is_a_terminal_alone
+    )  # fmt: skip
+    return render if log_errors == "text" else without_words(render)
 
 
 def unconfigured() -> list[Processor]:

@@ -19,6 +19,8 @@ Event = MutableMapping[str, Any]
 Renderer = Callable[[Mapping[str, Any]], str]
 
 FORMATS = ("console", "json")
+ERRORS = ("text", "type")
+"""What a line says of an error: what it says itself, too, or only of which class it is."""
 MASK = "***"
 
 _SECRET_WORDS = (
@@ -180,6 +182,33 @@ def _without_secret(found: re.Match[str]) -> str:
 
         name = unquote(name)
     return f"{found[1]}{MASK}" if _SECRET_OPTION.search(name) else found[0]
+
+
+_WORDS = ("error", "traceback")
+_CLASS = re.compile(
+    r"(?:\A|^Traceback \(most recent call last\):\n(?:[ \t].*\n)+)([\w.]+)(?=:|$)", re.MULTILINE
+)
+
+
+def without_words(render: Renderer) -> Renderer:
+    """The same, but of an error whose type a line tells nothing else, and of one that a worker has
+    logged its class alone: its words may be secret."""
+
+    def rendered(event: Mapping[str, Any]) -> str:
+        if "error_type" in event:
+            event = {key: value for key, value in event.items() if key not in _WORDS}
+        if "origin" in event and ("exception" in event or event.get("logger") == "asyncio"):
+            said = str(event["event"]).partition("\n")[0]  # asyncio shows the error there
+            event = {**event, "event": said, "exception": class_in(event.get("exception", ""))}
+        return render(event)
+
+    return rendered
+
+
+def class_in(stack: object) -> str:
+    """The class of the error that a traceback is of, its last one."""
+    found: list[str] = _CLASS.findall(str(stack))
+    return found[-1] if found else ""
 
 
 def render_json(event: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 from portico.exceptions import ConfigurationError
 from portico.utils import log_chain
 from portico.utils.log_context import bind_context, clear_context, current_context, log_context
-from portico.utils.log_lines import FORMATS, Cleaner, Renderer, fitted, render_json
+from portico.utils.log_lines import ERRORS, FORMATS, Cleaner, Renderer, fitted, render_json
 from portico.utils.log_output import Output, output_for
 
 __all__ = [
@@ -151,6 +151,7 @@ def configure_logging(
     *,
     stream: IO[Any] | None = None,
     secret_keys: Iterable[str] = (),
+    log_errors: str = "text",
 ) -> None:
     """Send all log lines of this process to one place; may be called again.
 
@@ -162,6 +163,8 @@ def configure_logging(
         log_file_path: read only with `log_output` `file` and `both`.
         stream: takes the place of `log_output`; lines go to its descriptor, one write each.
         secret_keys: more keys whose values are masked; part of a key is enough.
+        log_errors: `text`, or `type`: a line that tells the class of an error as `error_type` says
+            neither `error` nor `traceback`.
 
     Raises:
         ConfigurationError: an argument is not usable; the running configuration stays.
@@ -169,18 +172,25 @@ def configure_logging(
     level = level_of(log_level)
     if log_format not in FORMATS:
         raise ConfigurationError(f"log_format is {log_format!r}; use one of {', '.join(FORMATS)}")
-    log_to(output_for(log_output, log_file_path, stream), level, log_format, secret_keys)
+    if log_errors not in ERRORS:
+        raise ConfigurationError(f"log_errors is {log_errors!r}; use one of {', '.join(ERRORS)}")
+    output = output_for(log_output, log_file_path, stream)
+    log_to(output, level, log_format, secret_keys, log_errors)
 
 
 def log_to(
-    output: Output, level: int, log_format: str = "json", secret_keys: Iterable[str] = ()
+    output: Output,
+    level: int,
+    log_format: str = "json",
+    secret_keys: Iterable[str] = (),
+    log_errors: str = "text",
 ) -> None:
     """Send all log lines of this process to an output that is open, from this level on."""
     reset_logging()
     _settings.threshold, _settings.output = level, output
     _settings.for_people = log_format == "console"
-    _settings.render = log_chain.renderer(output, log_format)
-    _processors[:] = log_chain.configured(output, log_format, Cleaner(secret_keys))
+    _settings.render = log_chain.renderer(output, log_format, log_errors)
+    _processors[:] = log_chain.configured(output, _settings.render, Cleaner(secret_keys))
     _take_over_standard_logging(level, output)
     structlog.configure(
         processors=_processors,

@@ -215,3 +215,30 @@ async def test_what_a_worker_is_started_with_tells_no_address(
     assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
     for process in supervisor.descendants():
         assert "sqlite" not in " ".join(process.cmdline())
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_the_log_names_only_the_class_of_an_error_where_that_is_wished(
+    here: Place, queue: JobQueueAdapter, log_format: str
+) -> None:
+    """Also of one that nobody awaits, and of one that is logged; the store keeps its words."""
+    code = (
+        "import asyncio\nfailed = asyncio.get_running_loop().create_future()\n"
+        "failed.set_exception(KeyError('canary'))\ndel failed\n"
+        "try: raise LookupError('canary\\ncanary: canary')\n"
+        "except LookupError: context.logger.exception('logged')\n"
+        "raise ValueError('card canary')"
+    )
+    job = make_job(job_type="test.python", payload={"code": code}, max_retries=0)
+    await queue.enqueue(job)
+    supervisor = here.supervisor(
+        "--log-errors", "type", "--log-format", log_format, "--drain", app=APP
+    )
+    assert await supervisor.ended() == 0
+    for name in ("ValueError", "KeyError", "LookupError"):
+        assert name in supervisor.text()
+    assert "canary" not in supervisor.text()
+    record = await queue.inspect(job.id)
+    assert record is not None
+    assert record.job.error_message == "card canary"
+    assert "canary" in str(record.attempts)
