@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from random import Random
+from uuid import UUID
 
 import msgspec
 
 from benchmarks.hostile.frames import FIELDS, MIB, PAGE, VERBS, Means, body_of, frame, framed
-from portico.supervisor import tray, wire
+from portico.supervisor import printing, tray, wire
 from portico.supervisor.running_page import RunningPage
 
 JOBS, RESULTS, LOG, OUTPUT = 200, 201, 204, 1
@@ -138,7 +139,41 @@ def log(means: Means) -> None:
     ))  # fmt: skip
     data = piece * max(1, 65536 // len(piece))
     while means.more:
-        write(LOG, data)
+        write(LOG, means.random.choice((data, _odd_line(means))))
+
+
+def _odd_line(means: Means) -> bytes:
+    """A line of the log with something odd in it, at a depth at which recursion ends."""
+    deep = b"[" * (depth := means.random.randrange(800, 1100)) + b"]" * depth
+    odd = means.random.choice((deep, b"[]", b"{}", b"1e400", b"-1", b"9" * 4000, b'"\\ud800"'))
+    said = {"event": b'"x"', "job_id": b'"1"', "attempt": b"1"}
+    name = means.random.choice(("event", "job_id", "attempt", "worker", "logger", "timestamp", "x"))
+    said[name] = odd
+    return b"{%s}\n" % b",".join(b'"%s":%s' % (key.encode(), value) for key, value in said.items())
+
+
+def labels(means: Means) -> None:
+    """Output that says whose it is, in very small pieces, each of somebody else."""
+    key, bare = printing.labels.key, means.random.choice((b"", b"", b"x", b"\n"))
+    data = b""
+    while len(data) < 65536:
+        job = {"job_id": str(UUID(int=means.random.getrandbits(128))), "attempt": 1}
+        label = means.random.choice((b"{}", msgspec.json.encode(job), b"x"))
+        data += printing.frame(key, label, means.random.choice((b"", b"\n")), 1) + bare
+    while means.more:
+        write(OUTPUT, data)
+
+
+def last_words(means: Means) -> None:
+    """Nothing for a while, and then as many lines as the pipes hold, and the end."""
+    _pause(0.5)
+    line = means.random.choice((b"{}\n", b"\n", b'{"event":"x"}\n', b"x\n"))
+    for fd in (LOG, OUTPUT):
+        os.set_blocking(fd, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(fd, line * (4096 // len(line)))
+    os._exit(9)
 
 
 def threads(means: Means) -> None:
@@ -206,8 +241,8 @@ def stopped(means: Means) -> None:
 ATTACKS: dict[str, Callable[[Means], None]] = {
     act.__name__: act
     for act in (
-        noise, flood, mixture, requests, half, page, tray_and_death, output, log, threads, results,
-        death, family, stopped,
+        noise, flood, mixture, requests, half, page, tray_and_death, output, labels, log, threads,
+        results, last_words, death, family, stopped,
     )
 }  # fmt: skip
 

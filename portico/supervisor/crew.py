@@ -192,10 +192,11 @@ class Crew(Listener):
         return ()
 
     def runs(self, worker: WorkerProcess) -> printing.Job:
-        return self._by_process[worker].runs()
+        return known.runs() if (known := self._by_process.get(worker)) else printing.NOBODY
 
     def vouch(self, worker: WorkerProcess, job_id: str, attempt: object) -> printing.Job:
-        return self._by_process[worker].vouch(job_id, attempt)
+        known = self._by_process.get(worker)
+        return known.vouch(job_id, attempt) if known else printing.NOBODY
 
     def exited(self, worker: WorkerProcess, status: Exit) -> None:
         member = self._by_process.pop(worker)

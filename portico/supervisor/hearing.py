@@ -64,6 +64,7 @@ class Hearing:
         output, log = self._fds
         self.output.read_last(output)
         self._log.read_last(log)
+        self.output.flush()  # also what has no end: as long as it is known whose that is
 
     def close(self) -> None:
         """Tell what has no end, and let go of the pipes."""

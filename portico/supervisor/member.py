@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from time import monotonic
+from uuid import UUID
 
 import psutil
 
@@ -65,8 +66,9 @@ class Member:
         said = job_id, attempt
         if (known := self._heard_of.get(said)) is not None:
             return known
+        identity = _bytes_of(job_id)
         for one in self.seat.inflight.values():
-            if str(one.lease.job_id) == job_id and attempt in (None, one.lease.attempt):
+            if one.lease.id == identity and attempt in (None, one.lease.attempt):
                 if len(self._heard_of) >= _MOST_HEARD_OF:
                     del self._heard_of[next(iter(self._heard_of))]
                 self._heard_of[said] = _told(one.lease)
@@ -103,6 +105,15 @@ class Member:
         which may have sent that, and would again and again."""
         self.process.output.note("frame_invalid", error=error, pid=self.process.pid)
         self.process.kill()
+
+
+def _bytes_of(job_id: str) -> bytes:
+    """Of an id as a log has it: it is looked for among hundreds, for every line; empty where it is
+    none."""
+    try:
+        return UUID(job_id).bytes
+    except ValueError:
+        return b""
 
 
 def _told(lease: Lease) -> Job:

@@ -17,8 +17,9 @@ from portico.supervisor.printing import NOBODY, Job, Piece, Reader
 from portico.supervisor.relay import Vouch
 from portico.utils.logging import get_logger
 
-_READ = 64 * 1024
-_LAST_READS = 16
+_READ = 16 * 1024
+"""Bytes of a turn: a thousand pieces at most, each of which may have to be asked about."""
+_LAST_READS = 64
 """Reads after a death: as many as the largest pipe can hold that a worker can make of it."""
 _LINES_PER_SECOND = 200
 _LONGEST_LINE = 2000

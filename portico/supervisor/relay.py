@@ -159,7 +159,9 @@ class LogRelay:
             return
         job = NOBODY
         if fields.get("job_id") is not None:
-            job = self._vouch(str(fields["job_id"]), fields.get("attempt"))
+            attempt = fields.get("attempt")
+            said = attempt if isinstance(attempt, int) else None
+            job = self._vouch(_text(fields["job_id"]), said)
         relay(bound(fields, self._worker, job, (self._since, timestamp(datetime.now(UTC)))))
 
 
@@ -189,19 +191,27 @@ def bound(
     said = {
         SAID + key: fields[key]
         for key in ours
-        if key in fields and str(fields[key]) != str(ours[key])
+        if key in fields and _text(fields[key]) != str(ours[key])
     }
     if job is NOBODY and "job_id" in fields:
         said |= {SAID + key: theirs.pop(key) for key in OF_THE_JOB if key in theirs}
-    level, instant = fields.get("level"), str(fields.get("timestamp", ""))
+    level, instant = fields.get("level"), _text(fields.get("timestamp", ""))
     if not (_INSTANT.fullmatch(instant) and first <= instant <= last):
         instant = last
     return {
         **theirs,
         **said,
         **ours,
-        "logger": str(fields.get("logger", "")),
-        "event": str(fields["event"]),
+        "logger": _text(fields.get("logger", "")),
+        "event": _text(fields["event"]),
         "level": level if isinstance(level, str) and _LEVEL.fullmatch(level) else "info",
         "timestamp": instant,
     }
+
+
+def _text(value: object) -> str:
+    """The text of a value that was read from JSON, which may be nested too deep to have one."""
+    try:
+        return str(value)
+    except (RecursionError, ValueError):  # the other: of numbers with thousands of digits
+        return "..."

@@ -30,6 +30,8 @@ FOUND = [
     ("flood", 4079353790),  # says that it was released and that something goes on, each time anew
     ("flood", 1812976885),  # lies, each of which had the whole machine looked through
     ("requests", 1009198888),  # large inserts
+    ("labels", 3172639729),  # killed in the midst of a piece of output
+    ("log", 3203391591),  # a list where a number should be, in a line of the log
     ("family", 1807387937),  # killed amid a hundred processes in sessions of their own
 ]
 """What was wrong once."""

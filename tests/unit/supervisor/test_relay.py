@@ -106,6 +106,28 @@ def test_a_level_is_a_word(said: dict[str, Any], told: str) -> None:
     assert bound({"event": "x", **said}, 3, NOBODY, (FIRST, LAST))["level"] == told
 
 
+@pytest.mark.security("S5")
+@pytest.mark.parametrize("name", ["event", "job_id", "attempt", "worker", "logger", "timestamp"])
+@pytest.mark.parametrize("odd", ["[]", "{}", "9" * 4000, "1e400", "-0.0", '"\\ud800"', "deep"])
+def test_a_line_is_told_whatever_stands_where_something_else_should(
+    pipe: Pipe, log: io.StringIO, name: str, odd: str
+) -> None:
+    """At every depth around that at which Python gives up: to read it, or to write it."""
+    vouched: list[object] = []
+
+    def vouch(job_id: str, attempt: object) -> Job:
+        vouched.append(hash((job_id, attempt)))
+        return JOB
+
+    reading = LogRelay(3, vouch, lambda _: None)
+    for depth in range(850, 1000, 3) if odd == "deep" else (1,):
+        said = {"event": '"x"', "job_id": '"1"', "attempt": "1"}
+        said[name] = "[" * depth + "]" * depth if odd == "deep" else odd
+        pipe.fill(b"{%s}\n" % ",".join(f'"{key}":{text}' for key, text in said.items()).encode())
+        assert reading.read(pipe.reading)
+    assert all(told["worker"] == 3 for told in lines(log))
+
+
 @pytest.mark.parametrize(
     "instant",
     [None, 7, "", "now", "2026-01-01T00:00:00.000000Z\x1b", "2025-12-31T00:00:00.000000Z",
@@ -206,7 +228,8 @@ def test_of_a_flood_the_last_lines_are_kept_and_all_are_counted(
     output = OutputLog(3)
     for n in range(4):
         pipe.fill(b"".join(b"%d %d\n" % (n, m) for m in range(5000)))
-        assert output.read(pipe.reading)
+        for _ in range(TURN // 2**14):
+            assert output.read(pipe.reading)
     output.flush()
     assert output.since(0.0).splitlines()[-250:] == [f"3 {m}" for m in range(4750, 5000)]
     told = [one for one in lines(log) if one["event"] == "worker_output"]
