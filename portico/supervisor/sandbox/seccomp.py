@@ -25,7 +25,8 @@ from portico.supervisor import birth
 Block = list[tuple[int, int, int, int]]
 """Instructions: operation, how many to skip where it holds, and where it does not, value."""
 
-_LOAD, _EQUAL, _AT_LEAST, _ANSWER = 0x20, 0x15, 0x35, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _SKIP, _ANSWER = 0x20, 0x15, 0x35, 0x05, 0x06
+"""A comparison can skip 255 instructions, `_SKIP` any number."""
 _NUMBER, _ARCHITECTURE = 0, 4
 """Where a call's number and its architecture lie in what a filter is shown."""
 _ALLOW, _REFUSE, _ABSENT = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
@@ -208,7 +209,7 @@ def _priority(others: Others, process: int) -> Block:
 
 def _when(value: int, then: Block) -> Block:
     """Where what was loaded is this, do that, which answers; else go on behind it."""
-    return [(_EQUAL, 0, len(then), value), *then]
+    return [(_EQUAL, 1, 0, value), (_SKIP, 0, 0, len(then)), *then]
 
 
 def _unless(values: Collection[int]) -> Block:
