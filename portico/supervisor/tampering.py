@@ -70,7 +70,9 @@ def own_places() -> Iterator[str]:
     all places of modules, the interpreter and the modules that it has loaded."""
     with suppress(OSError):
         yield os.getcwd()
-    yield from filter(os.path.isabs, sys.path)
+    for folder in filter(os.path.isabs, sys.path):
+        yield folder
+        yield from _path_files(folder)
     if site.ENABLE_USER_SITE and site.USER_SITE:
         yield site.USER_SITE  # also where it is not there yet
     if sys.pycache_prefix:
@@ -120,6 +122,12 @@ def is_listed(access_list: bytes, who: Hands) -> bool:
         if (tag == _LISTED_USER and number == who.uid)
         or (tag == _LISTED_GROUP and number in who.groups)
     )
+
+
+def _path_files(folder: str) -> Iterator[str]:
+    """Those whose lines are run when Python starts."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (entry.path for entry in entries if entry.name.endswith(".pth"))
 
 
 def _way(path: str, seen: set[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:

@@ -139,7 +139,9 @@ async def test_a_working_directory_of_the_workers_user_is_refused_and_nothing_of
 
 
 @ROOT_ONLY
-@pytest.mark.parametrize("kind", ["file", "folder", "parent", "link", "missing", "group", "sticky"])
+@pytest.mark.parametrize(
+    "kind", ["file", "pth", "folder", "parent", "link", "missing", "group", "sticky"]
+)
 async def test_whatever_of_a_supervisor_the_workers_user_can_change_is_refused(
     kind: str, nobodys: Place
 ) -> None:
@@ -150,6 +152,9 @@ async def test_whatever_of_a_supervisor_the_workers_user_can_change_is_refused(
         entry = nobodys.folder / "portico.toml"
         entry.write_text("workers = 1\n")
         os.chown(entry, NOBODY, -1)
+    elif kind == "pth":
+        (entry / "lines.pth").touch()
+        os.chown(entry / "lines.pth", NOBODY, -1)
     elif kind in {"folder", "parent"}:
         os.chown(entry if kind == "folder" else lib, NOBODY, -1)
     elif kind == "link":
