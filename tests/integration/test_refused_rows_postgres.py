@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
-from portico.adapters.job_queue._postgres import schema
+from portico.adapters.job_queue._postgres import leasing, schema
 from portico.adapters.job_queue._postgres.place import place_of
 from portico.exceptions import DatabaseError
 from portico.ports.job import JobStatus
@@ -124,6 +124,21 @@ async def test_what_cannot_be_renewed_is_lost_alone(
     await damage(outsider, "job_type", leases[3].job_id, late=True)
     answers = [renewal.answer for renewal in await queue.renew(leases)]
     assert answers == [Answer.OK, Answer.OK, Answer.OK, Answer.LOST, Answer.OK]
+
+
+async def test_counts_that_add_up_to_no_number_cost_neither_counts_nor_what_was_recovered(
+    queue: DatabaseJobQueueAdapter,
+    outsider: asyncpg.Connection[asyncpg.Record],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [lease] = await leased(queue, 1)
+    for name in ("default", "default", "other", "other"):
+        most = 2**63 - 1 if name == "default" else -(2**63)
+        await outsider.execute("INSERT INTO portico_totals VALUES ($1, $2)", name, most)
+    assert (await queue.all_stats())["default"].running_count == 1
+    await outsider.execute("UPDATE portico_jobs SET expires_at = 0")
+    monkeypatch.setattr(leasing, "_TIDY_EVERY", -1.0)
+    assert [one.lease.job_id for one in await queue.recover(10)] == [lease.job_id]
 
 
 async def test_no_message_quotes_the_row_that_was_refused(

@@ -73,6 +73,18 @@ async def test_nobody_can_write_what_portico_does_not(
     await queue.close()
 
 
+@pytest.mark.parametrize("total", [2**63 - 1, -(2**63)])
+async def test_a_count_at_the_end_of_all_numbers_stops_no_producer(
+    path: Path, outsider: sqlite3.Connection, total: int
+) -> None:
+    queue = await opened(path)
+    await queue.enqueue(make_job())
+    outsider.execute("UPDATE portico_queues SET total = ?", (total,))
+    await queue.enqueue(make_job())
+    assert (await queue.get_queue_stats("default")).pending_count == 2
+    await queue.close()
+
+
 @pytest.fixture
 async def older(
     path: Path, outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch

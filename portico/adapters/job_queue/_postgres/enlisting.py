@@ -18,8 +18,8 @@ from portico.adapters.job_queue._postgres.inserts import (
     plain_arguments,
 )
 from portico.adapters.job_queue._postgres.place import OWN_PATH, PostgresPlace
-from portico.adapters.job_queue._postgres.reading import waiting_query
 from portico.adapters.job_queue._postgres.schema import migrations
+from portico.adapters.job_queue._postgres.waiting import waiting_query
 from portico.exceptions import ConfigurationError, ValidationError
 from portico.ports.bulk import PORTION
 from portico.ports.draft import Draft

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from portico.adapters.job_queue._attempts import StoredAttempt
 from portico.adapters.job_queue._outlook import outlooks
 from portico.adapters.job_queue._paging import SEARCHED, SLACK, StoredPage, cut, needles
+from portico.adapters.job_queue._postgres.waiting import waiting_query
 from portico.adapters.job_queue._rows import (
     COMPLETED,
     DEAD_LETTER,
@@ -39,6 +40,7 @@ _EMPTY = {
 }
 _HISTORY = ", ".join(StoredAttempt._fields)
 _ID, _CREATED_BY = 1, 8
+_TOTAL = f"greatest(0, least({2**63 - 1}, pg_catalog.sum(jobs)))::bigint"
 _SILENT = 300 * 1_000_000
 """Microseconds without a renewal after which an owner is taken for gone; how long its leases are
 nobody tells, and in the time of one it renews four times."""
@@ -66,24 +68,6 @@ def is_text(value: str) -> bool:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
         return False
-
-
-def waiting_query(schema: str) -> str:
-    """Counts the waiting jobs of the queue `$1`; to `$2` of each kind it is exact.
-
-    In the server's own words throughout: a caller's connection may look elsewhere first.
-    """
-    parts = " UNION ALL ".join(
-        f"(SELECT 1 FROM {schema}.portico_jobs WHERE {_same('status', part)}"
-        f" AND {_same('queue_name', 'CAST($1 AS pg_catalog.text)')}"
-        " LIMIT CAST(CAST($2 AS pg_catalog.text) AS bigint))"
-        for part in ("'pending'", "ANY (ARRAY['scheduled', 'retrying'])")
-    )
-    return f"SELECT pg_catalog.count(*) FROM ({parts}) one"
-
-
-def _same(column: str, value: str) -> str:
-    return f"{column} OPERATOR(pg_catalog.=) {value}"
 
 
 class Reading:
@@ -205,9 +189,9 @@ SELECT ARRAY(
             for part in ("status = 'pending'", _LATER, "status = 'running'", _ENDED_BADLY)
         )
         rows = await connection.fetch(
-            f"SELECT queue_name, '{COMPLETED}' AS status, pg_catalog.sum(jobs)::bigint "
+            f"SELECT queue_name, '{COMPLETED}' AS status, {_TOTAL} "
             f"FROM {self._schema}.portico_totals WHERE {here} "
-            f"GROUP BY queue_name HAVING pg_catalog.sum(jobs)::bigint > 0 UNION ALL {parts}",
+            f"GROUP BY queue_name HAVING {_TOTAL} > 0 UNION ALL {parts}",
             *values,
         )
         return _counted(rows)

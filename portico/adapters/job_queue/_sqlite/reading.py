@@ -35,7 +35,9 @@ VALUES {values} ON CONFLICT (id) DO NOTHING"""
 _INSERT = INSERT.format(values="(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 ADD = """
 INSERT INTO portico_queues VALUES (?, ?)
-ON CONFLICT (queue_name) DO UPDATE SET total = total + excluded.total"""
+ON CONFLICT (queue_name) DO UPDATE
+    SET total = max(-1 << 62, min(total, 1 << 62)) + excluded.total"""
+"""Within what is an integer still, whatever stands there."""
 
 _FIND = f"SELECT {COLUMNS} FROM portico_jobs WHERE id = ?"
 
