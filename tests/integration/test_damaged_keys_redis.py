@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -330,3 +331,58 @@ async def test_entries_that_stand_for_no_job_hide_no_job_and_stop_nobody(
     redis: RedisServer, client: driver.Redis, step: Any
 ) -> None:
     await lives_through(redis, client, garbage, step, adds_up=True)
+
+
+# All of it at random.
+
+ANY: list[bytes] = [
+    *(value for value in ODD if value is not None), b"0", b"inf", b"1e18", b"running", b"pending",
+    b"completed", b"retrying", b"default", b"00000001" + b"a" * 24, b"f" * 32,
+    b"1 0 3   0 test.job\n{}",
+]  # fmt: skip
+
+
+def hurt(client: driver.Redis, prefix: str, chance: Random) -> str:
+    """Do something to one of the keys that are there; what it was."""
+    found = sorted(key for key in client.scan_iter(f"{prefix}*") if b"test:now" not in key)
+    key, value, way = chance.choice(found), chance.choice(ANY), chance.randrange(5)
+    if way <= 1:
+        client.delete(key)
+        kind = chance.choice([*KINDS, "gone"])
+        if kind != "gone":
+            KINDS[kind](client, key)  # type: ignore[arg-type]
+        return f"{key!r} is a {kind}"
+    match client.type(key):
+        case b"hash":
+            client.hset(key, chance.choice([*client.hkeys(key), b"status", b"queue"]), value)
+        case b"string":
+            client.set(key, value)
+        case b"list":
+            client.lset(key, 0, value)
+        case b"set":
+            client.sadd(key, value)
+        case b"zset":
+            entries = [value, *client.zrange(key, 0, -1)]
+            client.zadd(key, {chance.choice(entries): chance.choice(SCORES)})
+            client.zrem(key, chance.choice(entries))
+    return f"{key!r} has {value[:40]!r}"
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_was_done_to_a_namespace_new_jobs_complete_in_it(
+    redis: RedisServer, client: driver.Redis, seed: int
+) -> None:
+    chance, clocks = Random(seed), Clocks()
+    async with opened(redis, clocks) as queue:
+        jobs = [await enqueued(queue, priority=5, max_retries=3) for _ in range(3)]
+        life = Life(queue, clocks, [job.id for job in jobs])
+        for _ in range(15):
+            await life.more()
+            for _ in range(chance.randrange(4)):
+                print(hurt(client, queue._store._place.prefix, chance))
+            step = chance.choice(STEPS)
+            print(step.__name__)
+            await step(life)
+        life.victims, life.sound = life.victims + life.sound, []
+        await life.more()
+        await life.come_to_an_end()
