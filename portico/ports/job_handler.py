@@ -23,7 +23,9 @@ class JobHandler(ABC):
     none), and `kill_grace`, the seconds from there until the worker of a job that goes on is
     killed. They go before the supervisor's own settings. An attribute `max_running` says how many
     of its jobs may run at a time in one supervisor; others are put off, uncharged, until their
-    turn, and do not keep jobs of other types waiting. Each may be a class attribute or a property.
+    turn, and do not keep jobs of other types waiting. With `alone = True` each of its jobs has a
+    worker process to itself, started for it and ended after it: nothing of another job is in there,
+    and nothing of this one stays for others. Each may be a class attribute or a property.
     Handlers are looked at when they are loaded: a `handle` that is not `async def`, or takes
     anything but the job, is refused, and so is an attribute that looks like one of these misspelt.
     """

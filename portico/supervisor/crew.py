@@ -20,6 +20,7 @@ from portico.supervisor.generations import Generations
 from portico.supervisor.launch import AppError, Launcher
 from portico.supervisor.member import Member, State
 from portico.supervisor.process import Listener, WorkerProcess
+from portico.supervisor.scheduling.seat import Told
 from portico.supervisor.spawning import SpawnError
 from portico.utils.logging import get_logger
 
@@ -222,7 +223,7 @@ class Crew(Listener):
         self._failed_boots = 0
         self._generations.proved(member.launcher)
         self.mourners, self.job_types = frozenset(ready.mourners), tuple(ready.job_types)
-        self.most_running, member.seat.limits = ready.most_running, ready.limits
+        self.most_running, member.seat.told = ready.most_running, Told(ready.limits, ready.alone)
         self.on_ready(member)
         self._watch_age(member)
         logger.debug("worker_ready", worker=member.number, pid=member.process.pid)

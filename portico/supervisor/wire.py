@@ -160,6 +160,8 @@ class Ready(_Frame, tag="ready"):
     """The job types whose handler overrides `on_failure`."""
     most_running: Annotated[dict[str, int], _TYPES] = msgspec.field(default_factory=dict)
     """How many jobs may run at a time, of the types that have a limit."""
+    alone: Annotated[frozenset[str], _TYPES] = frozenset()
+    """The types whose jobs share a worker with nothing."""
     limits: Annotated[dict[str, _Own], _TYPES] = msgspec.field(default_factory=dict)
     """The time limits that types have of their own."""
 

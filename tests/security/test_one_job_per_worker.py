@@ -97,3 +97,19 @@ async def test_no_producer_lifts_the_operators_deadline() -> None:
             assert isinstance(verdict, Failed), ended[one.id]
             assert verdict.failure.type == "JobTimeoutError"
             assert "1 s" in verdict.failure.message
+
+
+@pytest.mark.security("S29")
+async def test_each_job_of_a_type_that_is_alone_has_a_worker_to_itself() -> None:
+    """Also where a poisoned worker would be free for it, and jobs of other types wait, too."""
+    async with pool_of_processes(APP, workers=2) as (pool, _):
+        await run(pool, [lease("hoard.poison") for _ in range(8)])
+        lone = [lease("hoard.alone", card=str(number)) for number in range(4)]
+        others = [lease("hoard.fine") for _ in range(40)]
+        ended = await run(pool, [*others[:20], *lone, *others[20:]])
+        found = [result(ended[one.id]) for one in lone]
+        assert [one["card"] for one in found] == list("0123")
+        assert len({one["pid"] for one in found}) == len(lone)
+        hoarder = lease("hoard.all")
+        ended = await run(pool, [hoarder, lease("hoard.alone", card="secret")])
+        assert result(ended[hoarder.id]) == {"hoarded": []}

@@ -26,6 +26,9 @@ class Kind:
     most: int | None = None
     """So many of it may run at a time under one supervisor."""
 
+    alone: bool = False
+    """Each has a worker to itself."""
+
     @property
     def short(self) -> bool:
         return self.longest < 0.1
@@ -62,7 +65,11 @@ KINDS = {
         Kind(name="killer.once", crashes=1, listens=True, longest=0.2),
         Kind(name="killer", crashes=99, longest=0.02),
         Kind(name="undecodable", undecodable=True),
+        Kind(name="lone", alone=True, longest=0.05),
+        Kind(name="lone.flaky", alone=True, failures=1, listens=True, most=1),
+        Kind(name="lone.killer", alone=True, crashes=2, longest=0.02),
     )
 }
+LONE = frozenset(kind.name for kind in KINDS.values() if kind.alone)
 MOST_RUNNING = {kind.name: kind.most for kind in KINDS.values() if kind.most}
 HARMLESS = ("tiny", "tiny.listening", "varying", "long", "long.blocking")

@@ -22,8 +22,10 @@ from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.scheduling.backlog import Backlog
 from portico.supervisor.scheduling.dispatch import Load
 from portico.supervisor.scheduling.inquest import Conclusion, Ruling
+from portico.supervisor.scheduling.lone import Lone
 from portico.supervisor.scheduling.reports import Reports
 from portico.supervisor.scheduling.scheduler import Scheduler
+from portico.supervisor.scheduling.seat import Seat
 from portico.supervisor.scheduling.watch import Watch
 from tests.simulation.processes import FakeProcess, Page
 
@@ -366,3 +368,23 @@ def what_a_worker_has_come_to_is_taken_from_it_as_well():
 @mutant
 def what_waits_behind_a_worker_that_answers_nothing_stays_there():
     return [(withdrawal, "unstarted", lambda seats, seen: [])]
+
+
+@mutant
+def a_job_that_is_to_be_alone_comes_into_a_worker_that_others_have_used():
+    def add(self, estimate, size):
+        real(self, estimate, size)
+        self.fresh = True
+
+    real = Load.add
+    return [(Load, "add", add)]
+
+
+@mutant
+def a_worker_that_one_job_was_to_have_alone_serves_others():
+    return [(Seat, "serve_this_alone", lambda self: None)]
+
+
+@mutant
+def no_worker_is_replaced_for_a_job_that_is_to_be_alone():
+    return [(Lone, "ask", lambda self, waiting, takers, full, now: [])]

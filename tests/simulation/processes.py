@@ -22,7 +22,7 @@ from portico.supervisor.running_page import SETTLED, Reached
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.spawning import SpawnError
 from tests.simulation.clockwork import World
-from tests.simulation.jobs import KINDS, MOST_RUNNING, Kind
+from tests.simulation.jobs import KINDS, LONE, MOST_RUNNING, Kind
 from tests.simulation.ledger import Attempt
 
 BROKEN = object()
@@ -148,7 +148,7 @@ class FakeProcess:
         self._readable = True
         self._loop_due = False
         self._ended_at = 0.0
-        self._begun = self._given = self._served = 0
+        self._begun = self._given = self._served = self._lone = 0
 
     def __repr__(self) -> str:
         return f"{self._supervisor} worker {self.number} (pid {self.pid})"
@@ -180,6 +180,9 @@ class FakeProcess:
             at = self._inbox[-1][0]
         self._inbox.append((at, message))
         world.after(at - world.now, self._control)
+
+    def collected(self) -> None:
+        """It has room for any number of results."""
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         if not self.alive or number != signal.SIGKILL or not self._supervisor.up:
@@ -357,7 +360,7 @@ class FakeProcess:
             self._liar = True
             self._write(wire.Done(1, b"", 0.1))
         mourners = [kind.name for kind in KINDS.values() if kind.listens]
-        self._write(wire.Ready(wire.VERSION, list(KINDS), mourners, MOST_RUNNING))
+        self._write(wire.Ready(wire.VERSION, list(KINDS), mourners, MOST_RUNNING, LONE))
         self._idle_later()
 
     def _idle_later(self) -> None:
@@ -414,11 +417,15 @@ class FakeProcess:
         most = self._supervisor.config.max_jobs_per_worker
         if most is not None and (self._served > int(most * 1.1) or most == 1 < self._given):
             self._world.violated(f"{self} was given {self._given} jobs, and begins {self._served}")
+        if self._lone and self._given > 1:
+            self._world.violated(f"{self} was given a job that is to be alone, and others")
 
     def _obey(self, message: wire.ToWorker) -> None:
         world = self._world
         self._given += len(message.leases) if isinstance(message, wire.Run) else 0
         self._given += isinstance(message, wire.Mourn)
+        if isinstance(message, wire.Run):
+            self._lone += sum(lease.job_type in LONE for lease in message.leases)
         self._check_service()
         match message:
             case wire.Run(first, leases):

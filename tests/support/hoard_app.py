@@ -93,7 +93,17 @@ class Backtracking(JobHandler):
         return JobResult(success=True)
 
 
+class Alone(Fine):
+    """`hoard.alone`: gives its payload back, and the process that it ran in, which is its own."""
+
+    job_type = "hoard.alone"
+    alone = True
+
+    async def handle(self, job: Job) -> JobResult:
+        return JobResult(success=True, result_data={**job.payload, "pid": os.getpid()})
+
+
 _HOLDING_THE_GIL = ctypes.PyDLL(None)
 sys.setswitchinterval(1000.0)
 
-app = [Hoard(), Fine(), Poison(), Timeless(), Backtracking()]
+app = [Hoard(), Fine(), Poison(), Timeless(), Backtracking(), Alone()]

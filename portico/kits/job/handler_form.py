@@ -17,7 +17,7 @@ from typing import Any
 from portico.ports import time_limits
 from portico.ports.job_handler import JobHandler
 
-OPTIONAL = (*time_limits.NAMES, "max_running", "on_failure")
+OPTIONAL = (*time_limits.NAMES, "alone", "max_running", "on_failure")
 """What a handler may have besides its job type and `handle`."""
 
 _ALIKE = 0.85

@@ -99,6 +99,9 @@ def _check_limits(handler: object) -> None:
         raise ConfigurationError(
             f"max_running of {_name(handler)} is {most!r:.80}; give a whole number of 1 or more"
         )
+    alone = alone_of(handler)
+    if not isinstance(alone, bool):
+        raise ConfigurationError(f"alone of {_name(handler)} is {alone!r:.80}; give True or False")
     for limit, value in _own_limits(handler).items():
         if wrong := time_limits.flaw(limit, value):
             raise ConfigurationError(f"{limit} of {_name(handler)} {wrong}")
@@ -120,6 +123,16 @@ def most_running_of(handler: Any) -> Any:
     """What a handler says of that, be it an attribute or a property; `None` when it does not."""
     stands = getattr_static(handler, "max_running", None)
     return None if stands is None else handler.max_running
+
+
+def lone_types(handlers: Handlers) -> frozenset[str]:
+    """The types whose jobs have a worker to themselves, each its own."""
+    return frozenset(job_type for job_type, handler in handlers.items() if alone_of(handler))
+
+
+def alone_of(handler: Any) -> Any:
+    """What a handler says of that; `False` when it does not."""
+    return getattr_static(handler, "alone", None) is not None and handler.alone
 
 
 def _own_limits(handler: object) -> dict[str, Any]:

@@ -12,19 +12,23 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import inf
 
 from portico.kits.job.turns import Turns
-from portico.ports.job_executor import Deferred, Outcome, Quarantined
-from portico.ports.leasing import Failure, Lease, LeaseKey
+from portico.ports.job_executor import Deferred, Outcome
+from portico.ports.leasing import Lease, LeaseKey
 from portico.supervisor import wire
 from portico.supervisor.scheduling import dispatch
-from portico.supervisor.scheduling.assignment import Assignment, Fate
+from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.confinement import Blame, Confinement
 from portico.supervisor.scheduling.events import Command, Send
+from portico.supervisor.scheduling.lone import Lone
+from portico.supervisor.scheduling.mourning import Mourning
+from portico.supervisor.scheduling.portions import portions, within_frames
 from portico.supervisor.scheduling.seat import Seat
 from portico.supervisor.scheduling.waiting import Waiting
 
-_FRAME_BYTES = 1024 * 1024
 _MOST_CONFINED = 16
 """Jobs of confined types that are kept; the others go back to the store."""
+_MOST_LONE = 32
+"""Of the types that share a worker with nothing: each takes the start of a worker."""
 
 
 class Backlog:
@@ -35,8 +39,9 @@ class Backlog:
         self._report = report
         self.times = dispatch.RunTimes()
         self.confinement = Confinement()
-        self._waiting = Waiting(self.confinement)
-        self.mourning: deque[Assignment] = deque()
+        self.lone = Lone()
+        self._waiting = Waiting(self.confinement, self.lone)
+        self.mourning = Mourning()
         self.moved_at = 0.0
         """When a job was given away last, or the first came in that any worker may take."""
         self.paused = False
@@ -68,6 +73,9 @@ class Backlog:
         room: dict[str, int] = {}
         if self.turns.limits:
             room = self.turns.room(self._waiting.of_types(self.turns.limits), self._soon, now)
+        for job_type in self.lone.types:
+            few = max(0, _MOST_LONE - len(self._waiting.lone))
+            room[job_type] = min(few, room.get(job_type, few))
         for job_type in self.confinement.types:
             room[job_type] = max(0, _MOST_CONFINED - len(self._waiting.confined))
         return room
@@ -82,29 +90,21 @@ class Backlog:
         """Take new leases in."""
         sizes = [len(lease.payload) + len(lease.metadata) for lease in leases]
         if max(sizes, default=0) > wire.MAX_BODY:
-            leases = self._refuse(leases, sizes)
+            leases = within_frames(leases, self._report)
             sizes = [size for size in sizes if size <= wire.MAX_BODY]
         if sizes:
             self.times.weigh(sizes)
         if not self._waiting.ahead:
             self.moved_at = now
         self._waiting.add(leases)
-        self._put_off_confined(now)
+        self._put_off(self._waiting.confined, _MOST_CONFINED, now)
+        self._put_off(self._waiting.lone, _MOST_LONE, now)
 
-    def _put_off_confined(self, now: float) -> None:
-        """More of them than the one worker comes to soon are not kept."""
-        confined = self._waiting.confined
-        while len(confined) > _MOST_CONFINED:
-            lease = confined.pop()
+    def _put_off(self, waiting: deque[Lease], most: int, now: float) -> None:
+        """More of them than workers come to soon are not kept."""
+        while len(waiting) > most:
+            lease = waiting.pop()
             self._report(Outcome(lease, Deferred(self.turns.delay(lease.job_type, None, now))))
-
-    def _refuse(self, leases: Sequence[Lease], sizes: Sequence[int]) -> list[Lease]:
-        """Report what no frame holds: each worker that was sent it would die of it."""
-        for lease, size in zip(leases, sizes, strict=True):
-            if size > wire.MAX_BODY:
-                said = f"the stored job has {size:,} bytes, too many to be run"
-                self._report(Outcome(lease, Quarantined(Failure("PayloadTooLarge", said))))
-        return [lease for lease, size in zip(leases, sizes, strict=True) if size <= wire.MAX_BODY]
 
     def put_back(self, lease: Lease) -> None:
         """Take in a job that a worker was given and has not started: it is next again."""
@@ -137,20 +137,6 @@ class Backlog:
             self._waiting.sort_out()
         return commands
 
-    def stop_mourning(self, keys: Collection[LeaseKey], fate: Fate) -> None:
-        """What to do with mourning for these: none for a lost lease, whose next attempt may run."""
-        for assignment in list(self.mourning):
-            if assignment.lease.key in keys:
-                assignment.fate = fate
-                if fate is Fate.FORFEITED:
-                    self.mourning.remove(assignment)
-
-    def take_mourning(self) -> list[Assignment]:
-        """Take out every `on_failure`."""
-        mourning = list(self.mourning)
-        self.mourning.clear()
-        return mourning
-
     def over(self, assignment: Assignment) -> None:
         """A worker holds this no more."""
         if assignment.failure is None:
@@ -176,23 +162,35 @@ class Backlog:
             self.turns.limits = most_running
             self._waiting.call_all_up()
 
+    def keep_apart(self, types: frozenset[str]) -> None:
+        """A worker is ready; jobs of these types share none with others."""
+        self.lone.joined()
+        if types != self.lone.types:
+            self.lone.types = types
+            self._waiting.sort_out()
+
     def _make_room(self, job_type: str) -> None:
         """One of this type runs no more, or will not."""
         self.turns.end(job_type)
         self._waiting.call_up(job_type)
 
-    def assign(self, seats: Iterable[Seat], now: float) -> list[Send]:
+    def assign(self, seats: Iterable[Seat], now: float) -> list[Command]:
         """Give away what the workers take, and return the frames that say so."""
         takers = sorted(
             (seat for seat in seats if seat.load.takes),
             key=lambda seat: (seat.load.blocked, seat.load.seconds),
         )
-        frames = self._assign_mourning(takers, now) if self.mourning else []
+        frames: list[Command] = []
+        if self.mourning:
+            frames += self._assign_mourning(takers, now)
         if self.paused or not self.waiting or not takers:
             return frames
         given: dict[Seat, list[Assignment]] = {}
         if self._waiting.confined:
             takers = self._assign_confined(takers, given, now)
+        if self.lone.types:
+            frames += self._assign_lone(takers, given, now)
+            takers = [seat for seat in takers if seat.load.takes]
         if self._waiting.suspects:
             takers = self._assign_suspects(takers, given, now)
         self._assign_jobs(takers, given, now)
@@ -218,6 +216,17 @@ class Backlog:
         wait = suspects and not full(suspects[0].job_type)
         return others[1:] if wait else others
 
+    def _assign_lone(
+        self, takers: Sequence[Seat], given: dict[Seat, list[Assignment]], now: float
+    ) -> list[Command]:
+        """Give those that share a worker with nothing to fresh ones, and ask for more of these."""
+        waiting, full, others = self._waiting.lone, self.turns.full, bool(self._waiting.jobs)
+        for seat, lease in self.lone.pairs(waiting, takers, full, others_wait=others):
+            self._give_alone(seat, lease, given, now)
+            seat.serve_this_alone()
+        wanting = [*waiting, *(x for x in self._waiting.confined if x.job_type in self.lone.types)]
+        return self.lone.ask(wanting, [seat for seat in takers if seat.load.takes], full, now)
+
     def _assign_confined(
         self, takers: Sequence[Seat], given: dict[Seat, list[Assignment]], now: float
     ) -> list[Seat]:
@@ -227,12 +236,16 @@ class Backlog:
             The workers that may take other jobs now.
         """
         confined, others_wait = self._waiting.confined, bool(self._waiting.ahead)
-        seat = self.confinement.worker(takers, now, others_wait=others_wait)
+        lone = confined[0].job_type in self.lone.types
+        able = [seat for seat in takers if seat.load.fresh or not lone]
+        seat = self.confinement.worker(able, now, others_wait=others_wait)
         if seat is None or self.turns.full(confined[0].job_type):
             return list(takers)
         if not seat.load.jobs:
             self._give_alone(seat, confined.popleft(), given, now)
             self.confinement.given()
+            if lone:
+                seat.serve_this_alone()
         return [other for other in takers if other is not seat]
 
     def _give_alone(
@@ -307,7 +320,7 @@ class Backlog:
     def _frames(self, seat: Seat, assignments: Sequence[Assignment]) -> list[Send]:
         """The jobs in frames of bounded size, with serials in a row."""
         frames: list[Send] = []
-        for batch in _portions(assignments):
+        for batch in portions(assignments):
             first = self._serial + 1
             self._serial += len(batch)
             seat.inflight.update(zip(range(first, self._serial + 1), batch, strict=True))
@@ -331,17 +344,3 @@ class Backlog:
             seat.load.add(None, 0)
             frames.append(Send(seat, wire.Mourn(serial, assignment.lease, assignment.failure)))
         return frames
-
-
-def _portions(assignments: Sequence[Assignment]) -> list[Sequence[Assignment]]:
-    """Cut them where a frame has enough bytes."""
-    sizes = [len(one.lease.payload) + len(one.lease.metadata) for one in assignments]
-    if sum(sizes) <= _FRAME_BYTES:
-        return [assignments]
-    portions, first, size = [], 0, 0
-    for number, bytes_of_one in enumerate(sizes, start=1):
-        size += bytes_of_one
-        if size > _FRAME_BYTES or number == len(sizes):
-            portions.append(assignments[first:number])
-            first, size = number, 0
-    return portions

@@ -52,6 +52,8 @@ class Load:
     """What it runs has taken longer than `SOON`."""
     blocked: bool = False
     """It gave something back that it had a free slot for: its loop does not come to it."""
+    fresh: bool = True
+    """It has never been given anything."""
     left: float = inf
     """How many more it may be given in its life."""
 
@@ -80,6 +82,7 @@ class Load:
     def add(self, estimate: float | None, size: int) -> None:
         """Count a job in."""
         self.left -= 1
+        self.fresh = False
         self.jobs += 1
         self.bytes += size
         if estimate is None:

@@ -121,6 +121,7 @@ class Scheduler(Overview):
         self._seats[event.seat.key] = event.seat
         self._mourners = event.mourners
         self._backlog.limit(event.most_running)
+        self._backlog.keep_apart(event.seat.told.lone)
         self._backlog.confinement.joined(event.seat)
 
     def _died(self, event: events.Died) -> None:
@@ -307,7 +308,7 @@ class Scheduler(Overview):
         if fate is Fate.FORFEITED:
             self._reports.forget(keys)
         self._reports.release(self._backlog.take(keys), fate)
-        self._backlog.stop_mourning(keys, fate)
+        self._backlog.mourning.stop(keys, fate)
         for seat in self._seats.values():
             for serial, assignment in seat.inflight.items():
                 if assignment.lease.key in keys and assignment.stop(fate, self._now):
@@ -336,7 +337,7 @@ class Scheduler(Overview):
             return
         if self._phase is Phase.DRAINING:
             self._phase, self._phase_ends = Phase.CANCELLED, self._now + KILL_AFTER
-            for mourning in self._backlog.take_mourning():
+            for mourning in self._backlog.mourning.take_all():
                 self._reports.add(mourning.outcome, mourning.fate)
             self._commands += cancel(self._seats.values())
         else:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from typing import NamedTuple
 
 from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.dispatch import Load
+
+
+class Told(NamedTuple):
+    """What a worker has said of its job types, before it ran anything."""
+
+    limits: Mapping[str, Mapping[str, float | None]] = {}
+    """The time limits that types have of their own."""
+    lone: frozenset[str] = frozenset()
+    """The types whose jobs share a worker with nothing."""
 
 
 class Seat:
@@ -53,8 +63,7 @@ class Seat:
         """It has passed the memory ceiling: it gets no more jobs, and goes."""
         self.ended_at = 0.0
         """When something ended here last."""
-        self.limits: Mapping[str, Mapping[str, float | None]] = {}
-        """The time limits that job types have of their own, as it said before it ran anything."""
+        self.told = Told()
         self.birth = 0.02
         """Seconds that it took to get ready."""
         self.blamed = False
@@ -64,6 +73,10 @@ class Seat:
     def spent(self) -> bool:
         """Whether it has nothing to do, and gets nothing any more."""
         return not self.inflight and self.load.left <= 0
+
+    def serve_this_alone(self) -> None:
+        """Serve what it was given just now, and nothing else in its life."""
+        self.load.left, self.retire_after, self.single = 0, 1, True
 
     def close(self) -> None:
         """Take no more jobs."""

@@ -7,25 +7,29 @@ from collections.abc import Collection, Iterator, Sequence
 
 from portico.ports.leasing import Lease, LeaseKey
 from portico.supervisor.scheduling.confinement import Confinement
+from portico.supervisor.scheduling.lone import Lone
 
 
 class Waiting:
     """Leased jobs: most wait for any worker, some for one of a certain kind, or for their turn."""
 
-    def __init__(self, confinement: Confinement) -> None:
+    def __init__(self, confinement: Confinement, lone: Lone) -> None:
         self._confinement = confinement
+        self._lone = lone
         self.jobs: deque[Lease] = deque()
         """For whom any worker will do."""
         self.suspects: deque[Lease] = deque()
         """Each wants a worker for itself."""
         self.confined: deque[Lease] = deque()
         """Of the types that are confined to one worker."""
+        self.lone: deque[Lease] = deque()
+        """Of the types that share a worker with nothing."""
         self.aside: dict[str, deque[Lease]] = {}
         """Of the types of which no more may run at present; no empty ones."""
 
     def __iter__(self) -> Iterator[Lease]:
         """All, in order; suspects first, for they have waited once already."""
-        for part in (self.suspects, *self.aside.values(), self.jobs, self.confined):
+        for part in (self.suspects, *self.aside.values(), self.jobs, self.confined, self.lone):
             yield from part
 
     @property
@@ -35,7 +39,7 @@ class Waiting:
 
     def __len__(self) -> int:
         aside = sum(map(len, self.aside.values())) if self.aside else 0
-        return self.ahead + len(self.confined) + aside
+        return self.ahead + len(self.confined) + len(self.lone) + aside
 
     def of_types(self, types: Collection[str]) -> Counter[str]:
         """How many there are of each of these types."""
@@ -43,7 +47,7 @@ class Waiting:
 
     def add(self, leases: Sequence[Lease]) -> None:
         """New ones, behind those that wait."""
-        special = self._confinement.types
+        special = self._confinement.types or self._lone.types
         if special or any(lease.suspect for lease in leases):
             for lease in leases:
                 self._place(lease).append(lease)
@@ -55,9 +59,9 @@ class Waiting:
         self._place(lease).appendleft(lease)
 
     def sort_out(self) -> None:
-        """Other types are confined than before: let each job wait in its place."""
-        leases = [*self.suspects, *self.confined, *self.jobs]
-        for part in (self.suspects, self.confined, self.jobs):
+        """Other types are confined or lone than before: let each job wait in its place."""
+        leases = [*self.suspects, *self.confined, *self.lone, *self.jobs]
+        for part in (self.suspects, self.confined, self.lone, self.jobs):
             part.clear()
         for lease in leases:
             self._place(lease).append(lease)
@@ -97,7 +101,7 @@ class Waiting:
     def take_all(self) -> list[Lease]:
         """Take out every job."""
         leases = list(self)
-        for part in (self.suspects, self.jobs, self.confined, self.aside):
+        for part in (self.suspects, self.jobs, self.confined, self.lone, self.aside):
             part.clear()
         return leases
 
@@ -105,7 +109,8 @@ class Waiting:
         """Take out the jobs of these leases."""
         taken = [lease for lease in self if lease.key in keys]
         if taken:
-            for part in (self.suspects, self.jobs, self.confined, *self.aside.values()):
+            parts = (self.suspects, self.jobs, self.confined, self.lone, *self.aside.values())
+            for part in parts:
                 for lease in taken:
                     if lease in part:
                         part.remove(lease)
@@ -115,4 +120,6 @@ class Waiting:
     def _place(self, lease: Lease) -> deque[Lease]:
         if self._confinement.holds(lease.job_type):
             return self.confined
+        if lease.job_type in self._lone.types:
+            return self.lone
         return self.suspects if lease.suspect else self.jobs

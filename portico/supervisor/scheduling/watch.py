@@ -119,7 +119,7 @@ class Watch:
     def _bound(self, seat: Seat, assignment: Assignment) -> list[Command]:
         """Find out how long an attempt may take that is seen running."""
         lease, usual, most = assignment.lease, self.limits.usual, self.limits.max_job_timeout
-        asked = usual.narrowed(seat.limits.get(lease.job_type, {}))
+        asked = usual.narrowed(seat.told.limits.get(lease.job_type, {}))
         if lease.metadata != EMPTY:
             asked = asked.narrowed(limits_in(lease.metadata))
         assignment.limits = asked.within(most, usual.kill_grace)

@@ -13,7 +13,7 @@ from portico.supervisor import wire
 from portico.supervisor.scheduling import events
 from portico.supervisor.scheduling.assignment import Fate
 from portico.supervisor.scheduling.scheduler import Scheduler
-from portico.supervisor.scheduling.seat import Seat
+from portico.supervisor.scheduling.seat import Seat, Told
 from portico.supervisor.scheduling.watch import Limits
 from tests.unit.supervisor.test_scheduler import DONE, Pool, killed, lease
 
@@ -37,7 +37,7 @@ def running(job: Lease | None = None, *, cap: float | None = None, **limits: flo
         )
     )
     seat = pool.join()
-    seat.limits = {"short": limits}
+    seat.told = Told({"short": limits})
     pool.lease(job or lease())
     pool.start(seat, *seat.inflight)
     return pool
