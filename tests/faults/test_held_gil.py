@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from portico.ports.job_executor import Completed, Outcome
 from tests.security.test_one_job_per_worker import APP, lease, run
 from tests.support.pools import pool_of_processes
 from tests.support.waiting import wait_until
 
-LONG = 4.0
+LONG = 3.0
 
 
+@pytest.mark.parametrize("silent", [False, True], ids=["held", "hostile"])
 async def test_what_waits_behind_a_held_gil_runs_in_the_idle_worker_each_once(
-    tmp_path: Path,
+    silent: bool, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "ledger"
     async with pool_of_processes(APP, workers=2) as (pool, crew):
         await run(pool, [lease("hoard.turn", ledger=str(ledger)) for _ in range(40)])
         ledger.unlink()
-        long = lease("hoard.turn", ledger=str(ledger), seconds=LONG)
+        long = lease("hoard.turn", ledger=str(ledger), seconds=LONG, silent=silent)
         short = [lease("hoard.turn", ledger=str(ledger)) for _ in range(60)]
         outcomes: list[Outcome] = []
 

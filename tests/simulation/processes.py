@@ -28,6 +28,9 @@ from tests.simulation.ledger import Attempt
 BROKEN = object()
 """Bytes that are no frame."""
 _JUST_NOW = 0.3
+_NOBODYS = 2**22
+"""From here on numbers are no process': the kernel gives none so large. What the product does to a
+process by its number it must not do to one of this machine."""
 
 
 @dataclass(eq=False)
@@ -163,7 +166,7 @@ class FakeProcess:
             raise SpawnError("no more processes")
         if world.rng.random() < 0.3:
             await asyncio.sleep(world.rng.uniform(0.001, 0.05))
-        self.pid, self.alive, self._hello = next(world.numbers), True, hello
+        self.pid, self.alive, self._hello = _NOBODYS + next(world.numbers), True, hello
         self._supervisor.processes.append(self)
         world.say("{}: started", self)
         self._later(world.rng.uniform(0.001, 0.03), self._boot)

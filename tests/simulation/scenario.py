@@ -18,7 +18,7 @@ from portico.kits.job import journal, lease_keeper, outage, pipeline
 from portico.ports.draft import Draft
 from portico.ports.job import TERMINAL
 from portico.ports.time_limits import TimeLimits
-from portico.supervisor import crew, deaths, generations, pool
+from portico.supervisor import crew, deaths, generations, offspring, pool
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.scheduling.watch import Limits
 from tests.simulation.clockwork import World
@@ -157,6 +157,7 @@ def stage() -> Iterator[None]:
         (deaths, "monotonic", _clock),
         (deaths.oom, "counter_file", lambda: None),
         (pool, "monotonic", _clock),
+        (offspring, "strays", lambda worker, instant: []),
         (crew, "WorkerProcess", _process),
         (memory_queue, "secrets", _Tokens()),
         *((module, "logger", log) for module in _TALKATIVE),

@@ -80,13 +80,16 @@ class Timeless(JobHandler):
 
 class Backtracking(JobHandler):
     """`hoard.turn`: holds the GIL for its seconds, as a regular expression that backtracks does,
-    and lets no thread of its process in; short where it has none. It adds a line to its ledger."""
+    and lets no thread of its process in; short where it has none. It adds a line to its ledger.
+    A silent one also sees to it that its worker answers no recall, then or later."""
 
     job_type = "hoard.turn"
 
     async def handle(self, job: Job) -> JobResult:
         with Path(job.payload["ledger"]).open("a") as ledger:
             ledger.write(f"{job.id} {os.getpid()}\n")
+        if job.payload.get("silent"):
+            this_worker()._inbox._recall = lambda: None  # type: ignore[method-assign]
         until = time.monotonic() + job.payload.get("seconds", 0.0)
         while time.monotonic() < until:
             _HOLDING_THE_GIL.usleep(100_000)

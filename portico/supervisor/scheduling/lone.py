@@ -9,7 +9,7 @@ other from running.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 from portico.ports.leasing import Lease
@@ -39,8 +39,9 @@ class Lone:
         full: Callable[[str], bool],
         *,
         others_wait: bool,
-    ) -> list[tuple[Seat, Lease]]:
-        """Who is to be given which of them now; those wait no more.
+    ) -> Iterator[tuple[Seat, Lease]]:
+        """Who is to be given which of them now, one after the other: each is given before the next
+        is looked for, for it may be the last of its type that may run.
 
         Args:
             waiting: the jobs of these types, in order.
@@ -49,16 +50,14 @@ class Lone:
             others_wait: whether jobs of other types wait.
         """
         fresh = deque(seat for seat in takers if seat.load.fresh)
-        found: list[tuple[Seat, Lease]] = []
         for lease in list(waiting):
             if fresh and others_wait and self._others_first:
                 fresh.popleft()  # theirs
                 self._others_first = False
             if fresh and not full(lease.job_type):
                 waiting.remove(lease)
-                found.append((fresh.popleft(), lease))
                 self._others_first = True
-        return found
+                yield fresh.popleft(), lease
 
     def ask(
         self, waiting: Sequence[Lease], takers: Sequence[Seat], full: Callable[[str], bool],

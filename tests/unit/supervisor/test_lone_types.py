@@ -91,6 +91,13 @@ def test_no_more_of_them_are_kept_than_workers_come_to_soon():
     assert pool.scheduler.room(pool.now)["alone"] == 0
 
 
+def test_no_more_of_them_run_than_may_however_many_fresh_workers_there_are():
+    pool = Apart(workers=3, used=False)
+    pool.tell(events.Joined(pool.seats[0], frozenset(), {"alone": 1}))
+    pool.lease(lease("alone"), lease("alone"))
+    assert sum(len(seat.inflight) for seat in pool.seats) == 1
+
+
 def test_an_on_failure_is_not_run_beside_it():
     pool = Apart(used=False)
     pool.mourners = frozenset({"short"})
