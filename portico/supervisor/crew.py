@@ -137,7 +137,7 @@ class Crew(Listener):
         if member.state is State.READY and member.successor is None and not self._stopping:
             pid, pause = member.process.pid, boot_pause(self._failed_boots)
             logger.info("worker_recycled", worker=member.number, pid=pid, reason=reason)
-            member.successor = self._spawn(member.number, pause, replaces=member)
+            self._spawn(member.number, pause, replaces=member)
 
     def let_go(self, member: Member, reason: str) -> None:
         """Replace a worker that takes no more jobs and goes by itself."""
@@ -278,14 +278,13 @@ class Crew(Listener):
         if timer := self._timers.pop(member, None):
             timer.cancel()
 
-    def _spawn(self, number: int, pause: float = 0.0, replaces: Member | None = None) -> Member:
+    def _spawn(self, number: int, pause: float = 0.0, replaces: Member | None = None) -> None:
         member = Member(number, lifespan.seat_of(self._config, next(self._keys)))
-        member.predecessor = replaces
+        member.follow(replaces)
         if not self._stopping:
             task = asyncio.get_running_loop().create_task(self._launch(member, pause))
             self._tasks.add(task)
             task.add_done_callback(self._launched)
-        return member
 
     def _launched(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -346,6 +345,4 @@ class Crew(Listener):
         else:
             pause = boot_pause(self._failed_boots)
             logger.error("worker_boot_failed", worker=member.number, reason=reason, again_in=pause)
-            again = self._spawn(member.number, pause, replaces=old)
-            if old is not None:  # it takes no more jobs
-                old.successor = again
+            self._spawn(member.number, pause, replaces=old)  # which takes no more jobs

@@ -54,6 +54,12 @@ class Member:
     def __repr__(self) -> str:
         return f"<worker {self.number} {self.state.value}, {len(self.seat.inflight)} jobs>"
 
+    def follow(self, predecessor: Member | None) -> None:
+        """Replace another one, if it is to, which goes when this is ready."""
+        self.predecessor = predecessor
+        if predecessor is not None:
+            predecessor.successor = self
+
     def runs(self) -> Job:
         """The job that it runs; nobody's, where that is none or more than one."""
         inflight = self.seat.inflight
