@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -15,11 +16,12 @@ import pytest
 from portico import compose
 from portico.exceptions import ConfigurationError
 from portico.ports.job_queue import JobQueueAdapter
+from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.privileges import Limits
 from portico.supervisor.sandbox import enclosure, landlock, offer, seccomp
 from tests.security.conftest import APP, NOBODY, answer
 from tests.support import reaching
-from tests.support.supervisors import Place, SupervisorProcess
+from tests.support.supervisors import ROOT, Place, SupervisorProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these sandboxes")
 
@@ -234,6 +236,38 @@ async def test_a_queue_that_lies_where_handlers_may_write_is_told(here: Place) -
     supervisor = here.supervisor("--limits", f"write={here.folder}", app=APP)
     told = await supervisor.event("store_is_writable")
     assert told["files"] == f"{here.folder}/jobs.db"
+
+
+@pytest.mark.parametrize(
+    ("url", "write", "told"),
+    [
+        ("sqlite:////srv/out/jobs.db", ("/srv/out",), ["/srv/out/jobs.db"]),
+        ("sqlite:////srv/out/jobs.db", ("/",), ["/srv/out/jobs.db"]),
+        ("sqlite:////srv/outer/jobs.db", ("/srv/out",), []),
+        ("sqlite:////srv/out/jobs.db", (), []),
+        ("sqlite:////dev/shm/jobs.db", ("/srv/out",), ["/dev/shm/jobs.db"]),
+        ("redis://host/0", ("/",), []),
+    ],
+)
+def test_a_store_lies_open_below_what_may_be_written(
+    url: str, write: tuple[str, ...], told: list[str]
+) -> None:
+    config = SupervisorConfig(workers=1, queue_url=url, limits=Limits(write=write))
+    assert offer.open_stores(config) == told
+
+
+@pytest.mark.skipif(not landlock.version(), reason="only Linux has Landlock, from 5.13")
+def test_a_check_says_what_is_in_force(tmp_path: Path) -> None:
+    limits = f"write={tmp_path},dumpable=yes"
+    checked = subprocess.run(
+        [sys.executable, "-m", "portico.supervisor", "--check", "--app", APP, "--limits", limits],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (said,) = [line for line in checked.stdout.splitlines() if line.startswith("sandbox")]
+    assert "workers can be looked into" in said
+    assert f"writes below {tmp_path}" in said
+    assert f"{tmp_path}/portico.db: handlers could change or remove it" in checked.stdout
 
 
 @pytest.mark.parametrize(

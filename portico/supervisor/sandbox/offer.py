@@ -6,7 +6,7 @@ from portico import compose
 from portico.supervisor.config import SupervisorConfig
 from portico.supervisor.privileges import Limits
 from portico.supervisor.sandbox import landlock, seccomp
-from portico.supervisor.sandbox.enclosure import concealed
+from portico.supervisor.sandbox.enclosure import SHARED_MEMORY, concealed
 
 STORE_IS_WRITABLE = (
     "handlers could change or remove it; give --limits write= folders in which it does not lie"
@@ -53,10 +53,13 @@ def described(limits: Limits) -> str:
 
 def open_stores(config: SupervisorConfig) -> list[str]:
     """The files of jobs that handlers may write to although `write=` bounds where they may."""
+    if not config.limits.write:
+        return []
+    paths = (*config.limits.write, SHARED_MEMORY)
     urls = (config.queue_url, config.audit_url or "")
     files = [compose.resolved(file) for file in map(compose.sqlite_file, urls) if file]
     return [
         file
         for file in files
-        if any(f"{file}/".startswith(f"{path.rstrip('/')}/") for path in config.limits.write)
+        if any(f"{file}/".startswith(f"{path.rstrip('/')}/") for path in paths)
     ]
