@@ -1,15 +1,25 @@
 """Frames that a worker has a reason to send: others are refused, however well they are formed.
 
-What jobs and `on_failure` report is held against what the worker was given (`claims`), requests
-wait for each other (`requests`). What is left costs little, but a flood of it would go on for ever:
+What bounds each of them, wherever that is:
 
-| frame | so many |
-|---|---|
-| `Batch` | numbered without a gap, none of them empty |
-| `Dumped` | one for each `Dump`, its text cut |
-| `Recalled` | two for each frame that it was sent, for it may be closing, and some for signals |
-| `Leaving`, `Unready` | one |
-"""
+| frame | bytes (`wire.LARGEST`) | how many | what is kept or told of it |
+|---|---|---|---|
+| `Ready` | 2 MiB | one (`claims`) | 10 000 types, 10 000 limits |
+| `Unready` | 0.5 MiB | one | twice 64 Ki characters |
+| `Batch` | a tray | numbered without a gap, none empty; of what it holds (`claims`) | results, 8 MiB ahead of who collects them (`intake`) |
+| `Done` | 1 MiB | one for each job that it holds (`claims`) | likewise |
+| `Ended` | 64 KiB | likewise | cut: 24 KiB of words, 4 KiB of output |
+| `Mourned` | 64 | one for each failure (`claims`) | nothing |
+| `Recalled` | 64 KiB | two for each frame that it was sent, as it may be closing, and some for signals; of what it holds (`claims`) | nothing |
+| `Leaving` | 4 KiB | one | 100 characters |
+| `Dumped` | 0.25 MiB | one for each `Dump` | 64 Ki characters |
+| `Request` | 16 MiB | 1000, or 16 MiB of them (`requests`) | answers, 8 MiB unread (`outflow`) |
+| all | 256 KiB in a turn (`intake`) | 64 in a turn | lies are told once (`Scheduler`) |
+
+Beside its frames: what it prints and logs is bounded by the turn and by the second (`output`,
+`relay`), its page and its tray by their size, and what it has started by how much of that is looked
+at (`orphans`, `families`, `offspring.strays`, `trackers`).
+"""  # noqa: E501 - a table
 
 from __future__ import annotations
 

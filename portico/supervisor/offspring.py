@@ -96,8 +96,8 @@ def _family(ancestor: int) -> Iterator[int]:
 
 def _children(parent: int) -> list[int]:
     children: list[int] = []
-    with suppress(OSError):  # it is gone
-        for thread in islice(os.scandir(f"/proc/{parent}/task"), _MOST_THREADS):
+    with suppress(OSError), os.scandir(f"/proc/{parent}/task") as threads:  # or it is gone
+        for thread in islice(threads, _MOST_THREADS):
             children += map(int, Path(thread.path, "children").read_text().split())
     return children
 
