@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from uuid import UUID
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.ports.leasing import Exchange
@@ -33,7 +34,7 @@ async def test_work_that_comes_while_the_store_is_looking_is_not_slept_over() ->
     queue._store = store
     looking = asyncio.create_task(queue.exchange((), ("default",), 1))
     await asyncio.sleep(0)
-    await queue.redrive([])
+    await queue.redrive([UUID(int=1)])
     store.asked[0].set_result(Exchange([], []))
     await looking
     async with asyncio.timeout(0.5):
