@@ -3,11 +3,13 @@ that collects seldom would keep every large request that failed."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import sqlite3
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,29 @@ class _Kept:
     pass
 
 
+_HOLDS = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(database: Path) -> Iterator[None]:
+    """Another process writes to the file, and does not end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, database],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+        process.kill()
+
+
 @pytest.fixture(autouse=True)
 def _uncollected() -> Iterator[None]:
     gc.collect()
@@ -39,22 +64,30 @@ def _uncollected() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.parametrize("alone", [False, True])
 async def test_a_draft_that_a_locked_file_refuses_is_let_go_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
-    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.0)
-    queue = compose.job_queue(f"sqlite:///{tmp_path}/jobs.db")
+    """Also where what was asked with it keeps the error that it has got."""
+    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.1)
+    queue = compose.job_queue(f"sqlite:///{tmp_path}/jobs.db", alone=alone)
     await queue.initialize()
+    await queue.enqueue(make_job())
     payload = _Payload(b"{}")
     payload.kept = kept = _Kept()
     gone = weakref.ref(kept)
     del kept
-    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as outsider:
-        outsider.execute("BEGIN IMMEDIATE")
-        with suppress(QueueConnectionError):
-            await queue.insert([Draft.of(make_job())._replace(payload=payload)])
-            pytest.fail("the file was locked")
+    draft = Draft.of(make_job())._replace(payload=payload)
     del payload
+    with held(tmp_path / "jobs.db"):
+        first = asyncio.ensure_future(queue.recover())  # the others wait for it, together
+        await asyncio.sleep(0.01)
+        asked = [queue.exchange((), ("default",), 1), queue.recover(), queue.insert([draft])]
+        del draft
+        errors = await asyncio.gather(first, *asked, return_exceptions=True)
+        del asked
+    assert [type(error) for error in errors] == [QueueConnectionError] * 4
+    del errors[-1]
     for _ in range(3):
         await queue.get_queue_stats("default")
     assert gone() is None

@@ -90,13 +90,16 @@ if child == 0:
             os.setpgid(0, group)
         except OSError:
             pass
-    open("joined", "w").write(str(os.getpid()))
+    open("state/joining", "w").write(str(os.getpid()))
+    os.rename("state/joining", "state/joined")
     time.sleep(3600)
 try:
     os.setpgid(0, os.getpgid(above))
 except OSError:
     pass
-time.sleep(3600)
+while not os.path.exists("state/joined"):
+    time.sleep(0.01)
+os.kill(os.getpid(), 9)
 """
 
 
@@ -136,13 +139,10 @@ async def test_a_handler_without_rights_hurts_itself_alone(
     assert await answer(queue, PAGE) == []
 
     # A process of its own in the group of its supervisor dies with its worker all the same.
-    limits = {"job_timeout": 1, "kill_grace": 0}
-    joined = make_job(
-        job_type="test.python", payload={"code": JOINS_THE_GROUP}, max_retries=0, metadata=limits
-    )
+    joined = make_job(job_type="test.python", payload={"code": JOINS_THE_GROUP}, max_retries=0)
     await queue.enqueue(joined)
     assert (await ended(queue, joined.id)).status is JobStatus.DEAD_LETTER
-    child = int((nobodys.folder / "joined").read_text())
+    child = int((nobodys.folder / "state" / "joined").read_text())
     await wait_until(lambda: not psutil.pid_exists(child))
 
     # Children in sessions of their own, some that fork anew, and as many as it may have.
@@ -161,7 +161,7 @@ async def test_a_flood_of_touches_of_the_wake_file_keeps_no_job_waiting(
 ) -> None:
     touching = "import os, sys\nfd = os.open(sys.argv[1], os.O_RDWR)\nprint(flush=True)\n"
     touching += "while True:\n    os.utime(fd)\n    os.pwrite(fd, b'x', 0)\n"
-    wake = nobodys.folder / "jobs.db-wake"
+    wake = nobodys.folder / "state" / "jobs.db-wake"
     with subprocess.Popen(
         [sys.executable, "-c", touching, wake], user=NOBODY, stdout=subprocess.PIPE
     ) as flood:

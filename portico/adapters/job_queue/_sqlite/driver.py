@@ -212,4 +212,5 @@ def _as_known(error: Any) -> sqlite3.Error:
     known = _KINDS.get(code & 0xFF, sqlite3.OperationalError if code else sqlite3.ProgrammingError)
     told = known(str(error))
     told.sqlite_errorcode = code
+    error.__traceback__ = None  # by its frames it would keep what the caller was to store
     return told

@@ -128,12 +128,15 @@ class SqliteThread:
             self._disconnect()
 
     def _fail(self, batch: list[Request[Any]], error: Exception) -> None:
-        told: Exception = error
-        if isinstance(error, sqlite3.Error):  # its traceback would keep what was asked
-            told = translated(error.with_traceback(None), self._place)
+        """Each has an error of its own: one for all would keep what all have asked for."""
         for request in batch:
             if not request.looked:
-                request.error = request.error or told
+                request.error = request.error or self._told(error)
+
+    def _told(self, error: Exception) -> Exception:
+        if not isinstance(error, sqlite3.Error):
+            return error
+        return translated(error.with_traceback(None), self._place)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
