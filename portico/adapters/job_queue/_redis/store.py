@@ -57,7 +57,7 @@ _FAREWELL = 2.0
 _WAITED = 4
 """Of a lease length, so much: who waited longer for the store than that recovers nothing."""
 _MENDED_AT_ONCE = 500
-"""Jobs: one script takes a millisecond, and whoever recovers does so every few seconds."""
+"""Jobs: it takes the server two or three milliseconds, and each owner does so every few seconds."""
 _RELEASED = rows.packed_ending("release", None, note=rows.note_of(None))
 
 logger = get_logger(__name__)
