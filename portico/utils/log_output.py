@@ -22,6 +22,8 @@ _COLOR = re.compile(r"\x1b\[\d+m")
 """What `render_console` puts into a line: of the text itself, no escape gets there."""
 _PATIENCE = 100
 """Milliseconds that a full pipe's reader has to make room, before it counts as stuck."""
+_LONG_PATIENCE = 1000
+"""The same of a reader that is known to read: only the machine may keep it from that."""
 
 
 class LogOutput:
@@ -49,6 +51,7 @@ class LogOutput:
         self._reported = 0
         self._torn = False
         self._stuck = False
+        self._patience = _PATIENCE
         self._line = threading.local()
 
     def write(self, line: str) -> None:
@@ -104,7 +107,7 @@ class LogOutput:
         """
         poll = select.poll()
         poll.register(pipe, select.POLLOUT)
-        if not poll.poll(0 if self._stuck else _PATIENCE):
+        if not poll.poll(0 if self._stuck else self._patience):
             self._stuck = True  # the lines after this one are not waited for
             raise BlockingIOError("nobody reads the log")
         self._stuck = False
@@ -128,12 +131,14 @@ class PipeOutput(LogOutput):
     """A pipe that nobody but this process writes to, and what it forks.
 
     Its lines need not fit into one piece of a pipe: the threads take turns. The descriptor does not
-    block. A reader that makes no room for a tenth of a second costs the line, and as long as it
-    goes on like that the next ones are not waited for.
+    block. A reader that makes no room for a second costs the line, and as long as it goes on like
+    that the next ones are not waited for.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, patience: int = _LONG_PATIENCE) -> None:
+        """Write to this descriptor, for whose reader a line waits so many milliseconds."""
         super().__init__()
+        self._patience = patience
         self._descriptor = self._pipe = descriptor
         self.longest = _LONGEST
         self._free_the_turn()

@@ -119,7 +119,8 @@ async def test_a_line_that_a_handler_forges_is_told_as_its_own(
         )
     )
     assert (await ended(queue, job.id)).status is JobStatus.COMPLETED
-    told = await supervisor.event("supervisor_stopped")
+    await supervisor.event("worker_output", line='{"no": "event"}')
+    (told,) = supervisor.events("supervisor_stopped")
     facts = {"job_id": str(job.id), "job_type": "test.python", "queue": "default", "attempt": 1}
     assert facts.items() <= told.items()
     assert (told["worker"], told["origin"], told["level"]) == (1, "worker", "info")
@@ -247,13 +248,14 @@ while True:
     flood = await queue.enqueue(
         make_job(job_type="test.python", payload={"code": code}, max_retries=0)
     )
-    await supervisor.event("loud")
+    loud = await supervisor.event("loud")
     for n in range(10):
         quiet = f"context.logger.warning('quiet', n={n}); result = 1"
         await answer(queue, quiet)
     assert [event["n"] for event in supervisor.events("quiet")] == [*range(10)]
     assert all(event["job_id"] != str(flood.id) for event in supervisor.events("quiet"))
-    (busy,) = [p for p in supervisor.workers() if "test.python" in " ".join(p.cmdline())]
+    title = f"portico worker {loud['worker']}:"
+    (busy,) = [p for p in supervisor.workers() if title in " ".join(p.cmdline())]
     busy.send_signal(signal.SIGKILL)
     dropped = await supervisor.event("worker_log_dropped")
     assert dropped["lines"] > 0

@@ -17,6 +17,7 @@ from portico.supervisor.printing import NOBODY, Job, frame, new_key
 from portico.supervisor.relay import LogRelay, bound, fields_of
 from portico.utils.log_output import PipeOutput
 from portico.utils.logging import configure_logging, get_logger, log_to, reset_logging
+from tests.support.waiting import PATIENCE
 
 FIRST, LAST = "2026-01-01T00:00:00.000000Z", "2026-01-02T00:00:00.000000Z"
 JOB = Job("mine", "mail", "default", 2)
@@ -239,7 +240,7 @@ def test_of_a_flood_the_last_lines_are_kept_and_all_are_counted(
 
 
 def test_long_lines_of_several_threads_do_not_mix_in_a_small_pipe(pipe: Pipe) -> None:
-    log_to(PipeOutput(pipe.writing), 0)
+    log_to(PipeOutput(pipe.writing, 1000 * int(PATIENCE)), 0)
     try:
         data, logger = b"", get_logger("acme")
         threads = [
@@ -268,7 +269,7 @@ def _read(fd: int) -> bytes:
 def test_lines_that_nobody_reads_are_lost_after_a_moment_and_counted_in_the_next(
     pipe: Pipe,
 ) -> None:
-    output = PipeOutput(pipe.writing)
+    output = PipeOutput(pipe.writing, 1)
     log_to(output, 0)
     try:
         logger = get_logger("acme")
