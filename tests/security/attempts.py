@@ -19,6 +19,7 @@ HANDLERS: dict[str, tuple[str, ...]] = {
     ),
     "its requests do": (
         "test_requests.py::test_large_requests_are_carried_out_a_few_at_a_time_and_the_pipe_waits",
+        "test_released_memory.py::test_a_draft_that_a_locked_file_refuses_is_let_go_of",
     ),
     "it reads and ends the jobs that wait in its worker": (
         "test_one_job_per_worker.py::test_a_worker_for_one_job_holds_no_other_that_could_be_read_"

@@ -52,7 +52,7 @@ def test_the_beginning_stays_while_the_count_changes() -> None:
     assert "1 result of what" in str(troubles(URL)[0])
 
 
-@pytest.mark.security("S9")
+@pytest.mark.security("S14")
 def test_the_file_is_its_users_alone_and_holds_no_password(folder: Path) -> None:
     Notice(URL).put(seconds=0.0, said="away", waiting=0)
     [path] = folder.iterdir()
@@ -61,7 +61,7 @@ def test_the_file_is_its_users_alone_and_holds_no_password(folder: Path) -> None
     assert b"canary" not in path.read_bytes()
 
 
-@pytest.mark.security("S9")
+@pytest.mark.security("S14")
 def test_a_folder_that_others_may_write_to_is_neither_written_nor_read(folder: Path) -> None:
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
