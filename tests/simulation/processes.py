@@ -427,8 +427,9 @@ class FakeProcess:
         world = self._world
         self._given += len(message.leases) if isinstance(message, wire.Run) else 0
         self._given += isinstance(message, wire.Mourn)
-        if isinstance(message, wire.Run):
-            self._lone += sum(lease.job_type in LONE for lease in message.leases)
+        if isinstance(message, wire.Run | wire.Mourn):
+            jobs = message.leases if isinstance(message, wire.Run) else [message.lease]
+            self._lone += sum(lease.job_type in LONE for lease in jobs)
         self._check_service()
         match message:
             case wire.Run(first, leases):

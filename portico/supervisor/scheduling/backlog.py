@@ -225,7 +225,7 @@ class Backlog:
             self._give_alone(seat, lease, given, now)
             seat.serve_this_alone()
         wanting = [*waiting, *(x for x in self._waiting.confined if x.job_type in self.lone.types)]
-        return self.lone.ask(wanting, [seat for seat in takers if seat.load.takes], full, now)
+        return self.lone.ask(wanting, takers, full, now)
 
     def _assign_confined(
         self, takers: Sequence[Seat], given: dict[Seat, list[Assignment]], now: float
@@ -327,20 +327,23 @@ class Backlog:
             frames.append(Send(seat, wire.Run(first, [one.lease for one in batch])))
         return frames
 
-    def _assign_mourning(self, takers: Iterable[Seat], now: float) -> list[Send]:
-        frames: list[Send] = []
+    def _assign_mourning(self, takers: Sequence[Seat], now: float) -> list[Command]:
+        frames: list[Command] = []
         for seat in takers:
-            if not self.mourning:
-                break
             load = seat.load
             full = load.jobs >= load.slots and (load.late or load.unknown)
             if load.alone or load.left <= 0 or full:
                 continue  # behind short jobs it may go: it overtakes those that wait
-            assignment = self.mourning.popleft()
+            assignment = self.mourning.take_next(None if load.fresh else self.lone.types)
+            if assignment is None:
+                continue
             assert assignment.failure is not None
             assignment.since = now
             self._serial = serial = self._serial + 1
             seat.inflight[serial] = assignment
             seat.load.add(None, 0)
+            if assignment.lease.job_type in self.lone.types:
+                seat.serve_this_alone()
             frames.append(Send(seat, wire.Mourn(serial, assignment.lease, assignment.failure)))
-        return frames
+        waiting = self.mourning.of_types(self.lone.types)
+        return frames + self.lone.ask(waiting, takers, lambda _: False, now)

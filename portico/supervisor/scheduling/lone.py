@@ -66,7 +66,7 @@ class Lone:
         """Have a worker replaced where one of them waits for a fresh one and none is on its way: an
         empty one, or one that is through with what it has soon."""
         wants = any(not full(lease.job_type) for lease in waiting)
-        used = [seat for seat in takers if not (seat.load.fresh or seat.load.late)]
+        used = [one for one in takers if one.load.takes and not (one.load.fresh or one.load.late)]
         if not wants or not used or now - self._asked_at < _AGAIN:
             return []
         self._asked_at = now

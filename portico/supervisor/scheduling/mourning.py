@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from portico.ports.leasing import LeaseKey
+from portico.ports.leasing import Lease, LeaseKey
 from portico.supervisor.scheduling.assignment import Assignment, Fate
 
 
@@ -19,6 +19,18 @@ class Mourning(deque[Assignment]):
                 assignment.fate = fate
                 if fate is Fate.FORFEITED:
                     self.remove(assignment)
+
+    def take_next(self, but_for: Collection[str] | None) -> Assignment | None:
+        """Take out the next one, of any type but for these; `None` when there is none."""
+        for assignment in self:
+            if not but_for or assignment.lease.job_type not in but_for:
+                self.remove(assignment)
+                return assignment
+        return None
+
+    def of_types(self, types: Collection[str]) -> list[Lease]:
+        """The attempts of these types whose `on_failure` waits."""
+        return [one.lease for one in self if one.lease.job_type in types]
 
     def take_all(self) -> list[Assignment]:
         """Take out every one."""

@@ -106,6 +106,29 @@ def test_an_on_failure_is_not_run_beside_it():
     assert pool.turn() == {}
 
 
+def test_its_on_failure_has_a_fresh_worker_to_itself_too():
+    pool = Apart()
+    pool.mourners = frozenset({"alone", "short"})
+    pool.join()
+    pool.learn("short", 0.0001)
+    for seat in pool.seats:
+        seat.load.fresh = False
+    pool.tell(events.Bereaved(lease("alone"), Failure("WorkerLostError", "gone")))
+    assert not [seat for seat in pool.seats if seat.inflight]
+    assert recycled(pool.tell(events.Turn())) != []
+    pool.tell(events.Bereaved(lease(), Failure("WorkerLostError", "gone")))
+    pool.turn()
+    [others] = [seat for seat in pool.seats if seat.inflight]
+    assert held(others)[0].job_type == "short"
+    fresh = pool.join()
+    [[mourn]] = pool.turn().values()
+    assert mourn.lease.job_type == "alone"
+    pool.lease(lease())
+    assert len(fresh.inflight) == 1
+    assert recycled(pool.say(fresh, wire.Mourned(mourn.serial))) == [fresh]
+    assert pool.turn().keys() <= {others, *pool.seats} - {fresh}
+
+
 class Handler(JobHandler):
     job_type = "a.b"
 
