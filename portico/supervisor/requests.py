@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
+from traceback import clear_frames
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
@@ -211,6 +212,7 @@ class StoreDesk:
             answer = wire.Answer(request.number, said, _code(error))
             if not isinstance(error, PorticoError) and self._may_tell():
                 logger.exception("request_failed", verb=request.verb)
+            _let_go(error)
         asker.send(answer)
 
     def _may_tell(self) -> bool:
@@ -242,6 +244,14 @@ async def _drafts(raw: Sequence[Raw]) -> list[Draft]:
             draft.check()
             drafts.append(draft)
     return drafts
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop what the frames hold that an error came through, which may be a part of a circle: the
+    request, and what it became, until garbage is collected, and a supervisor seldom does that."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _code(error: Exception) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from portico.exceptions import ConfigurationError, ValidationError
+from portico.exceptions import ConfigurationError, QueueConnectionError, ValidationError
 from portico.ports.bulk import PORTION
 from portico.ports.draft import Draft
 from portico.ports.job import Job
@@ -227,6 +229,38 @@ async def test_the_decoding_of_many_jobs_lets_others_have_their_turn():
     counting.cancel()
     assert len(drafts) == PORTION
     assert turns >= 1
+
+
+async def test_a_request_that_fails_is_not_kept_by_its_error():
+    class Held:
+        """Large."""
+
+    class Failing:
+        kept: Exception
+        held: weakref.ref[Held]
+
+        async def insert(self, drafts: object) -> None:
+            local = Held()
+            self.held = weakref.ref(local)
+            try:
+                await self.store(local)
+            except OSError as error:
+                self.kept = error
+                raise QueueConnectionError("it is locked") from error
+
+        async def store(self, held: Held) -> None:
+            raise OSError("locked")
+
+    store, worker = Failing(), Worker()
+    desk = desk_of(store)
+    gc.disable()
+    try:
+        desk.take(asked("insert", msgspec.msgpack.encode([_draft(10)])), worker)
+        await settled()
+        assert [answer.error for answer in worker.answers] == ["unreachable"]
+        assert store.held() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_error_that_quotes_the_request_is_cut():
