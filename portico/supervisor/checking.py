@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, NoReturn
 from portico import compose
 from portico.exceptions import ConfigurationError, PorticoError, QueueConnectionError
 from portico.kits.job.failures import failure_of
+from portico.kits.job.handlers import Handlers, limits_of
+from portico.ports.time_limits import TimeLimits
 from portico.ports.worker_context import WorkerContext
 from portico.supervisor import birth, privileges, registry, spawning, tampering
 from portico.supervisor.config import SupervisorConfig
@@ -54,6 +56,7 @@ async def _app(config: SupervisorConfig) -> list[Finding]:
         async with AsyncExitStack() as stack:
             app = _load(config, found)
             handlers = await registry.open_app(app, _context(), stack)
+            found += _cut_short(config, handlers)
             return [*found, Finding(f"app ok: {config.app} serves {', '.join(sorted(handlers))}")]
     except ConfigurationError as error:
         told = failure_of(error.cause).traceback if error.cause else ""
@@ -62,6 +65,17 @@ async def _app(config: SupervisorConfig) -> list[Finding]:
         reason = failure_of(error)
         told = f"closing {config.app} failed: {reason.type}: {reason.message}"
         return [*found, Finding(f"{reason.traceback}app: {told}", EXIT_APP)]
+
+
+def _cut_short(config: SupervisorConfig, handlers: Handlers) -> list[Finding]:
+    """The types that ask for more time than their operator allows."""
+    most, usual = config.max_job_timeout, TimeLimits(config.job_timeout, config.kill_grace)
+    asked = {kind: usual.narrowed(said) for kind, said in limits_of(handlers).items()}
+    return [
+        Finding(f"app: {kind} asks for more time than --max-job-timeout allows: {most:g} s")
+        for kind, limits in asked.items()
+        if most is not None and limits.within(most, config.kill_grace) != limits
+    ]
 
 
 def _load(config: SupervisorConfig, found: list[Finding]) -> Any:
