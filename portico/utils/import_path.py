@@ -31,7 +31,8 @@ def put_first(folder: str) -> None:
 def leave_working_directory() -> None:
     """Look for modules in the working directory no more; does nothing the second time.
 
-    Where Portico itself comes from there, as in a checkout, it is kept, as the last place of all.
+    Where Portico itself comes from there, as in a checkout, or PYTHONPATH names it, it is kept, as
+    the last place of all: what there is elsewhere cannot be replaced from there.
     """
     left, kept = without_working_directory()
     sys.path[:] = [entry for entry in sys.path if entry not in left] + kept
@@ -44,7 +45,8 @@ def without_working_directory() -> tuple[list[str], list[str]]:
     was put there on purpose.
     """
     here = of_the_application()
-    return ["", here] if here else [""], [here] if here == _HOME else []
+    named = here == _HOME or here in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return ["", here] if here else [""], [here] if here and named else []
 
 
 def _here() -> str:

@@ -58,6 +58,7 @@ ENVIRONMENT = {
     "supervisor/state_files.py": {"XDG_RUNTIME_DIR"},
     "adapters/job_queue/_postgres/place.py": {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"},
     "utils/log_output.py": {"NO_COLOR"},
+    "utils/import_path.py": {"PYTHONPATH, which Python itself reads"},
     "cli/streams.py": {"NO_COLOR", "FORCE_COLOR", "TERM"},
     "examples/__init__.py": {"<one is set for a library>"},
     "examples/smtp_settings.py": {"SMTP_<FIELD> of the bundled examples"},
@@ -203,6 +204,7 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     assert "`PORTICO_<OPTION>`" in README
     ours = {"NO_COLOR", "FORCE_COLOR", "TERM", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR"}
     variables = ours | {"PGHOST", "PGSSLMODE", "PGSSLROOTCERT"}
+    variables |= {"PYTHONPATH"}  # Python's own
     variables |= {"SPT_NOENV"}  # put back as it was found, once a library has read ours
     names = (
         "`NO_COLOR`, `FORCE_COLOR`, `TERM`, `COLUMNS`, `NOTIFY_SOCKET`, `WATCHDOG_USEC`, "
