@@ -60,10 +60,11 @@ begin, put, write = RunningPage.begin, Tray.put, Outbox._write
 detach_signals = birth.detach_signals
 
 
-def dying_begin(self: RunningPage, slot: int, serial: int) -> None:
-    begin(self, slot, serial)
+def dying_begin(self: RunningPage, slot: int, serial: int, *, hook: bool = False) -> bool:
+    begun = begin(self, slot, serial, hook=hook)
     if once("before-handler"):
         die()
+    return begun
 
 
 def dying_put(self: Tray, item: bytes) -> bool:
