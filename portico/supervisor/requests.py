@@ -33,7 +33,7 @@ from portico.ports.creators import portable
 from portico.ports.draft import Draft
 from portico.ports.job import Job
 from portico.ports.job_queue import JobQueueAdapter
-from portico.supervisor import wire
+from portico.supervisor import allocation, wire
 from portico.utils.log_lines import encodable
 from portico.utils.logging import get_logger
 
@@ -65,6 +65,8 @@ MOST_BYTES = 16 * 1024 * 1024
 _SHARE = 256 * 1024
 """Bytes of a worker's requests that are carried out at a time, but for a single one that is larger:
 what others ask meanwhile comes after no more than that."""
+_LARGE = 4 * 1024 * 1024
+"""Bytes of a request that are seldom needed again so soon."""
 _AT_ONCE = 256
 """Requests of one worker that are carried out at a time; inserts that come together share much."""
 _LOOKS_AT_ONCE = 4
@@ -194,6 +196,8 @@ class StoreDesk:
     def _served(self, request: wire.Request, asker: Asker, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         self._tabs[asker].end(request)
+        if len(request.body) > _LARGE:
+            allocation.give_back()  # what it became leaves holes that nothing else fills
         self._go_on(asker)
 
     async def close(self) -> None:

@@ -263,6 +263,17 @@ async def test_a_request_that_fails_is_not_kept_by_its_error():
         gc.enable()
 
 
+async def test_the_memory_of_a_large_request_goes_back_to_the_system(monkeypatch):
+    given_back: list[bool] = []
+    monkeypatch.setattr(requests, "_LARGE", 1000)
+    monkeypatch.setattr(requests.allocation, "give_back", lambda: given_back.append(True))
+    desk, worker = desk_of(Store(open=True)), Worker()
+    for size, times in ((10, 0), (2000, 1)):
+        desk.take(asked("insert", msgspec.msgpack.encode([_draft(size)])), worker)
+        await settled()
+        assert len(given_back) == times
+
+
 async def test_an_error_that_quotes_the_request_is_cut():
     desk, worker = desk_of(Store()), Worker()
     desk.take(wire.Request(1, "v" * 2**20, b""), worker)
