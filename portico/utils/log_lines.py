@@ -37,9 +37,15 @@ _STORE = re.compile(
 )
 """The beginning of any other URL, of a store for one: any text may be a password in that."""
 _PORT = re.compile(r"\d{1,5}\b")
-_OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&\s\"']+")
+_OPTION = re.compile(r"([?&#]([\w.%-]{1,80})=)[^&\s\"']+")
+_WORD = re.compile(
+    r"(?<![\w?&#%.-])((?:ssl)?(?:password|passwd|pwd)=)('[^']{1,4096}'|[^\s'\"]+)", re.IGNORECASE
+)
+"""As a connection string of words has it: `host=db password=x`."""
 _STORE_OPTION = re.compile(r"([?&]([\w.%-]{1,80})=)[^&]+")
-_SECRET_OPTION = re.compile("password|passwd|secret|token|api_?key|signature", re.IGNORECASE)
+_SECRET_OPTION = re.compile(
+    "passw|^pass$|pwd|secret|token|api_?key|access_?key|signature|^sig$|credential", re.IGNORECASE
+)
 _UNSEEN = (
     "\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180e"
     "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb"
@@ -157,6 +163,7 @@ def masked_urls(text: str) -> str:
 def _masked_line(line: str) -> str:
     if "://" not in line and "=" not in line:
         return line
+    line = _WORD.sub(rf"\1{MASK}", line)
     stores = [*_STORE.finditer(line)]
     ends = [*(found.start() for found in stores), len(line)]
     before = _WEB_PASSWORD.sub(rf"\1:{MASK}@", line[: ends[0]])
