@@ -93,6 +93,8 @@ def test_what_is_added_and_removed_leaves_an_empty_load() -> None:
         load.add(estimate, 5)
     load.remove([0.2, None], 10)
     load.remove([0.1], 5)
+    assert not load.fresh
+    load.fresh = True
     assert load == ready()
 
 
