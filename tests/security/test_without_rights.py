@@ -61,12 +61,14 @@ for _ in range(200):
         break
     if child == 0:
         os.setsid()
-        while True:
+        until = time.monotonic() + 120  # nobody may be left to end it
+        while time.monotonic() < until:
             try:
                 os.fork()
             except BlockingIOError:
                 pass
             time.sleep(0.05)
+        os._exit(0)
     born += 1
 raise RuntimeError(f"and now it fails, with {born} children")
 """
@@ -74,10 +76,12 @@ FORKS_ANEW = """
 import os, time
 if os.fork() == 0:
     os.setsid()
-    while True:
+    until = time.monotonic() + 120  # nobody may be left to end it
+    while time.monotonic() < until:
         if os.fork():
             os._exit(0)  # one generation ends as soon as the next one has begun
         time.sleep(0.02)
+    os._exit(0)
 raise RuntimeError("and now it fails")
 """
 JOINS_THE_GROUP = """
