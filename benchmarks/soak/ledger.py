@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-VARIABLE = "PORTICO_SOAK_LEDGER"
+VARIABLE = "SOAK_LEDGER"
 """The environment variable that names the file; also the mark by which processes are found."""
 
 TRYING = "TRYING"
