@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import psutil
+import pytest
 
 from portico.adapters.job_queue import DatabaseJobQueueAdapter
 from portico.ports.job import Job, JobStatus
-from portico.ports.leasing import Answer
+from portico.ports.leasing import Answer, Settlement, Transition
 from tests.support.jobs import ended, make_job
 from tests.support.supervisors import place
 
@@ -64,6 +65,36 @@ async def test_lock_that_keeps_an_owner_from_renewing_does_not_take_its_leases(
         found = await holder.get_job(job.id)
         assert found is not None
         assert found.status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("waits", ["renew", "settle"])
+async def test_lock_that_was_waited_for_with_something_else_takes_no_leases_either(
+    tmp_path: Path, waits: str
+) -> None:
+    """Whoever recovers has waited before: its recovery comes right after the lock's end."""
+    clock = Clock()
+    async with adapter(tmp_path, clock) as holder, adapter(tmp_path, clock) as other:
+        for _ in range(2):
+            await holder.enqueue(make_job())
+        (lease,) = (await holder.exchange([], ["default"], 1)).leases
+        (its_own,) = (await other.exchange([], ["default"], 1)).leases
+        await holder.renew([lease])
+        assert await other.recover() == []
+        with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as stranger:
+            stranger.execute("BEGIN EXCLUSIVE")
+            done = Settlement(its_own.id, its_own.token, Transition.COMPLETE)
+            waiting: asyncio.Future[object] = asyncio.ensure_future(
+                other.renew([its_own])
+                if waits == "renew"
+                else other.exchange([done], ["default"], 0)
+            )
+            await asyncio.sleep(0.3)
+            clock.now += 1.5 * LEASE
+            stranger.execute("ROLLBACK")
+        await waiting
+        assert await other.recover() == []
+        (renewal,) = await holder.renew([lease])
+        assert renewal.answer is Answer.OK
 
 
 async def test_owner_that_is_silent_after_a_lock_loses_its_leases_a_lease_later(

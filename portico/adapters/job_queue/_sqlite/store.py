@@ -168,6 +168,7 @@ class SqliteStore(SqlStore):
         wanted: Wanted = EVERYTHING,
     ) -> asyncio.Future[Exchange]:
         choosing = None if wanted.everything else Choosing(self._sweeps, wanted)
+        asked = self._monotonic()
 
         def look(connection: Connection) -> Exchange | None:
             if self._owner.in_doubt:
@@ -177,6 +178,7 @@ class SqliteStore(SqlStore):
             return None if nothing is None else _exchange([], nothing, now)
 
         def work(connection: Connection) -> Exchange:
+            self._waited_since(asked)
             now = self._clock()
             receipts = settling.settle(connection, settlements, now, self._owner.places)
             self._touch = self._touch or any(r.status in _WAITING for r in receipts)
@@ -187,15 +189,25 @@ class SqliteStore(SqlStore):
         return self._open_writer().submit(work, None if settlements else look)
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewal]:
-        return await self._write(lambda found: leasing.renew(found, self._owner, leases))
+        asked = self._monotonic()
+
+        def work(connection: Connection) -> list[Renewal]:
+            self._waited_since(asked)
+            return leasing.renew(connection, self._owner, leases)
+
+        return await self._write(work)
+
+    def _waited_since(self, asked: float) -> None:
+        """What keeps this owner waiting keeps others from renewing."""
+        if self._monotonic() - asked > self._owner.lease_seconds * _LONG_WAIT:
+            self._owner.sightings.clear()
 
     async def recover(self, limit: int) -> list[Recovered]:
         asked = self._monotonic()
 
         def work(connection: Connection) -> list[Recovered]:
+            self._waited_since(asked)
             now = self._monotonic()
-            if now - asked > self._owner.lease_seconds * _LONG_WAIT:
-                self._owner.sightings.clear()  # what kept this waiting kept others from renewing
             recovered = leasing.recover(connection, self._owner, limit, self._clock(), now)
             self._touch = self._touch or any(r.status in _WAITING for r in recovered)
             return recovered
