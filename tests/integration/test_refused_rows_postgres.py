@@ -175,6 +175,24 @@ def test_the_schema_of_before_gets_its_checks_past_damaged_rows(url: str) -> Non
     assert kept == (1,)
 
 
+async def test_a_buried_name_is_one_that_may_be_written_again(
+    queue: DatabaseJobQueueAdapter, outsider: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    damaged, healthy = await leased(queue, 2)
+    await outsider.execute("ALTER TABLE portico_jobs DROP CONSTRAINT portico_jobs_names")
+    for column in ("queue_name", "job_type"):
+        await outsider.execute(
+            f"UPDATE portico_jobs SET {column} = repeat('€', 100) WHERE id = $1", damaged.job_id
+        )
+    await outsider.execute("SELECT portico_bury(seq) FROM portico_jobs")
+    await outsider.execute(
+        "ALTER TABLE portico_jobs ADD CONSTRAINT portico_jobs_names CHECK"
+        " (octet_length(queue_name) <= 128 AND octet_length(job_type) <= 128)"
+    )
+    ids = [damaged.job_id, healthy.job_id]
+    assert await queue.redrive(ids) == ids
+
+
 async def test_a_supervisor_serves_beside_a_row_that_its_server_refuses_to_recover(
     here: Place,
     url: str,

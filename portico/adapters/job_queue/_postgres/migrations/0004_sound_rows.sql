@@ -29,7 +29,9 @@ BEGIN
     UPDATE {schema}.portico_jobs job SET
         status = CASE WHEN job.status IN ('completed', 'failed') THEN job.status
             ELSE 'dead_letter' END,
-        queue_name = left(job.queue_name, 128), job_type = left(job.job_type, 128),
+        -- Names are in ASCII: of such text a character is a byte, and the CHECK below counts these.
+        queue_name = left(regexp_replace(job.queue_name, '[^ -~]', '?', 'g'), 128),
+        job_type = left(regexp_replace(job.job_type, '[^ -~]', '?', 'g'), 128),
         settled_as = 'quarantine', ended_at = coalesce(job.ended_at, clock),
         ended_by_attempt = false, nonce = NULL, attempt = 0, release_count = 0, snooze_count = 0,
         crash_count = 0, expiry_count = 0, retry_count = 0,
