@@ -95,6 +95,18 @@ async def test_what_asyncpg_decodes_for_the_application_changes_no_answer(
     assert [await jobs.get_job(one.job.id) for one in many if one.job] == [one.job for one in many]
 
 
+@pytest.mark.servers
+async def test_what_asyncpg_encodes_for_the_application_leaves_its_search_path(url: str) -> None:
+    connection = await asyncpg.connect(url, server_settings={"search_path": "public, pg_temp"})
+    await _codec("text", "<{}>".format, str)(connection)
+    async with compose.job_service(url) as jobs, connection.transaction():
+        job = await jobs.within(connection).create_job("a.b", _PAYLOAD)
+        assert await connection.fetchval("SHOW search_path") == "public, pg_temp"
+    await connection.close()
+    async with compose.job_service(url) as jobs:
+        assert await jobs.get_job(job.id) == job
+
+
 class _Text(Loader):
     def load(self, data: Any) -> str:
         return bytes(data).decode().upper()

@@ -49,9 +49,10 @@ SELECT pg_catalog.encode(
     pg_catalog.set_config('search_path', '{OWN_PATH}', true)""")
 _GO_HOME = """
 SELECT pg_catalog.set_config('search_path', pg_catalog.convert_from(
-    pg_catalog.decode(CAST($1 AS pg_catalog.text), 'hex'), 'UTF8'), true)"""
+    pg_catalog.decode('{path}', 'hex'), 'UTF8'), true)"""
 """Between the two a driver may ask the server about types, once per connection: asyncpg does, and
-calls functions by their bare names."""
+calls functions by their bare names. The path is part of the statement, for what is sent beside it
+may not arrive as it is."""
 _SYSTEM = Statement(
     "SELECT CAST(system_identifier AS pg_catalog.text) FROM pg_catalog.pg_control_system()"
 )
@@ -116,7 +117,7 @@ def vouch(place: PostgresPlace, ours: Identity) -> Steps[None]:
     what is sent gets there."""
     ((path, _),) = yield _LEAVE_HOME
     theirs, sound, read_only = yield from _ask()
-    yield Statement(_GO_HOME, (digits(path),))
+    yield Statement(_GO_HOME.format(path=bytes.fromhex(digits(path)).hex()))
     if not sound:
         raise ValidationError(
             "the connection has codecs that change text or bytes on their way to the server; "
