@@ -29,6 +29,7 @@ from portico.exceptions import (
 from portico.ports.draft import Draft
 from portico.ports.job import JobStatus
 from portico.ports.leasing import Answer, Failure, JobFilter, Settlement, Transition
+from portico.ports.wanted import EVERYTHING, Wanted
 from tests.support.jobs import make_job
 from tests.support.server_sets import PgBouncer
 from tests.support.servers import PostgresServer, server_folder
@@ -449,6 +450,25 @@ async def test_one_outcome_that_is_refused_keeps_back_no_other(url: str) -> None
         record = await queue.inspect(leases[3].job_id)
         assert record is not None
         assert record.error_type == "OutcomeNotStorable"
+
+
+@pytest.mark.parametrize("wanted", [EVERYTHING, Wanted(frozenset({"other"}))], ids=["all", "some"])
+async def test_jobs_that_somebody_else_holds_hide_none_behind_them(
+    url: str, wanted: Wanted
+) -> None:
+    async with opened(url) as queue, connected(url) as outsider:
+        *held, free = [await queue.enqueue(make_job()) for _ in range(6)]
+        async with outsider.transaction():
+            await outsider.execute(
+                "SELECT FROM portico.portico_jobs WHERE id = ANY ($1) FOR UPDATE",
+                [job.id for job in held],
+            )
+            first = await queue.exchange((), ("default",), 1, wanted)
+            then = await queue.exchange((), ("default",), 1, wanted)
+        rest = await queue.exchange((), ("default",), 10, wanted)
+    assert [lease.job_id for lease in first.leases] == [free.id]
+    assert (then.leases, then.unseen) == ([], False), "nobody asks again without a pause"
+    assert [lease.job_id for lease in rest.leases] == [job.id for job in held]
 
 
 async def test_batches_that_meet_in_opposite_order_all_go_through(url: str) -> None:

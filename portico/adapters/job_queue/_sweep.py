@@ -73,9 +73,9 @@ class Sweep:
         other._first = dict(self._first)
         return other
 
-    def look(self, wanted: Wanted, limit: int) -> Looking[Found]:
-        """Choose the jobs to lease, at most `limit`."""
-        harvest = _Harvest(wanted, limit)
+    def look(self, wanted: Wanted, limit: int, held: Collection[Hashable] = ()) -> Looking[Found]:
+        """Choose the jobs to lease, at most `limit`; not those that others hold just now."""
+        harvest = _Harvest(wanted, limit, held)
         jobs = yield HEAD
         behind, _ = harvest.take_from(jobs, HEAD)
         if len(jobs) < PORTION:
@@ -135,11 +135,11 @@ class Sweep:
 class _Harvest:
     """What one look takes, and in which portions it has seen it."""
 
-    def __init__(self, wanted: Wanted, limit: int) -> None:
+    def __init__(self, wanted: Wanted, limit: int, held: Collection[Hashable]) -> None:
         self._taking = Taking(wanted, limit)
         self.wants = self._taking.wants
         self.keys: list[Any] = []
-        self._known: set[Any] = set()
+        self._known: set[Any] = set(held)
 
     @property
     def wants_more(self) -> bool:

@@ -93,6 +93,9 @@ SELECT 'lease' AS kind, $6::integer AS place, -priority::bigint AS rank, run_at,
     CASE WHEN {_FITS} THEN metadata END AS metadata, {ERROR_SENT} AS error_message, suspect
 FROM granted job WHERE job.queue_name = $7::text"""
 """The columns are those of an exchange."""
+_TRIES = 16
+"""Looks at a queue for what others hold no lock on. They do for a moment, as a rule; one that hangs
+keeps its locks, and what it holds would be all that is ever chosen where little is asked for."""
 
 
 class Chosen(NamedTuple):
@@ -135,18 +138,22 @@ async def choose(
     rows, unseen, contended = list[Any](), False, False
     await connection.execute(_PLAIN_PLANS)
     for place, queue in enumerate(queues, start=1):
-        if (left := limit - len(rows)) <= 0:
-            break
-        looking = sweeps.of(queue).look(wanted, left)
-        found = await _looked(looking, connection, statements.look, queue)
-        unseen |= found.unseen
-        if found.keys:
-            leased = await connection.fetch(
-                statements.lease, found.keys, left, nonce, length, holder, place, queue, MAX_STORED
-            )
+        held: list[Any] = []
+        for _ in range(_TRIES):
+            if (left := limit - len(rows)) <= 0:
+                break
+            looking = sweeps.of(queue).look(wanted, left, held)
+            keys, more = await _looked(looking, connection, statements.look, queue)
+            values = (keys, left, nonce, length, holder, place, queue, MAX_STORED)
+            leased = await connection.fetch(statements.lease, *values) if keys else []
             wanted = wanted.after(row["job_type"] for row in leased)
             rows += leased
-            contended |= len(leased) < len(found.keys)
+            missed = len(leased) < len(keys)
+            contended |= missed
+            unseen |= more and (bool(leased) or not missed)
+            held += keys
+            if not missed:
+                break
     return Chosen(in_order(rows), unseen, contended)
 
 
