@@ -33,7 +33,7 @@ from portico.ports.wanted import EVERYTHING, Wanted
 from tests.support.jobs import make_job
 from tests.support.server_sets import PgBouncer
 from tests.support.servers import PostgresServer, server_folder
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.servers
 
@@ -115,6 +115,23 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_a_migration_waits_for_no_long_transaction_with_everybody_behind_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "_LOCK_PATIENCE", 0.1)
+    place, _ = place_of(url)
+    async with connected(url) as outsider:
+        await outsider.execute(f"CREATE SCHEMA {place.quoted_schema}")
+        for migration in schema.migrations()[:2]:
+            await outsider.execute(schema._applied(migration, place))
+        async with outsider.transaction():
+            await outsider.execute("SELECT FROM portico.portico_jobs")
+            with pytest.raises(QueueConnectionError, match="a lock was not to be had"):
+                await asyncio.wait_for(DatabaseJobQueueAdapter(url).initialize(), PATIENCE)
+    async with opened(url) as queue:
+        await queue.enqueue(make_job())
 
 
 async def test_a_newer_schema_is_refused_with_both_versions(url: str) -> None:

@@ -16,6 +16,9 @@ Work = Callable[["AnyConnection"], Awaitable[None]]
 
 _PATIENCE = 300.0
 """Seconds for others to finish the same migrations, and for our own."""
+_LOCK_PATIENCE = 3.0
+"""Seconds for a lock on a table that is in use: everybody else who comes waits behind who waits for
+it, and has less patience than a transaction may be open."""
 
 
 class Migration(NamedTuple):
@@ -59,6 +62,7 @@ async def upgrade(connection: AnyConnection, place: PostgresPlace) -> list[Migra
 
     Raises:
         ConfigurationError: it was made by a newer release.
+        asyncpg.LockNotAvailableError: somebody's transaction has kept a table that is to change.
     """
     known = migrations()
     if await version_of(connection, place) == len(known):
@@ -69,6 +73,7 @@ async def upgrade(connection: AnyConnection, place: PostgresPlace) -> list[Migra
             f"SET LOCAL search_path = {OWN_PATH}; SET LOCAL statement_timeout = 0"
         )
         await connection.execute(_locked(place), timeout=_PATIENCE)
+        await connection.execute(f"SET LOCAL lock_timeout = {int(_LOCK_PATIENCE * 1000)}")
         version = await version_of(connection, place)
         _check(version, len(known), place)
         if not await connection.fetchval(_HAS_SCHEMA, place.schema):
