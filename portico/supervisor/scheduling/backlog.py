@@ -177,7 +177,7 @@ class Backlog:
     def assign(self, seats: Iterable[Seat], now: float) -> list[Command]:
         """Give away what the workers take, and return the frames that say so."""
         takers = sorted(
-            (seat for seat in seats if seat.load.takes),
+            (seat for seat in seats if seat.takes),
             key=lambda seat: (seat.load.blocked, seat.load.seconds),
         )
         frames: list[Command] = []

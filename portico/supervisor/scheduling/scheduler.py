@@ -99,7 +99,7 @@ class Scheduler(Overview):
         """How many more leases to ask for."""
         if self._phase or self._memory.short_since is not None:
             return 0
-        loads = [seat.load for seat in self._seats.values()]
+        loads = [seat.load for seat in self._seats.values() if seat.takes]
         return dispatch.demand(loads, self._backlog.times, self._backlog.ahead)
 
     def room(self, now: float) -> dict[str, int]:

@@ -70,6 +70,12 @@ class Seat:
         """It is dead, and it is known which job's doing that was."""
 
     @property
+    def takes(self) -> bool:
+        """Whether it takes jobs. One that its page alone has given back what it had a free slot for
+        reads nothing at present: what it were sent would lie in the pipe, and come back again."""
+        return self.load.takes and not (self.load.blocked and self.recalling)
+
+    @property
     def spent(self) -> bool:
         """Whether it has nothing to do, and gets nothing any more."""
         return not self.inflight and self.load.left <= 0

@@ -109,8 +109,8 @@ def test_nobody_asks_what_a_worker_has_come_to_before_it_can_know(monkeypatch):
 class Withdrawing(Pool):
     """A pool with one worker that has begun the first of some short jobs."""
 
-    def __init__(self, jobs: int = 4) -> None:
-        super().__init__()
+    def __init__(self, jobs: int = 4, slots: int = 1) -> None:
+        super().__init__(slots=slots)
         self.learn("short", 0.0001)
         self.jobs = [lease() for _ in range(jobs)]
         self.lease(*self.jobs)
@@ -174,3 +174,25 @@ def test_no_second_recall_is_sent_for_what_was_withdrawn_already():
     pool.look(0.02)
     pool.look_at(pool.serials[-1])
     assert not [c for c in pool.look(0.02) if isinstance(c, events.Send | events.Withdraw)]
+
+
+def test_a_worker_that_reads_nothing_gets_nothing_for_its_free_slots_until_it_answers():
+    """Else the same jobs would be sent and withdrawn again and again, and pile up in its pipe."""
+    pool = Withdrawing(slots=4)
+    pool.look(0.2)
+    sent = [c for c in pool.look_at(pool.serials[0]) if isinstance(c, events.Send)]
+    assert held(pool.worker) == pool.jobs[:1]
+    assert not sent
+    assert pool.scheduler.free() == 0
+    pool.say(pool.worker, wire.Recalled(pool.serials[1:]))
+    pool.turn()
+    assert held(pool.worker) == pool.jobs
+
+
+def test_a_worker_that_has_not_answered_and_ends_what_it_ran_gets_what_came_back_from_it():
+    pool = Withdrawing(slots=4)
+    pool.look(0.2)
+    pool.look_at(pool.serials[0])
+    pool.run(pool.worker, pool.serials[0])
+    pool.turn()
+    assert held(pool.worker) == pool.jobs[1:]
