@@ -26,8 +26,10 @@ class Outflow:
         self._stuck = stuck
         self._loop = asyncio.get_running_loop()
         self._fd = -1
-        self._waiting: deque[bytearray | memoryview] = deque()
+        self._waiting: deque[tuple[bytearray | memoryview, bool]] = deque()
+        """What is to be written, each with whether it is an answer."""
         self._bytes = self._written = 0
+        """Of answers that wait; of all that was written."""
         self._timer: asyncio.TimerHandle | None = None
         self.on_room: Callable[[], None] = lambda: None
         """Called when there is room again, and when nothing will be written any more."""
@@ -38,13 +40,14 @@ class Outflow:
 
     @property
     def full(self) -> bool:
-        """Whether so much waits that no more answers are to be given."""
+        """Whether so many answers wait that no more are to be given."""
         return self._bytes > MOST
 
-    def send(self, data: bytearray) -> None:
-        """Write it, now or as soon as the pipe has room."""
-        self._waiting.append(data)
-        self._bytes += len(data)
+    def send(self, data: bytearray, *, answer: bool = False) -> None:
+        """Write it, now or as soon as the pipe has room. Only answers are asked for: jobs may lie
+        there for as long as one of them keeps the worker from reading."""
+        self._waiting.append((data, answer))
+        self._bytes += len(data) if answer else 0
         if len(self._waiting) == 1:
             self._write()
         if self._timer is None and self.full:
@@ -75,12 +78,12 @@ class Outflow:
         was_full = self.full
         try:
             while self._waiting:
-                data = self._waiting[0]
+                data, answer = self._waiting[0]
                 sent = os.write(self._fd, data)
-                self._bytes -= sent
+                self._bytes -= sent if answer else 0
                 self._written += sent
                 if sent < len(data):
-                    self._waiting[0] = memoryview(data)[sent:]  # no copy of what is left
+                    self._waiting[0] = memoryview(data)[sent:], answer  # no copy of what is left
                 else:
                     self._waiting.popleft()
         except BlockingIOError:

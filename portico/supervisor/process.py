@@ -107,7 +107,7 @@ class WorkerProcess:
         if not self.alive:
             return
         self._allowance.sent(message)
-        self._outflow.send(wire.frame(message))
+        self._outflow.send(wire.frame(message), answer=type(message) is wire.Answer)
 
     @property
     def full(self) -> bool:

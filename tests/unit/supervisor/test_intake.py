@@ -261,8 +261,8 @@ async def test_what_a_worker_does_not_read_is_told_after_some_patience(
     flow.open(jobs.writing)
     flow.on_room = room.set
     sent = bytearray(os.urandom(MIB))
-    flow.send(sent)
-    flow.send(sent)
+    flow.send(sent, answer=True)
+    flow.send(sent, answer=True)
     assert flow.full
     await turns(lambda: stuck)
     assert stuck[0] > MIB
@@ -282,7 +282,7 @@ async def test_a_worker_that_reads_slowly_is_no_worker_that_does_not_read(
     stuck: list[int] = []
     flow = Outflow(stuck.append)
     flow.open(jobs.writing)
-    flow.send(bytearray(MIB))
+    flow.send(bytearray(MIB), answer=True)
     written = flow._written
     os.read(jobs.reading, 65536)
     await turns(lambda: flow._written > written)
@@ -292,6 +292,28 @@ async def test_a_worker_that_reads_slowly_is_no_worker_that_does_not_read(
     assert stuck
     flow.drop()
     assert not flow.full
+
+
+async def test_jobs_that_a_worker_does_not_read_because_one_of_them_runs_are_no_answers(
+    jobs: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outflow, "MOST", 200_000)
+    monkeypatch.setattr(outflow, "PATIENCE", 0.0)
+    stuck: list[int] = []
+    flow = Outflow(stuck.append)
+    flow.open(jobs.writing)
+    flow.send(bytearray(MIB))
+    flow.send(bytearray(100_000), answer=True)
+    flow.send(bytearray(MIB))
+    assert not flow.full
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not stuck
+    flow.send(bytearray(200_000), answer=True)
+    assert flow.full
+    await turns(lambda: stuck)
+    assert stuck == [300_000]
+    flow.drop()
 
 
 async def test_what_is_sent_to_a_closed_pipe_is_dropped_and_said(jobs: Pipe) -> None:
