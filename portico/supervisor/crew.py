@@ -171,6 +171,7 @@ class Crew(Listener):
     def received(self, worker: WorkerProcess, messages: Sequence[wire.FromWorker]) -> None:
         member = self._by_process[worker]
         if member.state is State.STARTING:
+            worker.collected()  # it reports nothing yet
             messages = self._received_early(member, messages)
         if messages:
             self.on_messages(member, messages)

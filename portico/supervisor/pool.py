@@ -204,6 +204,8 @@ class ProcessPool(JobExecutor):
         recalled = any(type(message) is wire.Recalled for message in messages)
         started = page.started() if recalled else {}
         self._tell(events.Said(member.seat, messages, started, page.latest()))
+        if self._scheduler.collected:
+            member.process.collected()  # what it asks nobody fetches
 
     def _lost(self, member: Member, status: Exit) -> None:
         process = member.process

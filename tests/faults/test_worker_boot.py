@@ -85,6 +85,33 @@ async def test_an_application_may_ask_the_store_while_it_opens(here: Place) -> N
     assert not supervisor.events("worker_boot_failed")
 
 
+ASKING = """
+from contextlib import asynccontextmanager
+from tests.support import fault_app
+
+@asynccontextmanager
+async def app(context):
+    await context.job_creator.create_job("test.fine", {"asked": "early"})
+    yield [fault_app.Fault(act.__name__, act) for act in fault_app.ACTS]
+    for _ in range(3):
+        await context.job_creator.create_job("test.fine", {"asked": "late"})
+    print("asked all")
+"""
+
+
+@pytest.mark.fault("A20")
+async def test_what_an_application_asks_waits_for_nobody_who_collects_results(here: Place) -> None:
+    """Before its first job there are none, and after the last one nobody does."""
+    (here.folder / "shop.py").write_text(ASKING)
+    tuning = "supervisor.intake:AHEAD=10"
+    supervisor = here.supervisor("--workers", "1", app="shop:app", TUNING=tuning)
+    await supervisor.until(lambda: here.ledger.count("END") == 1, what="the job it created")
+    supervisor.signal(signal.SIGTERM)
+    assert await supervisor.ended() == 0
+    assert supervisor.events("worker_output", line="asked all")
+    assert not supervisor.events("worker_killed")
+
+
 @pytest.mark.fault("A20")
 async def test_asking_for_the_stacks_does_no_harm_to_a_worker_that_is_starting(
     here: Place, queue: JobQueueAdapter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from portico.supervisor.scheduling.backlog import Backlog
+from portico.supervisor.scheduling.reports import Reports
 from portico.supervisor.scheduling.seat import Seat
 
 
@@ -10,6 +11,7 @@ class Overview:
     """Counts, and the names of job types that are held back."""
 
     _backlog: Backlog
+    _reports: Reports
     _seats: dict[int, Seat]
 
     @property
@@ -31,6 +33,11 @@ class Overview:
     def running(self) -> int:
         """Jobs that workers hold."""
         return sum(len(seat.inflight) for seat in self._seats.values())
+
+    @property
+    def collected(self) -> bool:
+        """Whether every outcome was fetched."""
+        return not self._reports.waiting
 
     @property
     def empty(self) -> bool:

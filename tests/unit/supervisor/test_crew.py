@@ -33,6 +33,9 @@ class Process:
     def send(self, message):
         self.sent.append(message)
 
+    def collected(self):
+        pass
+
     def kill(self):
         self.exit(None)
 
