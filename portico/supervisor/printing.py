@@ -311,7 +311,7 @@ class Reader:
         if label != known:
             try:
                 job = msgspec.json.decode(label, type=Job)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 job = None
             self._known = label, job
         return job

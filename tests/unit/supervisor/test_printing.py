@@ -54,6 +54,11 @@ def test_nothing_that_follows_a_key_raises_or_is_kept_for_ever(first: bytes, sec
     assert [*reader.close()] == []
 
 
+def test_a_label_in_which_one_thing_is_in_another_without_end_is_none() -> None:
+    for label in (b'{"a":' + b"[" * 1019, b'{"a":' * 170, b"[" * 1024):
+        assert {piece.job for piece in Reader(KEY).feed(frame(KEY, label, b"x"))} == {None}
+
+
 def test_bare_text_is_not_kept_waiting() -> None:
     assert [*Reader(KEY).feed(b"42% of rows")] == [Piece(b"42% of rows", None)]
 
