@@ -91,6 +91,8 @@ def limits_in(metadata: bytes) -> Mapping[str, Any]:
     is not run. The rest of them is not opened."""
     if not any(name.encode() in metadata for name in time_limits.NAMES):
         return {}
+    if len(metadata) > _SHORTEST_TOO_DEEP and document.too_deep(metadata):
+        return {}  # also what is nested so that it can be read, and not be told of
     try:
         said = msgspec.structs.asdict(_decode_limits(metadata))
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -6,8 +6,10 @@ from uuid import uuid4
 
 import pytest
 
+from portico.kits.job.decoding import limits_in
 from portico.kits.job.execution import job_of
 from portico.ports.job import Job, JobStatus
+from portico.ports.time_limits import TimeLimits
 from tests.unit.kits.parts import make_lease
 
 
@@ -83,6 +85,13 @@ def test_what_cannot_be_decoded_is_refused_by_name(field, body):
 def test_five_thousand_levels_are_refused_and_do_not_recurse():
     with pytest.raises(ValueError, match="nested deeper"):
         job_of(make_lease(payload=b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"))
+
+
+def test_no_depth_of_what_is_no_limit_is_one_that_cannot_be_told_of():
+    usual = TimeLimits(60.0, 5.0)
+    for depth in range(1, 1000):
+        said = limits_in(b'{"job_timeout":' + b"[" * depth + b"]" * depth + b"}")
+        assert usual.narrowed(said) == usual
 
 
 def test_what_only_the_lenient_decoder_takes_is_taken():
