@@ -50,6 +50,7 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
     from portico.supervisor.config import resolve_queue_url
     from portico.supervisor.crowds import crowds
     from portico.supervisor.trouble import troubles
+    from portico.utils.log_lines import escaped
 
     found = troubles(resolve_queue_url(queue_url))
     for trouble in found:  # at once, for the store may be away from here too
@@ -71,7 +72,7 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
     elif shown:
         _write(shown)
         for line in chain.from_iterable(one.lines for one in crowded):
-            click.echo(line)
+            click.echo(escaped(line))
     else:
         click.echo("The queues are empty.")
     unserved = seen.served is False and _is_told_of_waiting(seen.stats)

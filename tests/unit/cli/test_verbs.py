@@ -30,6 +30,7 @@ from portico.kits.job.job_service import JobService
 from portico.ports.job import Job, JobStatus
 from portico.ports.leasing import Evidence, Failure, JobFilter, Lease, Settlement, Transition
 from portico.supervisor.config import resolve_queue_url
+from portico.supervisor.crowds import Board
 from portico.supervisor.trouble import Notice
 from tests.support.terminals import on_terminal
 from tests.unit.cli.odd_values import ODD_VALUES
@@ -388,6 +389,21 @@ def test_status_says_which_supervisor_cannot_use_the_store(
     notice.clear()
     assert run(["status"]) == 0
     assert said()[1] == ""
+
+
+@pytest.mark.security("S8")
+def test_status_commands_no_terminal_with_what_a_file_of_this_user_says(
+    store: Store, said: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    store.create()
+    board = Board(resolve_queue_url(None))
+    board.put({"a.b\x1b]0;title\x07\nall is well": 1})
+    run(["status"])
+    told = said()[0]
+    board.put({})
+    assert r"a.b\x1b]0;title\x07\nall is well: as many run as may" in told
+    assert "\x1b" not in told
 
 
 def test_status_of_nothing_says_so(store: Store, said: Output) -> None:
