@@ -104,7 +104,7 @@ class Life:
 
     async def wanted(self) -> None:
         """Lease what is looked for by its type."""
-        wanted = Wanted(frozenset({"test.job"}), {})
+        wanted = Wanted(frozenset({"other"}))
         self.held += (await self.queue.exchange((), ("default",), MANY, wanted)).leases
 
     async def come_to_an_end(self) -> None:
@@ -239,6 +239,24 @@ async def test_a_store_of_which_only_the_rows_are_left_finds_all_its_jobs_again(
         client.delete(*(prefix + name for name in OF_ALL if name != "all"))
 
     await lives_through(redis, client, damage, step, adds_up=True)
+
+
+async def test_a_lease_of_no_job_goes_and_no_lease_is_looked_at_for_each_queue(
+    redis: RedisServer, client: driver.Redis
+) -> None:
+    names = [f"queue-{number}" for number in range(20)]
+    async with opened(redis, Clocks()) as queue:
+        for name in names:
+            await enqueued(queue, queue_name=name)
+        assert len((await queue.exchange((), names, MANY)).leases) == len(names)
+        leases = f"{queue._store._place.prefix}leases"
+        client.zadd(leases, {"f" * 32: 10**18})
+        client.config_resetstat()
+        await queue.recover(MANY)
+        looked = client.info("commandstats")["cmdstat_hmget"]["calls"]
+        assert looked < 10 * len(names)
+        assert client.zcard(leases) == len(names)
+        assert {stats.running_count for stats in (await queue.all_stats()).values()} == {1}
 
 
 # Fields of a row.

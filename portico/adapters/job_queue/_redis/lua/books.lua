@@ -47,17 +47,21 @@ local function count_in(queue, part, of, rest)
     end
 end
 
+-- How many run in each queue, looked at once per script; a lease of a job that is gone is taken out.
+local running_in
 local function count_running(queue)
-    local number = 0
+    if running_in then return running_in[queue] or 0 end
+    running_in = {}
     for _, id in ipairs(sound('ZRANGE', LEASES, 0, COUNTED_ONE_BY_ONE - 1)) do
         local row = peek('HMGET', job_key(id), 'status', 'queue')
         if row and row[1] == 'running' then
-            if row[2] == queue then number = number + 1 end
-        elseif not is_id(id) or (row and is_status(row[1])) then
+            if row[2] then running_in[row[2]] = (running_in[row[2]] or 0) + 1 end
+        elseif not is_id(id) or (row and is_status(row[1]))
+            or redis.call('EXISTS', job_key(id), body_key(id)) == 0 then
             drop(LEASES, id)
         end
     end
-    return number
+    return running_in[queue] or 0
 end
 
 -- Counts that do not add up, or cannot be added to, are made anew from what is there by now.
