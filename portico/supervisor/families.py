@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from time import thread_time
 
@@ -19,6 +20,8 @@ _ROUNDS = 50
 """Looks for those that were born while the others were stopped."""
 _MOST = 2_000
 """Processes that are looked at in a round, ..."""
+_MOST_THREADS = 256
+"""That are asked whom they have started, of each; a process may have tens of thousands."""
 _LONGEST = 0.03
 """... and seconds of processor time in all: the next sweep finds the others."""
 
@@ -59,8 +62,9 @@ def _family(roots: Collection[int], until: float) -> set[int]:
 
 
 def children_of(pid: int | str) -> Iterator[int]:
-    """The numbers of a process' children, as far as they can be seen; `self` is this one."""
+    """The numbers of a process' children, as far as they can be seen and were started by one of its
+    first threads; `self` is this one."""
     with suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
+        for thread in islice(Path(f"/proc/{pid}/task").iterdir(), _MOST_THREADS):
             with suppress(OSError):  # that thread has ended
                 yield from map(int, (thread / "children").read_text().split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from portico.supervisor import proc_stat
+from portico.supervisor.families import children_of
 
 _EVERY = 0.25
 """Seconds between two weighings: a worker that grows by 1 GiB a second is seen 256 MiB late."""
@@ -63,14 +63,6 @@ def held_by_family(pid: int) -> int:
             pages += max(0, own - parents) if copied else own
             waiting += [(grandchild, own) for grandchild in children_of(child)]
     return pages * mmap.PAGESIZE
-
-
-def children_of(pid: int) -> list[int]:
-    """By the threads that have started them; none where the system does not tell."""
-    with suppress(OSError):
-        threads = [f"/proc/{pid}/task/{tid}/children" for tid in os.listdir(f"/proc/{pid}/task")]
-        return [int(child) for path in threads for child in Path(path).read_text().split()]
-    return []
 
 
 def _own_pages(pid: int) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
+from portico.supervisor import families
 from portico.supervisor.scales import Scales, held_by_family
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -65,3 +69,23 @@ def test_what_a_family_holds_is_what_is_not_its_elders(code: str, full: int, exp
 
 def test_nobody_and_one_that_is_gone_hold_nothing() -> None:
     assert held_by_family(2**22 + 1) == 0
+
+
+def test_of_thousands_of_threads_no_more_than_a_few_hundred_are_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes as long as all else that is read of a process."""
+    asked: list[Path] = []
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path: asked.append(path) or read(path))
+    done = Event()
+    threads = [Thread(target=done.wait) for _ in range(families._MOST_THREADS + 50)]
+    for thread in threads:
+        thread.start()
+    list(families.children_of(os.getpid()))
+    held_by_family(os.getpid())
+    done.set()
+    for thread in threads:
+        thread.join()
+    children = [path for path in asked if path.name == "children"]
+    assert len(children) == 2 * families._MOST_THREADS
