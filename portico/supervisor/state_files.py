@@ -126,7 +126,7 @@ def _files(folder: Path, kind: str) -> Iterator[Path]:
 
 
 def _read(path: Path, type_of_it: type[S]) -> S | None:
-    with suppress(OSError, msgspec.MsgspecError):
+    with suppress(OSError, msgspec.MsgspecError, RecursionError):  # a handler may have written it
         return msgspec.json.decode(read_plain(path, _LARGEST), type=type_of_it)
     return None
 

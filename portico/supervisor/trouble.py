@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Annotated
+
+from msgspec import Meta
 
 from portico.supervisor import state_files
 from portico.supervisor.state_files import Said, StateFile
 from portico.utils.log_lines import masked_urls
 
 _KIND = "trouble"
+_FARTHEST = 2**36
+"""Seconds since 1970, of which every system can tell the time of day."""
 
 
 class Trouble(Said, frozen=True):
     """A store that one supervisor cannot use. Instants are seconds since 1970."""
 
-    since: float
+    since: Annotated[float, Meta(ge=0, le=_FARTHEST)]
     said: str
     results_waiting: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -67,7 +68,7 @@ def test_a_folder_that_others_may_write_to_is_neither_written_nor_read(folder: P
     folder.chmod(0o777)
     Notice(URL).put(seconds=0.0, said="away", waiting=0)
     assert list(folder.iterdir()) == []
-    (folder / "1.json").write_text("{}")
+    (folder / "1.trouble.json").write_text("{}")
     assert troubles(URL) == []
 
 
@@ -81,12 +82,25 @@ def test_what_a_dead_process_has_left_is_passed_over(folder: Path) -> None:
     assert troubles(URL) == []
 
 
-@pytest.mark.parametrize("written", [b"", b"{", b"[]", b"\xff", b'{"store": 1}', b"x" * 100_000])
+@pytest.mark.parametrize(
+    "written", [b"", b"{", b"[]", b"\xff", b'{"store": 1}', b"x" * 100_000, b'{"a":' + b"[" * 5000]
+)
 def test_a_file_that_is_not_understood_is_passed_over(folder: Path, written: bytes) -> None:
     Notice(URL).put(seconds=0.0, said="away", waiting=0)
-    (folder / "1.json").write_bytes(written)
-    (folder / "2.json").symlink_to("/no/such/file")
+    (folder / "1.trouble.json").write_bytes(written)
+    (folder / "2.trouble.json").symlink_to("/no/such/file")
     assert [one.said for one in troubles(URL)] == ["away"]
+
+
+@pytest.mark.parametrize("since", [1e300, -1e300, 2.0**60])
+def test_what_is_told_of_an_instant_that_no_clock_shows_is_passed_over(
+    folder: Path, since: float
+) -> None:
+    Notice(URL).put(seconds=0.0, said="away", waiting=0)
+    [path] = folder.iterdir()
+    said = json.loads(path.read_text())
+    (folder / "1.trouble.json").write_text(json.dumps({**said, "since": since}))
+    assert len([str(one) for one in troubles(URL)]) == 1
 
 
 def test_a_file_queue_is_known_by_its_file_from_everywhere(
