@@ -165,7 +165,7 @@ def attempt_of_note(packed: bytes) -> StoredAttempt:
             attempt, word, number(started.encode()) if started else None, number(ended.encode()),
             owner or None, *_read_note(note),
         )  # fmt: skip
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return stored_attempt(0, None, None, "unreadable", _UNREADABLE, 0)
 
 
