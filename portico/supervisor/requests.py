@@ -253,7 +253,9 @@ async def _drafts(raw: Sequence[Raw]) -> list[Draft]:
 def _let_go(error: BaseException | None) -> None:
     """Drop what the frames hold that an error came through, which may be a part of a circle: the
     request, and what it became, until garbage is collected, and a supervisor seldom does that."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # one that is raised again follows itself
+        seen.add(id(error))
         clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 

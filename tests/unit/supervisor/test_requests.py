@@ -263,6 +263,27 @@ async def test_a_request_that_fails_is_not_kept_by_its_error():
         gc.enable()
 
 
+@pytest.mark.timeout(20)
+async def test_an_error_that_is_raised_again_for_what_it_led_to_holds_nobody_up():
+    """It comes of its own consequence then, and that comes of it."""
+    away = OSError("it is away")
+
+    class Away:
+        async def get_job(self, job_id: object) -> None:
+            try:
+                try:
+                    raise away
+                except OSError as error:
+                    raise QueueConnectionError("and was") from error
+            except QueueConnectionError:
+                raise away  # noqa: B904 - as a driver does that keeps the error of its connection
+
+    desk, worker = desk_of(Away()), Worker()
+    desk.take(asked(), worker)
+    await desk.close()
+    assert [answer.error for answer in worker.answers] == ["internal"]
+
+
 async def test_the_memory_of_a_large_request_goes_back_to_the_system(monkeypatch):
     given_back: list[bool] = []
     monkeypatch.setattr(requests, "_LARGE", 1000)
