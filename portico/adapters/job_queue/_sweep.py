@@ -175,6 +175,10 @@ class Sweeps:
         """That of one queue."""
         return self._of.setdefault(queue, Sweep(self._monotonic))
 
+    def forget(self) -> None:
+        """What was chosen may not have been leased, or be given back: begin anew."""
+        self._of.clear()
+
     def keep(self, queue: str, sweep: Sweep) -> None:
         """What a copy has seen is what is known now."""
         self._of[queue] = sweep

@@ -133,13 +133,20 @@ class Exchanging:
             granted = await self._granted(connection, settlements, plan, at_once)
             if not apart:
                 return granted
-            chosen = await choosing.choose(connection, self._choose, asked, self._sweeps, wanted)
+            try:
+                chosen = await choosing.choose(
+                    connection, self._choose, asked, self._sweeps, wanted
+                )
+            except Exception:  # it may be tried again
+                self._sweeps.forget()
+                raise
             due = 0 if chosen.contended else granted.next_due
             return granted._replace(leases=chosen.rows, next_due=due, unseen=chosen.unseen)
 
         try:
             granted = await self._connections.run(work, atomic=apart or len(plan.waves) > 1)
         except (QueueConnectionError, BaseExceptionGroup):
+            self._sweeps.forget()
             if limit > 0:
                 self._doubtful[nonce] = _LOOKS
             raise

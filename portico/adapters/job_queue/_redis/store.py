@@ -141,8 +141,12 @@ class RedisStore(Store):
         receipts: list[Receipt] = []
         if settlements:  # first, for what they give back may be what is chosen
             receipts = (await self._together(settlements, {}, 0)).receipts
-        chosen = await choosing.choose(self._client.one, self._sweeps, queues, limit, wanted)
-        exchange = await self._together((), chosen.places, limit)
+        try:
+            chosen = await choosing.choose(self._client.one, self._sweeps, queues, limit, wanted)
+            exchange = await self._together((), chosen.places, limit)
+        except Exception:
+            self._sweeps.forget()
+            raise
         taken = len(exchange.leases) < chosen.size and not self.is_full  # by others, meanwhile
         return exchange._replace(receipts=receipts, unseen=chosen.unseen or taken)
 

@@ -297,11 +297,15 @@ class SqliteStore(SqlStore):
     def _made_writer(self) -> Writer:
         return Writer(
             self._place, "portico-sqlite-writer", self._file, self._committed,
-            self._owner.interrupted,
+            self._interrupted,
         )  # fmt: skip
 
     def _closed(self) -> QueueConnectionError:
         return not_open(f"the queue {self._place.path}")
+
+    def _interrupted(self) -> None:
+        self._owner.interrupted()
+        self._sweeps.forget()
 
     def _committed(self) -> None:
         self._owner.committed()
