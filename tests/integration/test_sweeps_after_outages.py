@@ -1,11 +1,13 @@
-"""What was chosen by its type in an exchange that failed is found again at once."""
+"""What was chosen by its type and not leased is found again at once."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -36,23 +38,31 @@ def _one_lost(run: Callable[..., Any], leased: Callable[[Any], Any]) -> Callable
     return once
 
 
-async def _finds_all_again(queue: Any, fail: Callable[[Any], None]) -> None:
+async def _behind_a_flood(queue: Any) -> list[UUID]:
     await queue.initialize()
     full = [make_job(job_type="full") for _ in range(2 * PORTION)]
     others = [make_job(job_type="other") for _ in range(3)]
     await queue.insert([Draft.of(job) for job in [*full, *others]])
-    fail(queue._store)
-    with pytest.raises(QueueConnectionError):
-        for _ in range(5):
-            await queue.exchange((), ("default",), 10, WANTED)
+    return [job.id for job in others]
+
+
+async def _leased(queue: Any) -> list[UUID]:
     found = await queue.exchange((), ("default",), 10, WANTED)
     while found.unseen and not found.leases:
         found = await queue.exchange((), ("default",), 10, WANTED)
-    assert [lease.job_id for lease in found.leases] == [job.id for job in others]
+    return [lease.job_id for lease in found.leases]
+
+
+async def _finds_all_again(queue: Any, fail: Callable[[Any], None]) -> None:
+    others = await _behind_a_flood(queue)
+    fail(queue._store)
+    with pytest.raises(QueueConnectionError):
+        await _leased(queue)
+    assert await _leased(queue) == others
     await queue.close()
 
 
-async def test_in_sqlite(tmp_path: Path) -> None:
+async def test_after_a_lost_answer_in_sqlite(tmp_path: Path) -> None:
     def fail(store: Any) -> None:
         committed, writer = store._writer._committed, store._writer
 
@@ -69,8 +79,23 @@ async def test_in_sqlite(tmp_path: Path) -> None:
     await _finds_all_again(DatabaseJobQueueAdapter(f"sqlite:///{tmp_path}/jobs.db"), fail)
 
 
+async def test_beside_a_damaged_row_of_sqlite(tmp_path: Path) -> None:
+    queue = DatabaseJobQueueAdapter(f"sqlite:///{tmp_path}/jobs.db")
+    others = await _behind_a_flood(queue)
+    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as stranger:
+        stranger.execute("PRAGMA ignore_check_constraints = ON")
+        stranger.execute(
+            "INSERT INTO portico_jobs (id, status, queue_name, job_type, priority, run_at,"
+            " max_retries, created_at, payload, metadata) SELECT randomblob(16), status,"
+            " queue_name, job_type, priority, run_at, -1, created_at, payload, metadata"
+            " FROM portico_jobs WHERE job_type = 'other' LIMIT 1"
+        )
+    assert await _leased(queue) == others
+    await queue.close()
+
+
 @pytest.mark.servers
-async def test_in_postgres(postgres: PostgresServer) -> None:
+async def test_after_a_lost_answer_in_postgres(postgres: PostgresServer) -> None:
     def fail(store: Any) -> None:
         connections = store._connections
         connections.run = _one_lost(connections.run, lambda answer: getattr(answer, "leases", []))
@@ -80,7 +105,7 @@ async def test_in_postgres(postgres: PostgresServer) -> None:
 
 
 @pytest.mark.servers
-async def test_in_redis(redis: RedisServer) -> None:
+async def test_after_a_lost_answer_in_redis(redis: RedisServer) -> None:
     def fail(store: Any) -> None:
         def leased(answers: Any) -> Any:
             answer = answers[-1]

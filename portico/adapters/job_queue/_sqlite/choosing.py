@@ -106,6 +106,10 @@ class Choosing:
         for queue, sweep in seen.items():
             self._sweeps.keep(queue, sweep)
 
+    def nothing_leased(self) -> None:
+        """What was chosen still waits, because of a damaged row beside it."""
+        self._sweeps.forget()
+
     def leased(self, types: Iterable[str]) -> None:
         """Jobs of these types have been leased, one for each."""
         self._wanted = self._wanted.after(types)

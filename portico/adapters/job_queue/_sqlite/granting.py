@@ -171,7 +171,9 @@ def grant(
                 statements, values["keys"] = _OF_CHOSEN, json.dumps(chosen.keys)
             found, again = _granted(connection, statements, values)
             rows += found
-            if choosing is not None:
+            if choosing is not None and again and not found:
+                choosing.nothing_leased()
+            elif choosing is not None:
                 choosing.leased(row[_JOB_TYPE] for row in found)
     owner.places.update({row[2]: row[0] for row in rows})
     return Granted(_leases(rows, nonce), nearest, any(map(_CANCEL_REQUESTED, rows)), unseen)
