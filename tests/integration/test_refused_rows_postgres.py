@@ -117,6 +117,24 @@ async def test_what_cannot_be_leased_keeps_no_other_from_it(
     await is_buried(outsider, queue, damaged.id)
 
 
+@pytest.mark.parametrize("wanted", [EVERYTHING, Wanted(frozenset({"other"}))], ids=["all", "some"])
+async def test_what_a_trigger_lets_nobody_lease_keeps_no_other_from_it(
+    queue: DatabaseJobQueueAdapter,
+    outsider: asyncpg.Connection[asyncpg.Record],
+    wanted: Wanted,
+) -> None:
+    refused, other = [await queue.enqueue(make_job(priority=3 - n)) for n in range(2)]
+    await outsider.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE ON portico_jobs FOR EACH ROW"
+        " WHEN (NEW.priority = 3 AND NEW.status = 'running') EXECUTE FUNCTION refuse()"
+    )
+    leases = (await queue.exchange((), ("default",), 10, wanted)).leases
+    assert [lease.job_id for lease in leases] == [other.id]
+    await is_buried(outsider, queue, refused.id)
+
+
 async def test_what_cannot_be_renewed_is_lost_alone(
     queue: DatabaseJobQueueAdapter, outsider: asyncpg.Connection[asyncpg.Record]
 ) -> None:

@@ -90,7 +90,8 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'PO000';
         EXCEPTION
             WHEN SQLSTATE 'PO000' THEN NULL;
-            WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+            WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded
+                OR raise_exception THEN -- the last is how a trigger refuses
                 number := one;
                 reason := SQLERRM;
                 id := {schema}.portico_bury(one);
