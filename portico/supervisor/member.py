@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from itertools import chain, islice
 from time import monotonic
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from portico.supervisor.scheduling import sightings
 from portico.supervisor.scheduling.seat import Seat
 
 _MOST_HEARD_OF = 200
+_MOST_LATELY = 200
+"""Attempts that are looked at for each line that is of none that it has."""
 _NAMED = 10
 """Processes of which a line of the log says what they are."""
 
@@ -67,13 +70,14 @@ class Member:
         return _told(leases[0]) if len(leases) == 1 else NOBODY
 
     def vouch(self, job_id: str, attempt: object) -> Job:
-        """The job of which it says that a line is: this attempt, if it has that, or had it when it
-        said something of it first; else the one that it runs."""
+        """The job of which it says that a line is: this attempt, if it has that, had it lately, or
+        when it said something of it first; else the one that it runs."""
         said = job_id, attempt
         if (known := self._heard_of.get(said)) is not None:
             return known
         identity = _bytes_of(job_id)
-        for one in self.seat.inflight.values():
+        lately = chain.from_iterable(map(reversed, reversed(self.seat.ended)))
+        for one in chain(self.seat.inflight.values(), islice(lately, _MOST_LATELY)):
             if one.lease.id == identity and attempt in (None, one.lease.attempt):
                 if len(self._heard_of) >= _MOST_HEARD_OF:
                     del self._heard_of[next(iter(self._heard_of))]

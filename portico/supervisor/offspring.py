@@ -147,7 +147,7 @@ def described(process: psutil.Process) -> str:
     command = ""
     with suppress(Exception):  # it may be gone
         command = " ".join(process.cmdline()).strip()[:_LONGEST_COMMAND]
-    return f"process {process.pid}: {command}"
+    return f"process {process.pid}: {command or '(it has ended)'}"
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

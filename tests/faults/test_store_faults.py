@@ -240,7 +240,7 @@ async def test_where_there_can_be_no_write_ahead_log_nothing_starts(here: Place,
     else:
         (here.folder / "jobs.db-shm").mkdir()
         supervisor = here.supervisor()
-        reason = "jobs.db cannot be used"
+        reason = "jobs.db-shm is a directory"
     assert await supervisor.ended() == EXIT_CONFIGURATION
     assert reason in supervisor.events("supervisor_failed")[0]["error"]
     assert not supervisor.events("supervisor_started")

@@ -194,7 +194,7 @@ class Scheduler(Overview):
         if flaw is not None:
             self._discredit(seat, flaw)
         self._backlog.ended(seat, ended, [elapsed for _, _, elapsed in ends[: len(ended)]])
-        self._commands += service.served(seat, len(ended), self._now)
+        self._commands += service.served(seat, ended, self._now)
 
     def _said_rarely(self, seat: Seat, message: wire.FromWorker) -> None:
         match message:
@@ -218,7 +218,7 @@ class Scheduler(Overview):
         assignment = self._taken_back(seat, serial)
         if elapsed is not None:
             self._backlog.times.learn(assignment.lease.job_type, [elapsed])
-        self._commands += service.served(seat, 1, self._now)
+        self._commands += service.served(seat, [assignment], self._now)
         return assignment
 
     def _taken_back(self, seat: Seat, serial: int) -> Assignment:
@@ -239,7 +239,7 @@ class Scheduler(Overview):
             self._reports.add(outcome, assignment.fate)
 
     def _recalled(self, seat: Seat, serials: Sequence[int], *, closing: bool) -> None:
-        seat.recalling = False
+        seat.recalling, seat.silent_since = False, None
         seat.load.open = seat.load.open and not closing
         self._take_unstarted(seat, [serial for serial in serials if serial in seat.inflight])
 
@@ -261,11 +261,11 @@ class Scheduler(Overview):
         self._assign()
 
     def _assign(self) -> None:
-        if self._memory.short_since is None or self._phase:  # then there is only mourning left
-            self._commands += self._backlog.assign(self._seats.values(), self._now)
-        if not self.empty or self._memory.short_since is not None:
-            crowded = any(s.load.jobs > s.load.slots for s in self._seats.values())
-            self._watch.wake(self._now, closely=crowded)
+        seats, short = self._seats.values(), self._memory.short_since is not None
+        if not short or self._phase:  # then there is only mourning left
+            self._commands += self._backlog.assign(seats, self._now)
+        if not self.empty or short or any(seat.recalling for seat in seats):
+            self._watch.wake(self._now, closely=any(s.load.jobs > s.load.slots for s in seats))
 
     def _give_back(self, assignment: Assignment) -> None:
         """Find a new place for something that has not been started."""

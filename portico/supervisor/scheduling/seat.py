@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
 from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.dispatch import Load
+
+_LATELY = 4
+"""Batches: no more, for their payloads are kept."""
 
 
 class Told(NamedTuple):
@@ -21,6 +25,11 @@ class Told(NamedTuple):
 
 class Seat:
     """What one worker holds. The scheduler alone changes it; others may read it."""
+
+    ended_at = 0.0
+    """When something ended here last."""
+    silent_since: float | None = None
+    """When it was seen first that it owes an answer and holds nothing that could keep it."""
 
     def __init__(
         self,
@@ -45,6 +54,8 @@ class Seat:
         """It serves one job in its life, and gets no other in the place of one that it gave back:
         it has seen that one."""
         self.inflight: dict[int, Assignment] = {}
+        self.ended: deque[Sequence[Assignment]] = deque(maxlen=_LATELY)
+        """What has ended here lately: the worker may have something to say of it yet."""
         self.retire_after = retire_after
         self.retire_above = retire_above
         self.recalling = False
@@ -61,8 +72,6 @@ class Seat:
         """It was told to stop all that it runs."""
         self.outgrown = False
         """It has passed the memory ceiling: it gets no more jobs, and goes."""
-        self.ended_at = 0.0
-        """When something ended here last."""
         self.told = Told()
         self.birth = 0.02
         """Seconds that it took to get ready."""

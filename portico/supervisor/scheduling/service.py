@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from portico.supervisor.scheduling.assignment import Assignment
 from portico.supervisor.scheduling.events import Command, Recycle
 from portico.supervisor.scheduling.seat import Seat
 
 
-def served(seat: Seat, count: int, now: float) -> list[Command]:
+def served(seat: Seat, ended: Sequence[Assignment], now: float) -> list[Command]:
     """So much has ended here now: one that has served enough is replaced."""
     seat.ended_at, seat.load.blocked = now, False
-    if seat.retire_after is None or not count:
+    if ended:
+        seat.ended.append(ended)
+    if seat.retire_after is None or not ended:
         return []
-    seat.retire_after -= count
+    seat.retire_after -= len(ended)
     return [Recycle(seat, "max jobs")] if seat.retire_after <= 0 else []
 
 

@@ -50,7 +50,7 @@ class Limits:
     """What no attempt exceeds, whatever its type or job says."""
     on_failure_timeout: float
     unresponsive: float
-    """In which a worker that runs nothing must start what it was given."""
+    """In which a worker that runs nothing must start what it was given, or answer a recall."""
     patience: float = 2.0
     """That leased jobs wait for a worker before they go back to the store."""
 
@@ -89,9 +89,26 @@ class Watch:
         """What is to be done about the workers that hold something."""
         commands: list[Command] = []
         for seat in seats:
-            if seat.inflight and not seat.condemned:
+            if seat.condemned:
+                continue
+            if seat.inflight:
+                seat.silent_since = None
                 commands += self._inspect(seat, seen.started.get(seat.key, {}), now)
+            elif seat.recalling:
+                commands += self._expect_answer(seat, now)
         return commands
+
+    def _expect_answer(self, seat: Seat, now: float) -> list[Command]:
+        """A worker that has nothing to do answers a recall at once, or it does nothing any more."""
+        if seat.silent_since is None:
+            seat.silent_since = now
+        if now - seat.silent_since <= self.limits.unresponsive:
+            return []
+        return self._unresponsive(seat, "it answered nothing")
+
+    def _unresponsive(self, seat: Seat, reason: str) -> list[Command]:
+        silent = {"seconds": self.limits.unresponsive}
+        return [Note("error", "worker_unresponsive", seat, silent), *condemn(seat, reason)]
 
     def _inspect(self, seat: Seat, page: Started, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -111,9 +128,7 @@ class Watch:
             commands += self._check(seat, assignment, own, since, now)
         waits_since = max(next(iter(seat.inflight.values())).since, seat.ended_at)
         if not running and now - waits_since > self.limits.unresponsive:
-            silent = {"seconds": self.limits.unresponsive}
-            commands.append(Note("error", "worker_unresponsive", seat, silent))
-            commands += condemn(seat, NOT_STARTED)
+            commands += self._unresponsive(seat, NOT_STARTED)
         return commands
 
     def _bound(self, seat: Seat, assignment: Assignment) -> list[Command]:

@@ -163,6 +163,8 @@ def test_however_many_there_are_a_sweep_looks_at_some_of_them_and_tells_of_fewer
 
 @pytest.mark.security("S5")
 def test_a_sweep_collects_a_bounded_number_of_the_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    while orphans.reap(()):  # what other tests have left
+        pass
     monkeypatch.setattr(orphans, "_REAPED", 3)
     found, dead = Orphans(), [os.posix_spawn("/bin/true", ["true"], {}) for _ in range(4)]
     for pid in dead:

@@ -9,7 +9,7 @@ import pytest
 from portico.supervisor import running_page, wire
 from portico.supervisor.running_page import RunningPage
 from portico.supervisor.scheduling import events
-from tests.unit.supervisor.test_scheduler import DONE, Pool, held, lease
+from tests.unit.supervisor.test_scheduler import DONE, LIMITS, Pool, held, killed, lease
 
 JOBS = range(1, 5)
 _FEW = 64
@@ -196,3 +196,35 @@ def test_a_worker_that_has_not_answered_and_ends_what_it_ran_gets_what_came_back
     pool.run(pool.worker, pool.serials[0])
     pool.turn()
     assert held(pool.worker) == pool.jobs[1:]
+
+
+def while_silent(pool: Withdrawing) -> list[str]:
+    """Why workers are killed while all is looked at, for twice as long as one may be silent."""
+    looks = round(2 * LIMITS.unresponsive / 0.1)
+    return [reason for _ in range(looks) for reason in killed(pool.look(0.1))]
+
+
+def test_a_worker_that_holds_nothing_any_more_and_owes_an_answer_is_not_waited_for():
+    pool = Withdrawing()
+    pool.look(0.02)
+    pool.join()
+    pool.look_at(pool.serials[0])
+    pool.say(pool.worker, wire.Done(pool.serials[0], DONE, 0.02))
+    other = pool.seats[1]
+    for serial in list(other.inflight):
+        pool.run(other, serial)
+    assert pool.scheduler.empty
+    assert while_silent(pool) == ["it answered nothing"]
+
+
+def test_a_worker_that_answers_in_the_end_is_kept():
+    pool = Withdrawing()
+    pool.look(0.02)
+    pool.join()
+    pool.look_at(pool.serials[0])
+    other = pool.seats[1]
+    for serial in list(other.inflight):
+        pool.run(other, serial)
+    assert while_silent(pool) == [], "its job holds the GIL"
+    pool.say(pool.worker, wire.Done(pool.serials[0], DONE, 6.0), wire.Recalled([]))
+    assert while_silent(pool) == []
