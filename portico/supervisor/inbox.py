@@ -5,7 +5,10 @@ soon as the GIL lets it in: it gives back waiting jobs, cancels, dumps stacks. I
 when the supervisor is gone.
 
     job pipe ──► control thread ──► waiting (deque) ──► the loop's slots
-                     └── recall, dump: answered from here, whatever the loop does
+                     └── recall, dump: answered ──► speaker thread ──► result pipe
+
+It never writes: the supervisor may read no more of what the loop asks until somebody has read its
+answers, and those come here. What it has to say a thread says that may wait, once there is any.
 
 What waits while the GIL is held is withdrawn by the page (`running_page`), and turned down when the
 loop comes to it.
@@ -21,6 +24,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import NamedTuple, NoReturn
 
 from portico.ports.leasing import Failure, Lease
@@ -132,6 +136,8 @@ class Inbox:
         """Each `on_failure` for another attempt: they go first."""
         self._arrived = asyncio.Event()
         self._idle = False
+        self._said: SimpleQueue[wire.FromWorker] | None = None
+        """By the control thread, and not written yet."""
         self.closing = False
         self.on_cancel: Callable[[int, bool], None] = lambda *_: None
         self.on_answer: Callable[[wire.Answer], None] = lambda _: None
@@ -173,7 +179,7 @@ class Inbox:
     def close(self) -> None:
         """Give back what waits and take no more; called on the loop."""
         self.closing = True
-        self._recall()
+        self._outbox.send(self._recalled())
         self._arrived.set()
 
     def _control(self) -> None:
@@ -199,19 +205,32 @@ class Inbox:
                 self._hooks.append(Errand(serial, lease, failure))
                 self._wake()
             case wire.Recall():
-                self._recall()
+                self._say(self._recalled())
             case wire.Cancel(serial, requested):
                 self._cancel(serial, requested)
             case wire.Answer():
                 self._soon(self.on_answer, message)
             case wire.Dump():
-                self._outbox.send(wire.Dumped(stacks(self._loop)[: wire.MAX_STACKS]))
+                self._say(wire.Dumped(stacks(self._loop)[: wire.MAX_STACKS]))
             case wire.Stop():
                 self._soon(self.close)
             case wire.Hello():
                 raise FrameError("a second hello")
         if self.closing:
-            self._recall()
+            self._say(self._recalled())
+
+    def _say(self, message: wire.FromWorker) -> None:
+        if self._said is None:
+            self._said = SimpleQueue()
+            threading.Thread(target=self._speak, name="portico-speaker", daemon=True).start()
+        self._said.put(message)
+
+    def _speak(self) -> None:
+        assert self._said is not None
+        with suppress(OSError):
+            while True:
+                self._outbox.send(self._said.get())
+        os._exit(0)  # as in `_control`
 
     def _soon(self, act: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: this worker is on its way out
@@ -222,14 +241,14 @@ class Inbox:
             self._idle = False
             self._soon(self._arrived.set)
 
-    def _recall(self) -> None:
-        """Take from the far end, so that the loop may go on with the near one meanwhile."""
+    def _recalled(self) -> wire.Recalled:
+        """Take back what waits, from the far end, so that the loop may go on with the near one."""
         serials: list[int] = []
         for part in (self._waiting, self._hooks):
             with suppress(IndexError):
                 while True:
                     serials.append(part.pop().serial)
-        self._outbox.send(wire.Recalled(serials[::-1], self.closing))
+        return wire.Recalled(serials[::-1], self.closing)
 
     def _cancel(self, serial: int, requested: bool) -> None:  # noqa: FBT001 - as on the wire
         for part in (self._waiting, self._hooks):
@@ -239,7 +258,7 @@ class Inbox:
                         part.remove(errand)
                     except ValueError:
                         break  # the loop has just taken it
-                    self._outbox.send(wire.Recalled([serial]))
+                    self._say(wire.Recalled([serial]))
                     return
         self._soon(self.on_cancel, serial, requested)
 

@@ -89,7 +89,7 @@ class Backtracking(JobHandler):
         with Path(job.payload["ledger"]).open("a") as ledger:
             ledger.write(f"{job.id} {os.getpid()}\n")
         if job.payload.get("silent"):
-            this_worker()._inbox._recall = lambda: None  # type: ignore[method-assign]
+            this_worker()._inbox._say = lambda _: None  # type: ignore[method-assign]
         until = time.monotonic() + job.payload.get("seconds", 0.0)
         while time.monotonic() < until:
             _HOLDING_THE_GIL.usleep(100_000)
