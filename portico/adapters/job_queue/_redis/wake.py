@@ -45,6 +45,8 @@ class Listener:
         self._ring_cancels = ring_cancels
         self._task: asyncio.Task[None] | None = None
         self.hears = False
+        self._parting = False
+        """Whether a connection is being closed: that is let come to its end."""
 
     def start(self) -> None:
         """Listen from now on."""
@@ -59,7 +61,8 @@ class Listener:
         """Listen no more."""
         task, self._task = self._task, None
         while task is not None and not task.done():
-            task.cancel()  # again and again: the driver takes one that comes while it connects
+            if not self._parting:
+                task.cancel()  # again and again: the driver takes one that comes while it connects
             await asyncio.wait([task], timeout=_SOON)
         self.hears = False
 
@@ -81,9 +84,10 @@ class Listener:
                         next="looks for jobs once a second until it is connected again",
                     )  # fmt: skip
             finally:
-                self.hears = False
+                self.hears, self._parting = False, True
                 with suppress(Exception):
                     await pubsub.aclose()
+                self._parting = False
             await asyncio.sleep(_PAUSE)
 
     def _translated(self, error: Exception) -> PorticoError:
