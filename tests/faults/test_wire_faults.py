@@ -19,7 +19,7 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.support.jobs import ended, make_job
 from tests.support.odd_supervisor import odd
 from tests.support.pipes import drain, fill, flags_of, no_large_pipes, pipe_ends
-from tests.support.supervisors import COMMAND, Place, SupervisorProcess
+from tests.support.supervisors import COMMAND, LOOKED_INTO, Place, SupervisorProcess
 from tests.support.surroundings import as_nobody
 from tests.support.waiting import wait_until
 
@@ -33,7 +33,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def start(here: Place, *arguments: str, **options: Any) -> SupervisorProcess:
-    return here.supervisor(*arguments, app=APP, WIRE=str(here.folder), **options)
+    return here.supervisor(*arguments, *LOOKED_INTO, app=APP, WIRE=str(here.folder), **options)
 
 
 async def forger(queue: JobQueueAdapter, frame: str, **payload: Any) -> Job:

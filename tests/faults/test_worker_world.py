@@ -16,7 +16,7 @@ from portico.ports.job_queue import JobQueueAdapter
 from tests.security.conftest import APP, answer
 from tests.support.accounts import MISBEHAVING, account, enqueue
 from tests.support.jobs import ended, make_job
-from tests.support.supervisors import Place
+from tests.support.supervisors import LOOKED_INTO, Place
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.every_python
@@ -309,7 +309,8 @@ async def test_the_list_of_processes_says_who_is_who_and_what_runs(
     method: str, here: Place, queue: JobQueueAdapter
 ) -> None:
     supervisor = here.supervisor(
-        "--start-method", method, "--workers", "1", "--log-level", "DEBUG", app=MISBEHAVING
+        *("--start-method", method, "--workers", "1", "--log-level", "DEBUG", *LOOKED_INTO),
+        app=MISBEHAVING,
     )
     (worker,) = await supervisor.ready(1)
     await title(psutil.Process(supervisor.pid), "portico supervisor")

@@ -19,7 +19,7 @@ from portico.supervisor.config import configure
 from portico.supervisor.privileges import DEFAULT_LIMITS, Limits
 from tests.security.conftest import APP, answer
 from tests.support.jobs import ended, make_job
-from tests.support.supervisors import Place
+from tests.support.supervisors import LOOKED_INTO, Place
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -54,7 +54,7 @@ async def test_a_worker_has_no_socket_no_database_and_no_address_of_one(
     here: Place, queue: JobQueueAdapter, method: str
 ) -> None:
     supervisor = here.supervisor(
-        "--start-method", method, app=APP,
+        "--start-method", method, *LOOKED_INTO, app=APP,
         PORTICO_QUEUE_URL="postgresql://portico:canary@db.invalid/jobs",
         PORTICO_AUDIT_URL=f"sqlite:///{here.folder}/canary.db",
         PGPASSWORD="canary", PGSERVICEFILE="/canary", REDISCLI_AUTH="canary",
@@ -188,7 +188,7 @@ async def test_nobody_can_connect_to_a_supervisor_its_zygote_or_its_workers(
     here: Place, queue: JobQueueAdapter
 ) -> None:
     """There is no control socket: signals, the store and inherited pipes are the only ways in."""
-    supervisor = here.supervisor(app=APP)
+    supervisor = here.supervisor(*LOOKED_INTO, app=APP)
     await supervisor.started()
     assert await answer(queue, "result = 7") == 7
     everybody = [psutil.Process(supervisor.pid), *supervisor.descendants()]

@@ -24,6 +24,8 @@ TUNED = (sys.executable, "-m", "tests.support.tuned_supervisor")
 """One with constants set otherwise, as its `TUNING` says."""
 BROKEN = (sys.executable, "-m", "tests.support.broken_supervisor")
 """One with a defect, as its `BREAK` says."""
+LOOKED_INTO = () if os.geteuid() == 0 else ("--limits", "sandbox=off")
+"""Arguments with which a test may look into a supervisor's processes: root may anyway."""
 
 
 def is_dead(process: psutil.Process) -> bool:
