@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,9 +50,9 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
     from portico.supervisor.config import resolve_queue_url
     from portico.supervisor.crowds import crowds
     from portico.supervisor.trouble import troubles
-    from portico.utils.log_lines import escaped
 
-    found = troubles(resolve_queue_url(queue_url))
+    url = resolve_queue_url(queue_url)
+    found = troubles(url)
     for trouble in found:  # at once, for the store may be away from here too
         complain(str(trouble))
 
@@ -63,7 +63,7 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
             stats = [await jobs.get_job_stats(queue)]
         return _Seen(stats, await jobs.outlook(), await jobs.served())
 
-    seen, crowded = with_jobs(queue_url, look), crowds(resolve_queue_url(queue_url))
+    seen, crowded = with_jobs(queue_url, look), crowds(url)
     shown = [shapes.queue_shape(one, seen.outlook.get(one.queue_name)) for one in seen.stats]
     if as_json:
         told = [shapes.trouble_shape(one) for one in found]
@@ -71,12 +71,19 @@ def status(*, queue: str | None, as_json: bool, queue_url: str | None) -> int:
         shapes.write({"queues": shown, "troubles": told, "full": full, "served": seen.served})
     elif shown:
         _write(shown)
-        for line in chain.from_iterable(one.lines for one in crowded):
-            click.echo(escaped(line))
+        _write_lines(chain.from_iterable(one.lines for one in crowded))
     else:
         click.echo("The queues are empty.")
     unserved = seen.served is False and _is_told_of_waiting(seen.stats)
     return exits.TROUBLE if found or unserved else exits.OK
+
+
+def _write_lines(lines: Iterable[str]) -> None:
+    """What a file of this user says, which any program of his may have written."""
+    from portico.utils.log_lines import escaped
+
+    for line in lines:
+        click.echo(escaped(line))
 
 
 def _write(queues: Sequence[Mapping[str, Any]]) -> None:

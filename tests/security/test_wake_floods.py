@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import psutil
 import psycopg
@@ -27,6 +28,14 @@ Queue = DatabaseJobQueueAdapter | RedisJobQueueAdapter
 
 async def survives(waiting: Queue, producer: Queue, flood: Callable[[], None]) -> None:
     """After a flood nothing of it is kept, and a new job wakes who waits for it."""
+    async with AsyncExitStack() as opened:
+        for queue in (waiting, producer):
+            await queue.initialize()
+            opened.push_async_callback(queue.close)
+        await _survives(waiting, producer, flood)
+
+
+async def _survives(waiting: Queue, producer: Queue, flood: Callable[[], None]) -> None:
     assert await leased(waiting) == []
     resting = asyncio.create_task(waiting.wait(("elsewhere",), 60))
     await wait_until(lambda: hears(waiting))
@@ -66,13 +75,7 @@ async def test_a_flood_of_names_on_redis_is_not_kept(
                     many.publish(channel, b"\xff%d" % number + b"x" * BYTES)
                 many.execute()
 
-    await waiting.initialize()
-    await producer.initialize()
-    try:
-        await survives(waiting, producer, flood)
-    finally:
-        await waiting.close()
-        await producer.close()
+    await survives(waiting, producer, flood)
 
 
 async def test_a_flood_of_names_on_postgresql_is_not_kept(
@@ -92,10 +95,4 @@ async def test_a_flood_of_names_on_postgresql_is_not_kept(
                 (channel, BYTES, MESSAGES),
             )
 
-    await waiting.initialize()
-    await producer.initialize()
-    try:
-        await survives(waiting, producer, flood)
-    finally:
-        await waiting.close()
-        await producer.close()
+    await survives(waiting, producer, flood)

@@ -30,6 +30,24 @@ class Seat:
     """When something ended here last."""
     silent_since: float | None = None
     """When it was seen first that it owes an answer and holds nothing that could keep it."""
+    recalling = False
+    """It owes the answer to a recall."""
+    withdrawn = 0
+    """Up to which serial what it has not started was taken from it."""
+    withdrawing = False
+    """Nobody has looked yet how far it had come by then."""
+    condemned = False
+    """It is to be killed, or has been."""
+    discredited = False
+    """It has lied, and is killed for that."""
+    told_to_stop = False
+    """It was told to stop all that it runs."""
+    outgrown = False
+    """It has passed the memory ceiling: it gets no more jobs, and goes."""
+    birth = 0.02
+    """Seconds that it took to get ready."""
+    blamed = False
+    """It is dead, and it is known which job's doing that was."""
 
     def __init__(
         self,
@@ -58,25 +76,7 @@ class Seat:
         """What has ended here lately: the worker may have something to say of it yet."""
         self.retire_after = retire_after
         self.retire_above = retire_above
-        self.recalling = False
-        """It owes the answer to a recall."""
-        self.withdrawn = 0
-        """Up to which serial what it has not started was taken from it."""
-        self.withdrawing = False
-        """Nobody has looked yet how far it had come by then."""
-        self.condemned = False
-        """It is to be killed, or has been."""
-        self.discredited = False
-        """It has lied, and is killed for that."""
-        self.told_to_stop = False
-        """It was told to stop all that it runs."""
-        self.outgrown = False
-        """It has passed the memory ceiling: it gets no more jobs, and goes."""
         self.told = Told()
-        self.birth = 0.02
-        """Seconds that it took to get ready."""
-        self.blamed = False
-        """It is dead, and it is known which job's doing that was."""
 
     @property
     def takes(self) -> bool:
