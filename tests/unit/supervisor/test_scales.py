@@ -63,7 +63,8 @@ STARTED = "child = subprocess.Popen([sys.executable, '-c', {0!r}], stdin=0)"
 )
 def test_what_a_family_holds_is_what_is_not_its_elders(code: str, full: int, expected: int) -> None:
     with family(code, full) as pid:
-        assert expected <= held_by_family(pid) / MIB < expected + 25
+        held = held_by_family(pid) / MIB
+        assert expected - 1 < held < expected + 25  # a kernel counts a process' pages now and then
         assert Scales(machine=False, workers=True).families({1: pid}) == {}
 
 
